@@ -1,0 +1,93 @@
+"""Look at a dataset before modelling it: samples of every class, grey values, and what level coding loses.
+
+    python -m experiments.data_exploration --out=data.png --dataset=mnist --levels=2,4,16
+
+prints class counts, the share of pixels at each level and the reconstruction PSNR, and draws them in one figure. The
+training part of the split is shown; the first images of each class stand for it.
+"""
+
+import numpy as np
+from absl import app, flags
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxgen import data, visualization
+
+_EXAMPLES = 12  # images a class
+
+
+def explore(dataset: str, levels: list[int], out: str) -> None:
+    """Print the numbers and write the figure."""
+    images, labels = data.split(data.load(dataset), "train")
+    reconstructions = {level: data.decode(data.encode(images, level), level) for level in levels}
+    psnrs = {level: data.psnr(images, reconstructions[level]) for level in levels}
+
+    print(f"{dataset}: {len(images)} training images of {images.shape[1]} x {images.shape[2]}")
+    print("images a class:", " ".join(f"{digit}:{count}" for digit, count in enumerate(np.bincount(labels))))
+    for level in levels:
+        shares = np.bincount(data.encode(images, level).ravel(), minlength=level) / images.size
+        print(f"{level} levels: PSNR {psnrs[level]:.2f} dB; share of pixels", " ".join(f"{s:.4f}" for s in shares))
+
+    heights = (5.4, 0.5 + 1.1 * (1 + len(levels)))  # inches: the classes, then one row a reconstruction
+    figure = Figure(figsize=(12, sum(heights)), dpi=150, layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=heights)
+    left, right = top.subplots(1, 2, width_ratios=(1.25, 1))
+    draw_classes(left, images, labels)
+    draw_histogram(right, images)
+    draw_reconstructions(bottom.subplots(), images, labels, reconstructions, psnrs)
+    figure.suptitle(f"{dataset}: the {len(images):,} training images", fontsize=14)
+    visualization.save_figure(out, figure)
+
+
+def draw_classes(axes: Axes, images: np.ndarray, labels: np.ndarray) -> None:
+    """One row a class, with its label and its number of images."""
+    examples = np.concatenate([data.select(images, labels, (digit,))[0][:_EXAMPLES] for digit in range(10)])
+    axes.imshow(visualization.image_grid(examples, _EXAMPLES), cmap="gray", vmin=0, vmax=255)
+    names = [f"class {digit} (n = {count:,})" for digit, count in enumerate(np.bincount(labels, minlength=10))]
+    _name_rows(axes, names, images.shape[1])
+    axes.set_title(f"The first {_EXAMPLES} images of each class")
+
+
+def draw_histogram(axes: Axes, images: np.ndarray) -> None:
+    """Share of pixels at each of the 256 greys, with the bin edges of 4 levels."""
+    shares = np.bincount(images.ravel(), minlength=256) / images.size
+    axes.bar(np.arange(256), shares, width=1.0, color="0.35")
+    axes.set_yscale("log")
+    for index, edge in enumerate((0.25, 0.5, 0.75)):
+        axes.axvline(255 * edge, color="C3", linestyle="--", linewidth=1, label=None if index else "edges of 4 levels")
+    axes.set(xlabel="grey value (0 black, 255 white)", ylabel="share of all pixels (log scale)", xlim=(-6, 261))
+    axes.set_title(f"Grey values: {shares[0]:.0%} of pixels are exactly 0")
+    axes.legend()
+
+
+def draw_reconstructions(
+    axes: Axes, images: np.ndarray, labels: np.ndarray, reconstructions: dict, psnrs: dict
+) -> None:
+    """The first image of each class as it is, then as it comes back from each number of levels."""
+    first = [int(np.argmax(labels == digit)) for digit in range(10)]
+    rows = [images[first], *(reconstruction[first] for reconstruction in reconstructions.values())]
+    axes.imshow(visualization.image_grid(np.concatenate(rows), 10), cmap="gray", vmin=0, vmax=255)
+    names = ["original, 256 greys", *(f"{level} levels, PSNR {value:.1f} dB" for level, value in psnrs.items())]
+    _name_rows(axes, names, images.shape[1])
+    axes.set_title("Coded to a few grey levels and back (PSNR over all training images; higher is closer)")
+
+
+def _name_rows(axes: Axes, names: list[str], image_height: int) -> None:
+    pitch = image_height + 1
+    axes.set_yticks([row * pitch + image_height / 2 for row in range(len(names))], names)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def main() -> None:
+    """Define the flags and run; here, not at import, so that importing two experiments never collides."""
+    dataset = flags.DEFINE_string("dataset", "mnist", "mnist or fashion_mnist")
+    levels = flags.DEFINE_list("levels", ["2", "4", "16"], "numbers of levels to code with")
+    out = flags.DEFINE_string("out", None, "PNG file to write", required=True)
+    app.run(lambda _: explore(dataset.value, [int(n) for n in levels.value], out.value))
+
+
+if __name__ == "__main__":
+    main()

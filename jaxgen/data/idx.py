@@ -1,0 +1,86 @@
+"""The IDX format of LeCun, Cortes and Burges (1998), in which MNIST and its descendants are published.
+
+A file is two zero bytes, one byte that codes the type (0x08: unsigned byte), one byte that gives the number of
+dimensions d, d big-endian uint32 sizes, and the values in C order. It comes plain or gzip-compressed.
+"""
+
+import gzip
+import hashlib
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+_UNSIGNED_BYTE = 0x08
+_GZIP_MAGIC = b"\x1f\x8b"
+_FIX = "delete it and fetch an intact copy"
+
+
+def read_idx(path: str | Path, sha256: str | None = None) -> UInt8[np.ndarray, "..."]:
+    """The array in one IDX file of unsigned bytes, gzip-compressed or plain.
+
+    Args:
+        path: the file. Compression is recognised by content; a name that ends in .gz must hold gzip.
+        sha256: hexadecimal digest of the raw (decompressed) content, or None to skip that check. The raw content
+            is what is hashed because the compressed bytes differ from one publisher to the next.
+
+    Returns:
+        uint8, read-only, with the shape in the file's header.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: truncated or broken gzip, not gzip, wrong magic number or type, too few or too many bytes, or a
+            wrong checksum. Every message names the file and the fix.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; fetch it, or give the path of an existing IDX file")
+    return parse_idx(path.read_bytes(), str(path), sha256)
+
+
+def parse_idx(content: bytes, source: str, sha256: str | None = None) -> UInt8[np.ndarray, "..."]:
+    """As `read_idx`, from bytes already in memory.
+
+    Args:
+        content: the bytes, gzip-compressed or plain.
+        source: path or address they came from, for the error messages.
+        sha256: as in `read_idx`.
+
+    Returns:
+        uint8, read-only.
+
+    Raises:
+        ValueError: as in `read_idx`.
+    """
+    raw = _decompress(content, source)
+    if len(raw) < 4 or raw[:2] != b"\0\0":
+        raise ValueError(f"{source}: not an IDX file: starts with {raw[:4].hex() or 'nothing'}, not 0000; {_FIX}")
+    if raw[2] != _UNSIGNED_BYTE:
+        raise ValueError(f"{source}: IDX type code 0x{raw[2]:02x}; only 0x08 (unsigned byte) is allowed; {_FIX}")
+    header = 4 + 4 * raw[3]
+    if raw[3] == 0 or len(raw) < header:
+        raise ValueError(f"{source}: IDX header of {raw[3]} dimensions in a file of {len(raw)} bytes; {_FIX}")
+    shape = struct.unpack(f">{raw[3]}I", raw[4:header])
+    expected = header + math.prod(shape)
+    if len(raw) != expected:
+        fault = "truncated" if len(raw) < expected else "trailing bytes"
+        raise ValueError(f"{source}: {fault}: {len(raw)} bytes where shape {shape} needs {expected}; {_FIX}")
+    if sha256 is not None and (found := hashlib.sha256(raw).hexdigest()) != sha256.lower():
+        raise ValueError(f"{source}: SHA-256 of the raw content is {found}, expected {sha256}; {_FIX}")
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+
+
+def _decompress(content: bytes, source: str) -> bytes:
+    if not content.startswith(_GZIP_MAGIC):
+        if source.endswith(".gz"):
+            raise ValueError(f"{source}: not gzip: starts with {content[:2].hex() or 'nothing'}, not 1f8b; {_FIX}")
+        return content
+    try:
+        return gzip.decompress(content)
+    except EOFError:
+        raise ValueError(f"{source}: truncated gzip ({len(content)} bytes); {_FIX}") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{source}: broken gzip ({error}); {_FIX}") from None

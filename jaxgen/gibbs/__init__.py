@@ -1,0 +1,17 @@
+"""Lattice graphs and Gibbs engines for Potts models."""
+
+from jaxgen.gibbs.conditionals import conditional_logits as conditional_logits
+from jaxgen.gibbs.conditionals import log_pseudo_likelihood as log_pseudo_likelihood
+from jaxgen.gibbs.conditions import SampleInfo as SampleInfo
+from jaxgen.gibbs.couplings import check_params as check_params
+from jaxgen.gibbs.couplings import edge_couplings as edge_couplings
+from jaxgen.gibbs.couplings import is_tied as is_tied
+from jaxgen.gibbs.couplings import n_levels as n_levels
+from jaxgen.gibbs.lattice import BOUNDARIES as BOUNDARIES
+from jaxgen.gibbs.lattice import NEIGHBOURHOODS as NEIGHBOURHOODS
+from jaxgen.gibbs.lattice import Lattice as Lattice
+from jaxgen.gibbs.lattice import offset_name as offset_name
+from jaxgen.gibbs.sample import ENGINES as ENGINES
+from jaxgen.gibbs.sample import sample as sample
+from jaxgen.gibbs.thrml_engine import potts_factors as potts_factors
+from jaxgen.gibbs.thrml_engine import potts_program as potts_program

@@ -1,0 +1,39 @@
+"""What surrounds a Gibbs run besides the parameters, and what a run reports."""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+
+class Conditions(NamedTuple):
+    """Temperature, clamped sites, external field and the identity of every chain.
+
+    field: added to the bias of each chain; None for none.
+    clamp: True sites never change; None if every site is free.
+    chain_ids: global number of every chain. Noise is keyed by it, so a chain draws the same numbers in any batch, on
+        any device.
+    """
+
+    beta: Float[Array, ""]
+    clamp: Bool[Array, "n H W"] | None
+    field: Float[Array, "n H W L"] | None
+    chain_ids: UInt32[Array, "n"]
+
+
+class SampleInfo(NamedTuple):
+    """The work done, counted by the loop that does it.
+
+    sweeps: sweeps run, each a visit to every free site of every chain. sites_per_sweep: free sites, over all chains.
+    """
+
+    sweeps: Int[Array, ""]
+    sites_per_sweep: Int[Array, ""]
+
+    @property
+    def site_updates(self) -> int:
+        return int(self.sweeps) * int(self.sites_per_sweep)
+
+
+def free_sites(x: Array, clamp: Array | None) -> Array:
+    """How many sites of all the chains may change."""
+    return x.size if clamp is None else (~clamp).sum()

@@ -1,0 +1,64 @@
+"""The parameter tree of a Potts model on a lattice, read by its shapes.
+
+    E(x) = - sum_i b_i[x_i] - sum_(i,j) W_ij[x_i, x_j]          x_i in 0..L-1,  p(x) proportional to exp(-beta E(x))
+
+    params = {"bias": (H, W, L), "coupling": {offset_name: (h, w, L, L)}}       an array of its own for every edge
+    params = {"bias": (H, W, L), "coupling": (n_offsets,)}                      tied: W_ij = w_offset delta(x_i, x_j)
+
+This is THRML's convention, so a coupling array reshaped to (edges, L, L) is the weight tensor of a THRML factor.
+"""
+
+from collections.abc import Iterator
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
+
+from jaxgen.gibbs.lattice import Lattice, Offset, offset_name
+
+Params = dict
+
+
+def is_tied(params: Params) -> bool:
+    """True for one coupling strength an offset, False for an L x L array an edge."""
+    return not isinstance(params["coupling"], dict)
+
+
+def n_levels(params: Params) -> int:
+    return params["bias"].shape[-1]
+
+
+def edge_couplings(lattice: Lattice, params: Params) -> Iterator[tuple[Offset, Float[Array, "h w L L"]]]:
+    """The offsets in the lattice's order, each with W_ij[x_i, x_j] for all its edges; tied strengths are spread out."""
+    levels = n_levels(params)
+    for k, offset in enumerate(lattice.offsets):
+        if is_tied(params):
+            shape = (*lattice.edge_shape(offset), levels, levels)
+            yield offset, jnp.broadcast_to(params["coupling"][k] * jnp.eye(levels), shape)
+        else:
+            yield offset, params["coupling"][offset_name(offset)]
+
+
+def check_params(lattice: Lattice, params: Params) -> None:
+    """Raise ValueError naming the entry if the tree or a shape does not fit the lattice."""
+    missing = {"bias", "coupling"} - set(params)
+    if missing:
+        raise ValueError(f"params: got entries {sorted(params)}, missing {sorted(missing)}")
+    bias, coupling = params["bias"], params["coupling"]
+    if bias.ndim != 3 or bias.shape[:2] != (lattice.height, lattice.width) or not 2 <= bias.shape[2] <= 256:
+        raise ValueError(
+            f"params['bias']: got shape {bias.shape}, must be ({lattice.height}, {lattice.width}, L) with 2 <= L <= 256"
+        )
+    levels = bias.shape[2]
+    if is_tied(params):
+        _check_shape("coupling", coupling, (len(lattice.offsets),))
+        return
+    names = [offset_name(offset) for offset in lattice.offsets]
+    if sorted(coupling) != sorted(names):
+        raise ValueError(f"params['coupling']: got offsets {sorted(coupling)}, the lattice has {sorted(names)}")
+    for name, offset in zip(names, lattice.offsets, strict=True):
+        _check_shape(f"coupling']['{name}", coupling[name], (*lattice.edge_shape(offset), levels, levels))
+
+
+def _check_shape(name: str, array: Shaped[Array, "..."], shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise ValueError(f"params['{name}']: got shape {array.shape}, must be {shape}")

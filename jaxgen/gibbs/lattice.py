@@ -1,0 +1,145 @@
+"""Lattice graphs: which sites of an image are joined, and which may be updated at the same time.
+
+An *offset* (dy, dx) joins every site i = (y, x) to j = (y + dy, x + dx). An edge is stored once, at its source i, so the
+couplings of one offset are an array (h, w, L, L) over the sources: h = H - |dy|, w = W - |dx| with open boundaries,
+h = H, w = W on a torus. A *colouring* gives joined sites different colours; the sites of one colour are conditionally
+independent given the rest, so block Gibbs sampling updates them together.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+from jaxtyping import Array, Int, Shaped
+
+Offset = tuple[int, int]
+
+_JUMPS = {
+    "4": [(0, 1)],
+    "8": [(0, 1), (1, 1)],
+    "G8": [(0, 1), (4, 1)],
+    "G12": [(0, 1), (4, 1), (10, 9)],
+    "G16": [(0, 1), (4, 1), (10, 9), (11, 14)],
+    "G20": [(0, 1), (4, 1), (10, 9), (11, 14), (23, 6)],
+}
+NEIGHBOURHOODS = tuple(_JUMPS)
+BOUNDARIES = ("open", "periodic")
+
+
+@dataclasses.dataclass(frozen=True)
+class Lattice:
+    """A height x width grid of sites; hashable, so it can be a static argument of a jitted function.
+
+    offsets: the edge directions (dy, dx), each with dy > 0, or dy = 0 and dx > 0.
+    boundary: "open" (edges that would leave the grid are absent) or "periodic" (a torus; where two edges join the same
+        pair of sites, as on a torus two sites wide, both count).
+
+    Raises ValueError naming the field: a size under 1, an unknown boundary, an offset that is repeated, not in the
+    half-plane above, that joins a site to itself, or that joins no two sites of a grid this small.
+    """
+
+    height: int
+    width: int
+    offsets: tuple[Offset, ...]
+    boundary: str = "open"
+
+    @classmethod
+    def grid(cls, height: int, width: int, neighbourhood: str = "4", boundary: str = "open") -> "Lattice":
+        """Lattice with a named neighbourhood.
+
+        "4": nearest neighbours. "8": diagonals too. "G8", "G12", "G16", "G20": nearest neighbours and the jumps (4, 1),
+        (10, 9), (11, 14), (23, 6), each with its rotation by 90 degrees (Jelincic et al. 2025, appendix); every jump
+        changes the parity of y + x, so two colours still suffice.
+        """
+        if neighbourhood not in _JUMPS:
+            raise ValueError(f"neighbourhood: got {neighbourhood!r}, allowed are {', '.join(NEIGHBOURHOODS)}")
+        offsets = []
+        for dy, dx in _JUMPS[neighbourhood]:
+            rotated = (dx, -dy)
+            offsets += [(dy, dx), rotated if dx > 0 else (-rotated[0], -rotated[1])]
+        return cls(height, width, tuple(offsets), boundary)
+
+    def __post_init__(self):
+        if self.boundary not in BOUNDARIES:
+            raise ValueError(f"boundary: got {self.boundary!r}, allowed are {', '.join(BOUNDARIES)}")
+        for name in ("height", "width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}, must be at least 1")
+        for dy, dx in self.offsets:
+            if dy < 0 or (dy == 0 and dx <= 0):
+                raise ValueError(f"offsets: got {(dy, dx)}, must have dy > 0, or dy = 0 and dx > 0")
+            if self.boundary == "open" and (dy >= self.height or abs(dx) >= self.width):
+                raise ValueError(f"offsets: {(dy, dx)} joins no two sites of an open {self.height} x {self.width} grid")
+            if self.boundary == "periodic" and dy % self.height == 0 and dx % self.width == 0:
+                raise ValueError(f"offsets: {(dy, dx)} joins a site to itself on a {self.height} x {self.width} torus")
+        if len(set(self.offsets)) < len(self.offsets):
+            raise ValueError(f"offsets: got {self.offsets}, each may appear once")
+
+    @property
+    def n_sites(self) -> int:
+        return self.height * self.width
+
+    @property
+    def n_edges(self) -> int:
+        return sum(int(np.prod(self.edge_shape(offset))) for offset in self.offsets)
+
+    def edge_shape(self, offset: Offset) -> tuple[int, int]:
+        """(h, w), the shape of the grid of sources of the edges of one offset."""
+        if self.boundary == "periodic":
+            return self.height, self.width
+        return self.height - abs(offset[0]), self.width - abs(offset[1])
+
+    def edges(self, offset: Offset) -> tuple[Int[np.ndarray, "edges"], Int[np.ndarray, "edges"]]:
+        """Flat site numbers y W + x of the sources and the targets, in the row-major order of the coupling array."""
+        sites = np.arange(self.n_sites, dtype=np.int32).reshape(1, self.height, self.width)
+        source, target = self.ends(sites, offset)
+        return np.asarray(source).ravel(), np.asarray(target).ravel()
+
+    def ends(self, x: Shaped[Array, "n H W"], offset: Offset) -> tuple[Array, Array]:
+        """Values at both ends of every edge of one offset: two arrays (n, h, w), sources and targets."""
+        dy, dx = offset
+        if self.boundary == "periodic":
+            xp = np if isinstance(x, np.ndarray) else x.__array_namespace__()
+            return x, xp.roll(x, (-dy, -dx), (1, 2))
+        h, w = self.edge_shape(offset)
+        left, right = max(0, -dx), max(0, dx)
+        return x[:, :h, left : left + w], x[:, dy : dy + h, right : right + w]
+
+    @functools.cached_property
+    def colouring(self) -> Int[np.ndarray, "H W"]:
+        """Colour of every site, 0 to n_colours - 1: checkerboard, else 2 x 2 tiles, else greedy. Verified."""
+        y, x = np.indices((self.height, self.width))
+        for colours in ((y + x) % 2, 2 * (y % 2) + x % 2):
+            if self.is_proper(colours):
+                return np.unique(colours, return_inverse=True)[1].reshape(colours.shape).astype(np.uint8)
+        colours = self._greedy_colouring()
+        assert self.is_proper(colours)
+        return colours
+
+    @property
+    def n_colours(self) -> int:
+        return int(self.colouring.max()) + 1
+
+    def is_proper(self, colours: Int[np.ndarray, "H W"]) -> bool:
+        """True if no edge joins two sites of one colour."""
+        flat = np.asarray(colours).ravel()
+        pairs = (self.edges(offset) for offset in self.offsets)
+        return all(np.all(flat[source] != flat[target]) for source, target in pairs)
+
+    def _greedy_colouring(self) -> Int[np.ndarray, "H W"]:
+        """Each site in raster order takes the least colour that none of its neighbours has."""
+        neighbours = [set() for _ in range(self.n_sites)]
+        for offset in self.offsets:
+            for i, j in zip(*self.edges(offset), strict=True):
+                neighbours[i].add(j)
+                neighbours[j].add(i)
+        colours = np.full(self.n_sites, -1)
+        for i in range(self.n_sites):
+            taken = {colours[j] for j in neighbours[i]}
+            colours[i] = next(c for c in range(len(taken) + 1) if c not in taken)
+        return colours.reshape(self.height, self.width).astype(np.uint8)
+
+
+def offset_name(offset: Offset) -> str:
+    """The key of an offset in a parameter tree: "dy,dx". (A string, because checkpoints store trees with string keys.)"""
+    return f"{offset[0]},{offset[1]}"

@@ -1,0 +1,9 @@
+"""Pictures: grids of images, animations and labelled figures, written atomically."""
+
+from jaxgen.visualization.grids import Panel as Panel
+from jaxgen.visualization.grids import image_grid as image_grid
+from jaxgen.visualization.grids import replacing as replacing
+from jaxgen.visualization.grids import samples_figure as samples_figure
+from jaxgen.visualization.grids import save_figure as save_figure
+from jaxgen.visualization.grids import save_gif as save_gif
+from jaxgen.visualization.grids import save_image as save_image

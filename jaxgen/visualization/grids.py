@@ -1,0 +1,199 @@
+"""Grids of grey images: as an array, an image file, an animation and a figure with several labelled grids.
+
+Grey is 0 (black) to 255 (white) throughout. Files are written under a temporary name and renamed, so a reader never
+sees half of one; replacing an existing file is logged.
+"""
+
+import contextlib
+import math
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from absl import logging
+from jax import Array
+from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
+from PIL import Image
+
+from jaxgen.data.levels import decode
+
+# Neither black nor white, so that images are told apart whatever their background.
+_SEPARATOR = 128
+
+
+class Panel(NamedTuple):
+    """One labelled grid of `samples_figure`.
+
+    `images` are as for `image_grid`, or, if `levels` is given, states 0 to levels - 1 to be decoded first.
+    """
+
+    title: str
+    images: Float[Array | np.ndarray, "n h w"] | UInt8[Array | np.ndarray, "n h w"]
+    levels: int | None = None
+
+
+def image_grid(
+    images: Float[Array | np.ndarray, "n h w"] | UInt8[Array | np.ndarray, "n h w"],
+    columns: int | None = None,
+    pad: int = 1,
+) -> UInt8[np.ndarray, "height width"]:
+    """Images side by side, row by row, with grey lines between them; left-over cells are grey as well.
+
+    Args:
+        images: uint8 grey, or float in [0, 1].
+        columns: images a row; by default the smallest grid at least as wide as it is high.
+        pad: width in pixels of the lines between images; 0 or more.
+
+    Returns:
+        uint8 grey, of shape (rows (h + pad) - pad, columns (w + pad) - pad).
+
+    Raises:
+        ValueError: not (n, h, w) or empty; another dtype; floats outside [0, 1] or not finite; columns < 1; pad < 0.
+    """
+    grey = _as_grey(images)
+    count, height, width = grey.shape
+    columns = math.ceil(math.sqrt(count)) if columns is None else columns
+    if columns < 1:
+        raise ValueError(f"columns: got {columns}; allowed: 1 or more")
+    if pad < 0:
+        raise ValueError(f"pad: got {pad}; allowed: 0 or more")
+    rows = math.ceil(count / columns)
+    cells = np.full((rows * columns, height + pad, width + pad), _SEPARATOR, np.uint8)
+    cells[:count, :height, :width] = grey
+    grid = cells.reshape(rows, columns, height + pad, width + pad).swapaxes(1, 2)
+    grid = grid.reshape(rows * (height + pad), columns * (width + pad))
+    return grid[: rows * (height + pad) - pad, : columns * (width + pad) - pad]
+
+
+def save_image(path: str | Path, array: UInt8[Array | np.ndarray, "h w"], scale: int = 1) -> None:
+    """Write one grey image as a PNG file, every pixel drawn as a square of scale x scale.
+
+    Args:
+        path: ends in .png; its folder is made if it is missing.
+        array: uint8 grey, for example from `image_grid`.
+        scale: side of the square, in pixels; 1 or more.
+
+    Raises:
+        ValueError: another ending, an array that is not 2-D uint8, or scale < 1.
+    """
+    _check_suffix(path, ".png")
+    picture = _enlarged(array, scale)
+    with replacing(path) as temporary:
+        picture.save(temporary)
+
+
+def save_gif(path: str | Path, frames: Sequence[UInt8[Array | np.ndarray, "h w"]], fps: float, scale: int = 1) -> None:
+    """Write grey images of one size as an animation that repeats for ever.
+
+    Args:
+        path: ends in .gif; its folder is made if it is missing.
+        frames: at least one; uint8 grey.
+        fps: frames a second, 0.01 to 50. GIF keeps time in steps of 10 ms, to which 1 / fps is rounded,
+            and viewers slow down what is faster than 50.
+        scale: side, in pixels, of the square drawn for a pixel; 1 or more.
+
+    Raises:
+        ValueError: another ending, no frames, frames of several shapes or not 2-D uint8, fps or scale out of range.
+    """
+    _check_suffix(path, ".gif")
+    shapes = {frame.shape for frame in frames}
+    if len(shapes) != 1:
+        raise ValueError(f"frames: got shapes {sorted(shapes)}; allowed: one or more frames, all of one shape")
+    if not 0.01 <= fps <= 50:
+        raise ValueError(f"fps: got {fps}; allowed: 0.01 to 50")
+    pictures = [_enlarged(frame, scale) for frame in frames]
+    with replacing(path) as temporary:
+        pictures[0].save(
+            temporary, save_all=True, append_images=pictures[1:], duration=10 * round(100 / fps), loop=0, optimize=False
+        )
+
+
+def samples_figure(
+    path: str | Path, panels: Sequence[Panel | tuple], *, columns: int | None = None, title: str | None = None
+) -> None:
+    """Write a figure of labelled grids side by side, such as training data beside samples.
+
+    Args:
+        path: .png, .pdf or .svg; its folder is made if it is missing.
+        panels: (title, images) or (title, images, levels), left to right; see `Panel`.
+        columns: images a row in each grid; by default about square grids.
+        title: of the whole figure.
+
+    Raises:
+        ValueError: another ending, no panels, or a panel's images or levels that `image_grid` or `decode` refuses.
+    """
+    _check_suffix(path, ".png", ".pdf", ".svg")
+    panels = [Panel(*panel) for panel in panels]
+    if not panels:
+        raise ValueError("panels: got none; allowed: one or more")
+    grids = [
+        image_grid(panel.images if panel.levels is None else decode(panel.images, panel.levels), columns)
+        for panel in panels
+    ]
+    panel_width = 3.6  # inches
+    heights = [panel_width * grid.shape[0] / grid.shape[1] for grid in grids]
+    figure = Figure(
+        figsize=(panel_width * len(panels), max(heights) + (0.8 if title else 0.4)), dpi=150, layout="constrained"
+    )
+    for axes, panel, grid in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, grids, strict=True):
+        axes.imshow(grid, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(panel.title, fontsize=11)
+        axes.set_axis_off()
+    if title:
+        figure.suptitle(title, fontsize=13)
+    save_figure(path, figure)
+
+
+def save_figure(path: str | Path, figure: Figure) -> None:
+    """Write a matplotlib figure at its own resolution, atomically; the ending of `path` chooses the format."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=figure.dpi)
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path`, with its ending, renamed to it on success and removed on failure.
+
+    The folder is made if it is missing. That an existing file gets replaced is logged as a warning.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex}{path.name}")
+    try:
+        yield temporary
+        if path.exists():
+            logging.warning("replacing %s", path)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _as_grey(images: np.ndarray | Array) -> np.ndarray:
+    images = np.asarray(images)
+    if images.ndim != 3 or images.size == 0:
+        raise ValueError(f"images: got shape {images.shape}; allowed: (n, h, w), not empty")
+    if images.dtype == np.uint8:
+        return images
+    if not np.issubdtype(images.dtype, np.floating):
+        raise ValueError(f"images: got dtype {images.dtype}; allowed: uint8 grey, or float in [0, 1]")
+    if not (images.min() >= 0 and images.max() <= 1):  # so written, the comparison refuses NaN too
+        raise ValueError(f"images: got values {images.min()} to {images.max()}; allowed: float in [0, 1]")
+    return np.rint(255 * images).astype(np.uint8)
+
+
+def _enlarged(array: np.ndarray | Array, scale: int) -> Image.Image:
+    array = np.asarray(array)
+    if array.ndim != 2 or array.dtype != np.uint8:
+        raise ValueError(f"array: got {array.dtype} of shape {array.shape}; allowed: uint8 of shape (h, w)")
+    if scale < 1:
+        raise ValueError(f"scale: got {scale}; allowed: 1 or more")
+    height, width = array.shape
+    return Image.fromarray(array).resize((width * scale, height * scale), Image.Resampling.NEAREST)
+
+
+def _check_suffix(path: str | Path, *allowed: str) -> None:
+    if Path(path).suffix.lower() not in allowed:
+        raise ValueError(f"path: got {str(path)!r}; allowed: a name that ends in {', '.join(allowed)}")

@@ -1,0 +1,79 @@
+"""IDX reading: what is written comes back, and every kind of damage is refused by name."""
+
+import gzip
+import hashlib
+import struct
+
+import numpy as np
+import pytest
+
+from jaxgen.data import read_idx
+
+ARRAY = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+
+
+def idx_bytes(array, type_code=0x08):
+    return bytes([0, 0, type_code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+RAW = idx_bytes(ARRAY)
+DIGEST = hashlib.sha256(RAW).hexdigest()
+
+
+@pytest.mark.parametrize(("name", "content"), [("a-ubyte", RAW), ("a-ubyte.gz", gzip.compress(RAW))])
+def test_plain_and_gzip_read_the_same(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    read = read_idx(path, DIGEST)
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, ARRAY)
+    assert not read.flags.writeable
+
+
+def test_checksum_is_of_the_raw_content(tmp_path):
+    path = tmp_path / "a.gz"
+    for level in (1, 9):
+        path.write_bytes(gzip.compress(RAW, level))
+        read_idx(path, DIGEST.upper())
+
+
+GZIPPED = gzip.compress(RAW)
+FLIPPED = bytearray(RAW)
+FLIPPED[-1] ^= 1
+BAD_CRC = bytearray(GZIPPED)
+BAD_CRC[-8] ^= 1
+# an intact stream whose first block announces the reserved type 3
+BAD_DEFLATE = GZIPPED[:10] + b"\x07" + GZIPPED[11:]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.gz", GZIPPED[:-12], "truncated gzip"),
+        ("a.gz", bytes(BAD_CRC), "broken gzip"),
+        ("a.gz", BAD_DEFLATE, "broken gzip"),
+        ("a.gz", RAW, "not gzip: starts with 0000"),
+        ("a.gz", b"", "not gzip: starts with nothing"),
+        ("a.gz", b"<html>no such page</html>", "not gzip"),
+        ("a", b"", "not an IDX file: starts with nothing"),
+        ("a", b"PK\3\4", "not an IDX file: starts with 504b0304"),
+        ("a", idx_bytes(ARRAY, type_code=0x0D), "type code 0x0d; only 0x08"),
+        ("a", RAW[:6], "header of 3 dimensions in a file of 6 bytes"),
+        ("a", b"\0\0\x08\0", "header of 0 dimensions"),
+        ("a", RAW[:-1], r"truncated: 39 bytes where shape \(2, 3, 4\) needs 40"),
+        ("a", RAW + b"\0", "trailing bytes: 41 bytes where .* needs 40"),
+        ("a", bytes(FLIPPED), f"SHA-256 .* expected {DIGEST}"),
+    ],
+)
+def test_damage_is_refused_with_file_and_fix(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as refusal:
+        read_idx(path, DIGEST)
+    assert str(refusal.value).startswith(f"{path}: ")
+    assert "fetch an intact copy" in str(refusal.value)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.gz: no such file; fetch it"):
+        read_idx(tmp_path / "nowhere.gz")
