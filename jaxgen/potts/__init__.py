@@ -1,0 +1,12 @@
+"""Potts energy-based models: energy, contrastive gradients, exact oracles."""
+
+from jaxgen.potts.contrastive import ContrastiveSettings as ContrastiveSettings
+from jaxgen.potts.contrastive import centred as centred
+from jaxgen.potts.contrastive import contrastive_divergence as contrastive_divergence
+from jaxgen.potts.contrastive import persistent_chains as persistent_chains
+from jaxgen.potts.model import COUPLINGS as COUPLINGS
+from jaxgen.potts.model import PottsEBM as PottsEBM
+from jaxgen.potts.model import label_field as label_field
+from jaxgen.potts.model import log_marginal_init as log_marginal_init
+from jaxgen.potts.statistics import mean_statistics as mean_statistics
+from jaxgen.potts.statistics import moment_errors as moment_errors

@@ -1,0 +1,100 @@
+"""Sufficient statistics of the Potts model: the counts that its parameters multiply.
+
+    s(x) = { delta(x_i, l),  delta(x_i, a) delta(x_j, b),  delta(x_i, l) delta(y, c) }        - E(x, y) = <params, s(x, y)>
+
+The mean of s over a set of images has the shape of the parameter tree; the gradient of the mean energy is minus it.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Integer, UInt8, UInt32
+
+from jaxgen.gibbs import Lattice, is_tied, n_levels, offset_name
+
+_BITS = 32
+
+
+def mean_statistics(
+    lattice: Lattice,
+    params: dict,
+    x: UInt8[Array, "n H W"],
+    label: Integer[Array, "n"] | None = None,
+    class_weight: Float[Array, "C"] | None = None,
+) -> dict:
+    """(1/n) sum_k s(x_k, y_k), a tree of frequencies shaped like `params` (whose values are not read).
+
+    class_weight: the k-th term is multiplied by class_weight[y_k]; default 1.
+
+    Frequencies are counted in words of 32 images, one bit each: P(x_i = a, x_j = b) is the population count of the
+    bitwise and of two planes. That is 30 times faster on a CPU than comparing, or than products of one-hot arrays.
+    """
+    n, levels = len(x), n_levels(params)
+    planes = _bit_planes(x, levels)
+    if label is None:
+        count = _count
+    else:
+        n_classes = params["label_coupling"].shape[-1]
+        members = _bit_planes(label.reshape(n, 1, 1), n_classes)
+        weight = jnp.ones(n_classes) if class_weight is None else class_weight
+
+        def count(words):
+            return weight @ _count_by_class(words, members).reshape(n_classes, -1)
+
+    statistics = {"bias": jnp.moveaxis(count(planes).reshape(planes.shape[:1] + x.shape[1:]), 0, -1) / n}
+    pairs = {}
+    for offset in lattice.offsets:
+        here, there = _plane_ends(lattice, planes, offset)
+        shape = here.shape[2:]
+        if is_tied(params):
+            pairs[offset] = count(here & there).sum() / n
+        else:
+            hits = count(here[:, None] & there[None]).reshape(levels, levels, *shape)
+            pairs[offset_name(offset)] = jnp.moveaxis(hits, (0, 1), (2, 3)) / n
+    statistics["coupling"] = jnp.stack(list(pairs.values())) if is_tied(params) else pairs
+    if label is not None:
+        by_class = weight[:, None, None, None] * _count_by_class(planes, members)
+        statistics["label_coupling"] = jnp.transpose(by_class, (2, 3, 1, 0)) / n
+    return statistics
+
+
+def _bit_planes(x: Integer[Array, "n h w"], levels: int) -> UInt32[Array, "L words h w"]:
+    """Bit k of word m of plane l is set where image 32 m + k has level l; images that fill up the last word have none."""
+    x = jnp.pad(x.astype(jnp.int16), ((0, -len(x) % _BITS), (0, 0), (0, 0)), constant_values=-1)
+    x = x.reshape(-1, _BITS, *x.shape[1:])
+    bit = jnp.arange(_BITS, dtype=jnp.uint32)[:, None, None]
+    level = jnp.arange(levels, dtype=jnp.int16)[:, None, None, None, None]
+    planes = ((x == level).astype(jnp.uint32) << bit).sum(2, dtype=jnp.uint32)
+    return jax.lax.optimization_barrier(planes)  # else XLA packs them again inside every consumer
+
+
+def _plane_ends(lattice: Lattice, planes: UInt32[Array, "L words H W"], offset) -> tuple[Array, Array]:
+    ends = lattice.ends(planes.reshape(-1, *planes.shape[2:]), offset)
+    return tuple(end.reshape(*planes.shape[:2], *end.shape[1:]) for end in ends)
+
+
+def _count(words: UInt32[Array, "*k words h w"]) -> Integer[Array, "*k h w"]:
+    return jax.lax.population_count(words).astype(jnp.int32).sum(-3)
+
+
+def _count_by_class(words: UInt32[Array, "*k words h w"], members: UInt32[Array, "C words 1 1"]) -> Array:
+    """Counts (C, *k, h, w) among the images of each class."""
+    return jax.lax.map(lambda member: _count(words & member), members)
+
+
+def moment_errors(lattice: Lattice, statistics: dict, reference: dict) -> dict[str, Float[Array, ""]]:
+    """Mean absolute error of the site marginals P(x_i = l) and of the pair frequencies P(x_i = a, x_j = b).
+
+    Both are means over sites or edges and levels, in units of probability. With tied couplings the pair frequency is
+    P(x_i = x_j), averaged over the edges of an offset before the difference is taken.
+    """
+    pairs = [reference["coupling"], statistics["coupling"]]
+    if is_tied(reference):
+        edges = jnp.array([np.prod(lattice.edge_shape(offset)) for offset in lattice.offsets])
+        wanted, found = (pair / edges for pair in pairs)
+    else:
+        wanted, found = (jnp.concatenate([pair[name].ravel() for name in sorted(pair)]) for pair in pairs)
+    return {
+        "marginal_error": jnp.abs(statistics["bias"] - reference["bias"]).mean(),
+        "pair_error": jnp.abs(found - wanted).mean(),
+    }
