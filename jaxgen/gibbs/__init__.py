@@ -13,5 +13,6 @@ from jaxgen.gibbs.lattice import Lattice as Lattice
 from jaxgen.gibbs.lattice import offset_name as offset_name
 from jaxgen.gibbs.sample import ENGINES as ENGINES
 from jaxgen.gibbs.sample import sample as sample
+from jaxgen.gibbs.stages import sample_stages as sample_stages
 from jaxgen.gibbs.thrml_engine import potts_factors as potts_factors
 from jaxgen.gibbs.thrml_engine import potts_program as potts_program

@@ -35,6 +35,6 @@ def log_pseudo_likelihood(
     field: Float[Array, "n H W L"] | None = None,
     beta: float = 1.0,
 ) -> Float[Array, "n"]:
-    """sum_i log p(x_i | rest), in nats an image (Besag 1975): a consistent objective that needs no partition function."""
+    """sum_i log p(x_i | rest), in nats an image (Besag 1975): it needs no partition function."""
     log_p = jax.nn.log_softmax(beta * conditional_logits(lattice, params, x, field))
     return jnp.take_along_axis(log_p, x[..., None].astype(jnp.int32), axis=-1).sum((1, 2, 3))

@@ -1,6 +1,6 @@
 """Lattice graphs: which sites of an image are joined, and which may be updated at the same time.
 
-An *offset* (dy, dx) joins every site i = (y, x) to j = (y + dy, x + dx). An edge is stored once, at its source i, so the
+An *offset* (dy, dx) joins every site i = (y, x) to j = (y + dy, x + dx). An edge is stored once, at its source i; the
 couplings of one offset are an array (h, w, L, L) over the sources: h = H - |dy|, w = W - |dx| with open boundaries,
 h = H, w = W on a torus. A *colouring* gives joined sites different colours; the sites of one colour are conditionally
 independent given the rest, so block Gibbs sampling updates them together.
@@ -141,5 +141,5 @@ class Lattice:
 
 
 def offset_name(offset: Offset) -> str:
-    """The key of an offset in a parameter tree: "dy,dx". (A string, because checkpoints store trees with string keys.)"""
+    """The key of an offset in a parameter tree: "dy,dx", a string because checkpoints need string keys."""
     return f"{offset[0]},{offset[1]}"

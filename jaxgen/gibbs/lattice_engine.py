@@ -127,9 +127,9 @@ def _counters(shape: tuple[int, ...], chain_ids: UInt32[Array, "n"]) -> tuple[Ar
 def _quarter_tables(tiles: Tiles, params: Params, quarter: int, conditions: Conditions, spare: int) -> dict:
     """beta b and beta W as seen from the sites of one quarter, relative to level 0.
 
-    bias: (L, *cells, 1 or n). terms, one a neighbour: its tied strength (*cells,), or R[a, c] as (L, L, *cells) or, to be
-    indexed by c, (L, *cells, L). R[0, :] = R[:, 0] = 0: the terms for c = 0 are moved into the bias. Where a site has no
-    such neighbour the term is 0.
+    bias: (L, *cells, 1 or n). terms, one a neighbour: its tied strength (*cells,), or R[a, c] as (L, L, *cells) or, to
+    be indexed by c, (L, *cells, L). R[0, :] = R[:, 0] = 0: the terms for c = 0 are moved into the bias. Where a site
+    has no such neighbour the term is 0.
     """
     lattice, levels = tiles.lattice, n_levels(params)
     bias, terms = params["bias"][..., None], []
@@ -154,7 +154,7 @@ def _directions(lattice: Lattice) -> list[Offset]:
 
 
 def _seen_from_sites(lattice: Lattice, params: Params) -> Iterator[Float[Array, "H W *rest"]]:
-    """For each of `_directions`, W_ij[x_i, x_j] at every site i: (H, W, L, L), or (H, W) if tied; 0 without neighbour."""
+    """For each of `_directions`, W_ij[x_i, x_j] at every site i: (H, W, L, L) or, tied, (H, W); 0 if it has none."""
     tied = is_tied(params)
     for k, (offset, coupling) in enumerate(edge_couplings(lattice, params)):
         (dy, dx), (h, w) = offset, lattice.edge_shape(offset)

@@ -87,11 +87,11 @@ def _checked_conditions(lattice, params, x, beta, clamp, field, chain_ids) -> Co
         raise ValueError(f"field: got shape {field.shape}, must be {logits} or {(n, *logits)}")
     if chain_ids is not None and chain_ids.shape != (n,):
         raise ValueError(f"chain_ids: got shape {chain_ids.shape}, must be ({n},)")
-    if _concrete(x) and int(x.max()) >= levels:
-        raise ValueError(f"x: got a state of {int(x.max())}, allowed are 0..{levels - 1}")
+    if _concrete(x) and np.max(x) >= levels:
+        raise ValueError(f"x: got a state of {np.max(x)}, allowed are 0..{levels - 1}")
     named = {"beta": beta, "field": field, "params": {k: params[k] for k in ("bias", "coupling")}}
     for name, value in named.items():
-        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(value) if _concrete(leaf)):
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(value) if _concrete(leaf)):
             raise ValueError(f"{name}: got a value that is not finite")
     return Conditions(
         beta=jnp.asarray(beta, jnp.float32),

@@ -18,7 +18,7 @@ from jaxgen.gibbs.lattice import Lattice
 def neighbour_table(
     lattice: Lattice, params: Params
 ) -> tuple[Int[np.ndarray, "sites degree"], Float[Array, "sites degree L L"]]:
-    """Neighbours of every site and W_ij[x_i, x_j] seen from it; sites of lower degree are padded with zero couplings."""
+    """Neighbours of every site and W_ij[x_i, x_j] seen from it; missing neighbours have zero couplings."""
     levels = n_levels(params)
     heads, tails, weights = [], [], []
     for offset, coupling in edge_couplings(lattice, params):

@@ -3,9 +3,9 @@
     theta_i[a] = b_i[a] + sum_j W_ij[a, x_j]          one SquareCategoricalEBMFactor for the biases, one for each offset
     x_i ~ softmax(beta theta_i)                       CategoricalGibbsConditional, all sites of a colour together
 
-The program is built while the caller is traced: THRML copies weights into a program when it makes one, so only a program
-made inside the step sees the parameters of that step. Jelincic et al. 2025, "An efficient probabilistic hardware
-architecture for diffusion-like models"; https://github.com/extropic-ai/thrml.
+The program is built while the caller is traced: THRML copies weights into a program when it makes one, so only a
+program made inside the step sees the parameters of that step. Jelincic et al. 2025, "An efficient probabilistic
+hardware architecture for diffusion-like models"; https://github.com/extropic-ai/thrml.
 """
 
 import jax

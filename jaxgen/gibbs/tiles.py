@@ -1,9 +1,9 @@
 """The fast engine's layout: the image in 2 x 2 tiles, one tile a word, chains on the last axis.
 
 Word X[cell, chain] holds the four sites of a tile, a byte each. Sites in the same corner of their tiles form a
-*quarter*: quarters 0 and 1 are the two even sites of a checkerboard, 2 and 3 the two odd ones. A neighbour is then found
-in a fixed byte of the word a fixed number of cells away, without gathers, masks or parity tests, and one two-word hash
-serves both quarters of a checkerboard colour.
+*quarter*: quarters 0 and 1 are the two even sites of a checkerboard, 2 and 3 the two odd ones. A neighbour is then
+found in a fixed byte of the word a fixed number of cells away, without gathers, masks or parity tests, and one two-word
+hash serves both quarters of a checkerboard colour.
 """
 
 import dataclasses

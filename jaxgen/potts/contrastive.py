@@ -115,7 +115,9 @@ def contrastive_divergence(
 
 
 def centred(lattice: gibbs.Lattice, difference: dict, centre: dict) -> dict:
-    """The enhanced gradient: that of E(x) = - sum b_i[x_i] - sum (e(x_i) - mu_i)' W_ij (e(x_j) - mu_j), mu = centre["bias"].
+    """The enhanced gradient, that of E(x) = - sum b_i[x_i] - sum (e(x_i) - mu_i)' W_ij (e(x_j) - mu_j).
+
+    mu = centre["bias"] are the site marginals of the data.
 
         dW_ij <- dW_ij - mu_i db_j' - db_i mu_j'          db_i <- db_i - sum_j dW_ij mu_j          (dW_ij as just made)
 

@@ -79,7 +79,7 @@ def label_field(params: dict, label: Integer[Array, "n"]) -> Float[Array, "n H W
 def log_marginal_init(
     params: dict, x: UInt8[Array, "n H W"], label: Integer[Array, "n"] | None = None, pseudo_count: float = 1.0
 ) -> dict:
-    """`params` with b_i[l] = log p(x_i = l), and U_i[l, y] = log p(x_i = l | y) - log p(x_i = l), frequencies of the data.
+    """`params` with b_i[l] = log p(x_i = l) and U_i[l, y] = log p(x_i = l | y) - log p(x_i = l), read off the data.
 
     With zero couplings this is the maximum-likelihood model of independent pixels (Hinton 2012, section 8, for RBMs).
     `pseudo_count` is added to every count, so that no level is impossible.

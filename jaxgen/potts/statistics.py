@@ -1,6 +1,7 @@
 """Sufficient statistics of the Potts model: the counts that its parameters multiply.
 
-    s(x) = { delta(x_i, l),  delta(x_i, a) delta(x_j, b),  delta(x_i, l) delta(y, c) }        - E(x, y) = <params, s(x, y)>
+    s(x, y) = { delta(x_i, l),  delta(x_i, a) delta(x_j, b),  delta(x_i, l) delta(y, c) }
+    - E(x, y) = <params, s(x, y)>
 
 The mean of s over a set of images has the shape of the parameter tree; the gradient of the mean energy is minus it.
 """
@@ -59,7 +60,7 @@ def mean_statistics(
 
 
 def _bit_planes(x: Integer[Array, "n h w"], levels: int) -> UInt32[Array, "L words h w"]:
-    """Bit k of word m of plane l is set where image 32 m + k has level l; images that fill up the last word have none."""
+    """Bit k of word m of plane l is set where image 32 m + k has level l; what fills up the last word has none."""
     x = jnp.pad(x.astype(jnp.int16), ((0, -len(x) % _BITS), (0, 0), (0, 0)), constant_values=-1)
     x = x.reshape(-1, _BITS, *x.shape[1:])
     bit = jnp.arange(_BITS, dtype=jnp.uint32)[:, None, None]

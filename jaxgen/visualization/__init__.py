@@ -1,5 +1,6 @@
 """Pictures: grids of images, animations and labelled figures, written atomically."""
 
+from jaxgen.visualization.curves import curves_figure as curves_figure
 from jaxgen.visualization.grids import Panel as Panel
 from jaxgen.visualization.grids import image_grid as image_grid
 from jaxgen.visualization.grids import replacing as replacing

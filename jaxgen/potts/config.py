@@ -1,0 +1,69 @@
+"""Every setting of a Potts EBM trained by contrastive divergence."""
+
+import dataclasses
+
+from jaxgen import gibbs
+from jaxgen.potts.contrastive import ContrastiveSettings
+from jaxgen.potts.model import COUPLINGS, PottsEBM
+from jaxgen.training import option
+
+SIDE = 28  # pixels of both datasets
+N_CLASSES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class PottsConfig:
+    """The defaults train an edge model of all digits; `experiments/flags` holds settings that were run."""
+
+    seed: int = option(0, "seed of parameters, data order, chains and samples", group="run", low=0)
+    log_every: int = option(50, "steps between records of the training metrics", group="run", low=1)
+    eval_every: int = option(500, "steps between evaluations and pictures", group="run", low=1)
+    checkpoint_every: int = option(500, "steps between checkpoints, a multiple of eval_every", group="run", low=1)
+
+    dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
+    data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
+    digits: str = option("all", "classes to keep: 'all', or numbers such as '3' or '0,1,7'", group="data")
+    levels: int = option(4, "grey levels a pixel", group="data", choices=(2, 4, 16))
+
+    neighbourhood: str = option("4", "pixels joined to a pixel", group="model", choices=gibbs.NEIGHBOURHOODS)
+    boundary: str = option("open", "edges of the image", group="model", choices=gibbs.BOUNDARIES)
+    coupling: str = option("edge", "a matrix an edge, or one strength a direction", group="model", choices=COUPLINGS)
+    labels: bool = option(False, "join a class label to every pixel, for sampling a class", group="model")
+    init: str = option("log_marginals", "start of the biases", group="model", choices=("log_marginals", "zeros"))
+
+    cd_steps: int = option(5, "Gibbs sweeps a training step (k of CD-k)", group="contrastive divergence", low=1)
+    persistent: bool = option(True, "chains go on between steps (PCD)", group="contrastive divergence")
+    chains: int = option(256, "chains of PCD; CD has one an image", group="contrastive divergence", low=1)
+    engine: str = option("lattice", "Gibbs engine", group="contrastive divergence", choices=gibbs.ENGINES)
+    beta: float = option(1.0, "inverse temperature", group="contrastive divergence", low=0.0)
+    l2: float = option(0.0, "weight decay of the couplings", group="contrastive divergence", low=0.0)
+    centring: bool = option(False, "centre the statistics on the data's marginals", group="contrastive divergence")
+
+    steps: int = option(3000, "parameter updates", group="optimiser", low=1)
+    batch_size: int = option(256, "images a step, over all devices", group="optimiser", low=1)
+    learning_rate: float = option(2e-2, "step size of Adam", group="optimiser", low=0.0)
+    schedule: str = option("cosine", "learning rate over the run", group="optimiser", choices=("cosine", "constant"))
+
+    fresh_chains: int = option(4096, "chains of the final samples, started from noise", group="final samples", low=1)
+    fresh_sweeps: int = option(1000, "sweeps of the final samples", group="final samples", low=1)
+
+
+def classes(config: PottsConfig) -> list[int]:
+    """The classes that `digits` names. ValueError if it does not name any of 0 to 9, each once."""
+    if config.digits == "all":
+        return list(range(N_CLASSES))
+    words = config.digits.split(",")
+    if not all(word.strip().isdecimal() and int(word) < N_CLASSES for word in words) or len(set(words)) < len(words):
+        raise ValueError(f"digits is {config.digits!r}; allowed: 'all', or numbers 0 to 9 such as '3' or '0,1,7'")
+    return [int(word) for word in words]
+
+
+def build_model(config: PottsConfig) -> PottsEBM:
+    """The model that a config describes."""
+    lattice = gibbs.Lattice.grid(SIDE, SIDE, config.neighbourhood, config.boundary)
+    return PottsEBM(lattice, config.levels, config.coupling, N_CLASSES if config.labels else 0)
+
+
+def contrastive_settings(config: PottsConfig) -> ContrastiveSettings:
+    """The part of a config that `contrastive_divergence` reads."""
+    return ContrastiveSettings(config.cd_steps, config.persistent, config.engine, config.beta, config.l2)

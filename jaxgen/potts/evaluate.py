@@ -1,0 +1,121 @@
+"""What is measured of a Potts EBM: on the way, and at the end from fresh chains."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from tqdm import tqdm
+
+from jaxgen import data, gibbs, training
+from jaxgen.potts.model import PottsEBM, label_field
+from jaxgen.potts.statistics import mean_statistics, moment_errors
+from jaxgen.potts.task import PottsTask
+
+_EVAL_IMAGES = 512
+_EVAL_SWEEPS = 100
+
+
+def noise(key: PRNGKeyArray, model: PottsEBM, n: int) -> UInt8[Array, "n H W"]:
+    """n images of independent, uniformly distributed states."""
+    lattice = model.lattice
+    return jax.random.randint(key, (n, lattice.height, lattice.width), 0, model.levels).astype(jnp.uint8)
+
+
+def fresh_samples(task: PottsTask, params: dict, key: PRNGKeyArray, n: int, n_sweeps: int) -> UInt8[Array, "n H W"]:
+    """n samples after `n_sweeps` sweeps from noise, with a progress bar."""
+    key_start, key_sweeps = jax.random.split(key)
+    label = task.chain_labels(n)
+    field = None if label is None else label_field(params, label)
+    x = noise(key_start, task.model, n)
+    stages = gibbs.sample_stages(
+        key_sweeps,
+        task.model.lattice,
+        params,
+        x,
+        n_sweeps,
+        max(1, n_sweeps // 10),
+        engine=task.config.engine,
+        beta=task.config.beta,
+        field=field,
+    )
+    with tqdm(total=n_sweeps, desc=f"sampling {n} chains", unit="sweep") as bar:
+        for done, x, _ in stages:
+            jax.block_until_ready(x)
+            bar.update(done - bar.n)
+    return x
+
+
+def evaluation_hook(
+    task: PottsTask, log: training.Logger
+) -> Callable[[int, training.TrainState], dict[str, Float[Array, ""] | float]]:
+    """A hook for `fit`: pseudo-likelihood of validation images, moment errors of fresh chains, pictures, histograms."""
+    model, config = task.model, task.config
+    x, label = task.validation[:_EVAL_IMAGES], task.validation_label
+    label = None if label is None else label[:_EVAL_IMAGES]
+    log_pl = jax.jit(functools.partial(gibbs.log_pseudo_likelihood, model.lattice, beta=config.beta))
+    energy = jax.jit(lambda params, x, label: model.apply({"params": params}, x, label))
+
+    def hook(step: int, state: training.TrainState) -> dict[str, float]:
+        key_start, key_sweeps = jax.random.split(jax.random.fold_in(jax.random.key(config.seed + 1), step))
+        params = state.params
+        chain_label = task.chain_labels(_EVAL_IMAGES)
+        fields = [None if y is None else label_field(params, y) for y in (label, chain_label)]
+        drawn, _ = gibbs.sample(
+            key_sweeps,
+            model.lattice,
+            params,
+            noise(key_start, model, _EVAL_IMAGES),
+            _EVAL_SWEEPS,
+            engine=config.engine,
+            beta=config.beta,
+            field=fields[1],
+        )
+        found = mean_statistics(model.lattice, params, drawn, chain_label)
+        log.images(step, "samples", data.decode(drawn[:64], config.levels))
+        log.images(step, "data", data.decode(x[:64], config.levels))
+        log.histogram(step, "energy/data", energy(params, x, label))
+        log.histogram(step, "energy/samples", energy(params, drawn, chain_label))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+            log.histogram(step, "params" + jax.tree_util.keystr(path), leaf)
+        return {
+            "validation_log_pl": float(log_pl(params, x, fields[0]).mean()),
+            "learning_rate": float(state.opt_state.hyperparams["learning_rate"]),
+        } | jax.device_get(moment_errors(model.lattice, found, task.data_statistics))
+
+    return hook
+
+
+def final_rows(task: PottsTask, params: dict, fresh: UInt8[Array, "n H W"]) -> list[training.Row]:
+    """The numbers of a trained model: moment errors of fresh samples against the training images, and likelihoods.
+
+    Beside them, the same errors of as many training images drawn with replacement: what sampling noise alone gives.
+    """
+    lattice, n = task.model.lattice, len(fresh)
+    wanted = task.data_statistics
+    label = task.chain_labels(n)
+    found = moment_errors(lattice, mean_statistics(lattice, params, fresh, label), wanted)
+    again = jax.random.choice(jax.random.key(task.config.seed), len(task.train), (n,))
+    again_label = None if task.train_label is None else task.train_label[again]
+    floor = moment_errors(lattice, mean_statistics(lattice, params, task.train[again], again_label), wanted)
+    field = None if task.validation_label is None else label_field(params, task.validation_label)
+    log_pl = gibbs.log_pseudo_likelihood(lattice, params, task.validation, field, task.config.beta).mean()
+    note = f"{n} chains, {task.config.fresh_sweeps} sweeps from noise; "
+    return [
+        training.Row(
+            "mean |error| of P(x_i = l)",
+            float(found["marginal_error"]),
+            "",
+            "<= 0.01",
+            note + f"{float(floor['marginal_error']):.1g} from sampling noise alone",
+        ),
+        training.Row(
+            "mean |error| of P(x_i = a, x_j = b)",
+            float(found["pair_error"]),
+            "",
+            "<= 0.01",
+            note + f"{float(floor['pair_error']):.1g} from sampling noise alone",
+        ),
+        training.Row("log pseudo-likelihood, validation", float(log_pl), "nats", "", f"{len(task.validation)} images"),
+    ]

@@ -1,0 +1,84 @@
+"""What a Potts training run starts from: data, model, state and gradient estimator."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, UInt8
+
+from jaxgen import data, training
+from jaxgen.potts.config import PottsConfig, build_model, classes, contrastive_settings
+from jaxgen.potts.contrastive import contrastive_divergence, persistent_chains
+from jaxgen.potts.model import PottsEBM, log_marginal_init
+from jaxgen.potts.statistics import mean_statistics
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PottsTask:
+    """A model with its data: states uint8 (n, 28, 28) and labels uint8 (n,), the latter None without classes."""
+
+    config: PottsConfig
+    model: PottsEBM
+    train: UInt8[Array, "n H W"]
+    validation: UInt8[Array, "m H W"]
+    train_label: UInt8[Array, "n"] | None
+    validation_label: UInt8[Array, "m"] | None
+
+    @classmethod
+    def load(cls, config: PottsConfig) -> "PottsTask":
+        """Read, select and code the images. ValueError naming the field that does not fit."""
+        kept = classes(config)
+        model = build_model(config)
+        dataset = data.load(config.dataset, data_dir=config.data_dir or None)
+        parts = {}
+        for part in ("train", "validation"):
+            images, labels = data.select(*data.split(dataset, part), kept)
+            parts[part] = jnp.asarray(data.encode(images, config.levels))
+            parts[f"{part}_label"] = jnp.asarray(labels) if config.labels else None
+        return cls(config, model, **parts)
+
+    def initial_state(self) -> tuple[training.TrainState, optax.GradientTransformation]:
+        """Parameters, optimiser and chains before the first step."""
+        config = self.config
+        key, key_init, key_chains = jax.random.split(jax.random.key(config.seed), 3)
+        params = self.model.init(key_init, self.train[:1], _first(self.train_label))["params"]
+        if config.init == "log_marginals":
+            params = log_marginal_init(params, self.train, self.train_label)
+        rate = config.learning_rate
+        if config.schedule == "cosine":
+            rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
+        tx = optax.inject_hyperparams(optax.adam)(learning_rate=rate)
+        carry = None
+        if config.persistent:
+            carry = persistent_chains(key_chains, self.train, config.chains, self.train_label)
+        return training.create(key, params, tx, carry), tx
+
+    def grad_fn(self):
+        """The contrastive-divergence estimator that the config describes."""
+        centre = self.data_statistics if self.config.centring else None
+        return contrastive_divergence(self.model, contrastive_settings(self.config), centre)
+
+    def arrays(self) -> dict[str, Array]:
+        """What a training batch is gathered from."""
+        return {"image": self.train} | ({} if self.train_label is None else {"label": self.train_label})
+
+    @functools.cached_property
+    def data_statistics(self) -> dict:
+        """Mean sufficient statistics of the training images."""
+        init = functools.partial(self.model.init, jax.random.key(0))
+        shapes = jax.eval_shape(init, self.train[:1], _first(self.train_label))["params"]
+        return mean_statistics(self.model.lattice, shapes, self.train, self.train_label)
+
+    def chain_labels(self, n: int) -> Array | None:
+        """Labels for n fresh chains, in the training images' proportions as nearly as n allows."""
+        if self.train_label is None:
+            return None
+        ranks = (np.arange(n) + 0.5) / n * len(self.train_label)
+        return jnp.sort(self.train_label)[ranks.astype(int)]
+
+
+def _first(label: Array | None) -> Array | None:
+    return None if label is None else label[:1]

@@ -1,0 +1,33 @@
+"""The training room: Config and flags, state, step, fit loop, checkpoints, records."""
+
+from jaxgen.training.atomic import atomic_write as atomic_write
+from jaxgen.training.checkpoint import Checkpoints as Checkpoints
+from jaxgen.training.config import define_flags as define_flags
+from jaxgen.training.config import differences as differences
+from jaxgen.training.config import from_flags as from_flags
+from jaxgen.training.config import from_json as from_json
+from jaxgen.training.config import main as main
+from jaxgen.training.config import option as option
+from jaxgen.training.config import to_flagfile as to_flagfile
+from jaxgen.training.config import to_json as to_json
+from jaxgen.training.config import validate as validate
+from jaxgen.training.fit import FitOptions as FitOptions
+from jaxgen.training.fit import NonFiniteError as NonFiniteError
+from jaxgen.training.fit import fit as fit
+from jaxgen.training.log import Logger as Logger
+from jaxgen.training.log import read_metrics as read_metrics
+from jaxgen.training.parallel import parallel_step as parallel_step
+from jaxgen.training.parallel import replicate_data as replicate_data
+from jaxgen.training.parallel import replicate_state as replicate_state
+from jaxgen.training.parallel import shard_index as shard_index
+from jaxgen.training.parallel import unreplicate_state as unreplicate_state
+from jaxgen.training.results import Row as Row
+from jaxgen.training.results import command_line as command_line
+from jaxgen.training.results import write_record as write_record
+from jaxgen.training.run_folder import RunFolder as RunFolder
+from jaxgen.training.runtime import configure as configure
+from jaxgen.training.runtime import device_name as device_name
+from jaxgen.training.state import TrainState as TrainState
+from jaxgen.training.state import create as create
+from jaxgen.training.step import from_loss as from_loss
+from jaxgen.training.step import make_train_step as make_train_step

@@ -1,0 +1,238 @@
+"""Frozen Config dataclasses <-> absl flags <-> JSON.
+
+A family declares each field once, with its default, its help, its group and its range:
+
+    @dataclasses.dataclass(frozen=True)
+    class EbmConfig:
+        steps: int = option(2000, "parameter updates", group="optimiser", low=1)
+        learning_rate: float = option(2e-2, "Adam step size", group="optimiser", low=0.0, high=1.0)
+        coupling: str = option("edge", "how couplings are shared", group="model", choices=("edge", "tied"))
+        clip: float | None = option(None, "largest gradient norm", group="optimiser", low=0.0)
+
+and the flags, their checks, config.json and the comparison of two runs follow from that declaration.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+_TYPES = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    group: str,
+    choices: Sequence | None = None,
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
+    """A Config field that becomes the flag `--name`; `choices`, or `low` <= value <= `high`, say what is allowed.
+
+    Args:
+        default: the value without the flag; its annotated type is int, float, bool or str, or one of them | None.
+        help: one line for `--help`.
+        group: heading under which `--help` lists the flag.
+        choices: the values allowed.
+        low: smallest value allowed, inclusive.
+        high: largest value allowed, inclusive.
+    """
+    metadata = {"help": help, "group": group, "choices": choices and tuple(choices), "low": low, "high": high}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Option:
+    """One field of a Config with what is allowed in it."""
+
+    name: str
+    type: type
+    optional: bool
+    default: Any
+    help: str
+    group: str
+    choices: tuple | None
+    low: float | None
+    high: float | None
+
+    def allowed(self) -> str:
+        if self.choices:
+            text = "one of " + ", ".join(map(str, self.choices))
+        elif self.low is not None and self.high is not None:
+            text = f"{_TYPES[self.type]} from {self.low} to {self.high}"
+        elif self.low is not None:
+            text = f"{_TYPES[self.type]}, {self.low} or more"
+        elif self.high is not None:
+            text = f"{_TYPES[self.type]}, {self.high} or less"
+        else:
+            text = _TYPES[self.type]
+        return text + " or none" * self.optional
+
+    def accepts(self, value: Any) -> bool:
+        if value is None:
+            return self.optional
+        # bool is a subclass of int, and an int is a fine float: neither is what isinstance says.
+        if isinstance(value, bool) != (self.type is bool):
+            return False
+        if not isinstance(value, (int, float) if self.type is float else self.type):
+            return False
+        if self.choices is not None:
+            return value in self.choices
+        if self.type in (int, float):
+            return (
+                math.isfinite(value)
+                and (self.low is None or value >= self.low)
+                and (self.high is None or value <= self.high)
+            )
+        return True
+
+
+class _OptionParser(flags.ArgumentParser):
+    """The absl parser of one option: a command-line word to a value that the option accepts."""
+
+    def __init__(self, spec: _Option):
+        super().__init__()
+        self.spec = spec
+        self.syntactic_help = spec.allowed()
+
+    def parse(self, argument: Any) -> Any:
+        value = argument
+        if isinstance(argument, str):
+            if self.spec.optional and argument.lower() == "none":
+                return None
+            read = {"true": True, "false": False}.__getitem__ if self.spec.type is bool else self.spec.type
+            with contextlib.suppress(ValueError, KeyError):
+                value = read(argument)
+        if not self.spec.accepts(value):
+            raise ValueError(f"allowed: {self.spec.allowed()}")
+        return float(value) if self.spec.type is float else value
+
+
+def _options(config_type: type) -> list[_Option]:
+    """The options of a Config class, in the order of declaration."""
+    hints = typing.get_type_hints(config_type)
+    specs = []
+    for field in dataclasses.fields(config_type):
+        members = typing.get_args(hints[field.name]) or (hints[field.name],)
+        kinds = [kind for kind in members if kind is not types.NoneType]
+        if "group" not in field.metadata or len(kinds) != 1 or kinds[0] not in _TYPES:
+            raise ValueError(
+                f"{config_type.__name__}.{field.name} is declared {hints[field.name]}; allowed: option(...) of type "
+                "int, float, bool or str, or one of them | None"
+            )
+        optional = types.NoneType in members
+        specs.append(_Option(field.name, kinds[0], optional, field.default, **field.metadata))
+    return specs
+
+
+def define_flags(config_type: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Define one flag a field of `config_type`; the group is what absl calls the flag's module, so help shows it."""
+    for spec in _options(config_type):
+        write = flags.ArgumentSerializer()
+        boolean = spec.type is bool
+        flag = flags.Flag(_OptionParser(spec), write, spec.name, spec.default, spec.help, boolean=boolean)
+        flags.DEFINE_flag(flag, flag_values, module_name=spec.group)
+
+
+def from_flags(config_type: type, flag_values: flags.FlagValues = flags.FLAGS) -> Any:
+    """The Config that parsed flags describe, validated."""
+    config = config_type(**{spec.name: flag_values[spec.name].value for spec in _options(config_type)})
+    validate(config)
+    return config
+
+
+def validate(config: Any) -> None:
+    """Raise ValueError naming the first field whose value is not allowed."""
+    for spec in _options(type(config)):
+        value = getattr(config, spec.name)
+        if not spec.accepts(value):
+            raise ValueError(f"{spec.name} is {value!r}; allowed: {spec.allowed()}")
+
+
+def to_json(config: Any) -> str:
+    """The Config as a JSON object, one field a line."""
+    return json.dumps(dataclasses.asdict(config), indent=2, allow_nan=False) + "\n"
+
+
+def from_json(config_type: type, text: str) -> Any:
+    """The Config that `to_json` wrote; ValueError on unknown fields by name and on values that are not allowed."""
+    values = json.loads(text)
+    known = [spec.name for spec in _options(config_type)]
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise ValueError(f"unknown config fields: {', '.join(unknown)}; allowed: {', '.join(known)}")
+    config = config_type(**values)
+    validate(config)
+    return config
+
+
+def to_flagfile(config: Any) -> str:
+    """The Config as `--name=value` lines that `--flagfile` reads back."""
+    lines = []
+    for name, value in dataclasses.asdict(config).items():
+        lines.append(f"--{name}={str(value).lower() if value is None or isinstance(value, bool) else value}")
+    return "\n".join(lines) + "\n"
+
+
+def differences(a: Any, b: Any) -> list[str]:
+    """Fields in which two Configs differ, each as "name: value in a -> value in b"."""
+    if type(a) is not type(b):
+        return [f"config: {type(a).__name__} -> {type(b).__name__}"]
+    pairs = zip(dataclasses.asdict(a).items(), dataclasses.asdict(b).values(), strict=True)
+    return [f"{name}: {value!r} -> {other!r}" for (name, value), other in pairs if value != other]
+
+
+def main(config_type: type, run: Callable[[Any, Path], None], argv: Sequence[str] | None = None) -> None:
+    """The whole of an experiment script: read flags, then `run(config, workdir)`.
+
+    Flags live in a FlagValues of their own, so two experiments in one process cannot collide. Bad input, on the
+    command line or found by jaxgen later, ends the program with one line on stderr and exit code 2; an error
+    raised inside a library is a bug and keeps its traceback.
+
+    Args:
+        config_type: a frozen dataclass whose fields are declared by `option`.
+        run: called with the Config and the run folder's path.
+        argv: the command line, program name first (default sys.argv).
+
+    Raises:
+        SystemExit: code 2 on bad input.
+    """
+    program = sys.modules["__main__"]
+    name = program.__spec__.name.rpartition(".")[2] if program.__spec__ else Path(sys.argv[0]).stem
+    flag_values = flags.FlagValues()
+    define_flags(config_type, flag_values)
+    where = {"flag_values": flag_values, "module_name": "run"}
+    flags.DEFINE_string("workdir", f"runs/{name}", "run folder; a second start with the same folder resumes", **where)
+    flags.DEFINE_boolean("help", False, "show this help", short_name="?", **where)
+    flags.DEFINE_boolean("helpfull", False, "same as --help", **where)
+    try:
+        extra = flag_values(list(sys.argv if argv is None else argv))[1:]
+        if flag_values["help"].value or flag_values["helpfull"].value:
+            print((program.__doc__ or name).strip() + "\n" + flag_values.get_help())
+            return
+        if extra:
+            raise ValueError(f"unexpected arguments: {' '.join(extra)}; allowed: --name=value flags, see --help")
+        run(from_flags(config_type, flag_values), Path(flag_values["workdir"].value))
+    except (flags.Error, ValueError, FloatingPointError) as error:
+        if not isinstance(error, flags.Error) and not _raised_by_jaxgen(error):
+            raise
+        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _raised_by_jaxgen(error: Exception) -> bool:
+    """Whether the innermost frame belongs to this code base rather than to a library it called."""
+    trace = error.__traceback__
+    while trace.tb_next:
+        trace = trace.tb_next
+    return trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("jaxgen", "experiments", "__main__")

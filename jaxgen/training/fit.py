@@ -1,0 +1,265 @@
+"""The training loop of every family: progress, records, checkpoints, evaluation, clean stop, exact resume.
+
+Step k is the k-th update, k = 1 ... steps; it uses the examples `order.indices(k - 1)`. Metrics of step k are fetched
+after step k + 1 was dispatched, so the host never holds the device up.
+"""
+
+import contextlib
+import dataclasses
+import math
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jaxtyping import Array, Int
+from tqdm import tqdm
+
+from jaxgen.training.checkpoint import Checkpoints
+from jaxgen.training.parallel import ParallelStep, replicate_data, replicate_state, shard_index, unreplicate_state
+from jaxgen.training.run_folder import RunFolder
+from jaxgen.training.state import TrainState
+from jaxgen.training.step import Metrics
+
+Hook = Callable[[int, TrainState], dict[str, float]]
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss, gradient norm or parameter is nan or infinite."""
+
+
+class Order(Protocol):
+    """Which examples a step uses."""
+
+    def indices(self, step: int) -> Int[np.ndarray, " batch"]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class FitOptions:
+    """When `fit` does what, in steps. `best` names the evaluation metric whose best checkpoint is kept, by `best_mode`.
+
+    Averages of the metrics are logged every `log_every`, hooks run every `eval_every`, checkpoints are saved every
+    `checkpoint_every`; all three also happen after the last step.
+    """
+
+    steps: int
+    log_every: int = 100
+    eval_every: int = 1000
+    checkpoint_every: int = 1000
+    best: str | None = None
+    best_mode: str = "min"
+
+    def __post_init__(self):
+        for name in ("steps", "log_every", "eval_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: an integer, 1 or more")
+        # Otherwise a checkpoint would be judged by the metrics of other parameters, or never.
+        if self.best is not None and self.checkpoint_every % self.eval_every:
+            raise ValueError(
+                f"checkpoint_every is {self.checkpoint_every}; allowed with best={self.best!r}: a multiple of "
+                f"eval_every={self.eval_every}"
+            )
+
+    def due(self, step: int, every: int) -> bool:
+        return step % every == 0 or step == self.steps
+
+
+def fit(
+    state: TrainState,
+    train_step: ParallelStep,
+    data: dict[str, Array | np.ndarray],
+    order: Order,
+    run: RunFolder,
+    options: FitOptions,
+    hooks: Sequence[Hook] = (),
+) -> TrainState:
+    """Train to `options.steps` from the last checkpoint of `run`, or from `state` if there is none.
+
+    SIGTERM and SIGINT let the step end, save, say how to go on and exit with code 0.
+
+    Args:
+        state: plain state of `create`; also the template of what is restored.
+        train_step: of `parallel_step`, on all local devices.
+        data: arrays (N, ...), copied to every device once.
+        order: `order.indices(k)` are the int32 (B,) examples of update k, from 0.
+        run: the open run folder.
+        options: when to log, evaluate and save.
+        hooks: called as `hook(step, state)` with the plain state; they return metrics to log and may draw through
+            `run.log`.
+
+    Returns:
+        The plain state after the last step.
+
+    Raises:
+        NonFiniteError: loss, gradient norm or parameters are not finite; the last good checkpoint stays.
+        ValueError: a checkpoint is damaged, or the batch or carry does not divide by the number of devices.
+    """
+    with contextlib.closing(Checkpoints(run.checkpoints, options.best, options.best_mode)) as checkpoints:
+        state = checkpoints.restore_latest(state) or state
+        done = int(state.step)
+        run.log.rewind(done)
+        if done >= options.steps:
+            return state
+        if done:
+            print(f"resuming {run.path} after step {done}", file=sys.stderr)
+        try:
+            return _train(state, train_step, data, order, run, options, hooks, checkpoints)
+        except NonFiniteError as error:
+            checkpoints.wait()
+            kept = checkpoints.steps()
+            last = f"the last good checkpoint is step {kept[-1]} in {run.checkpoints}" if kept else "no checkpoint yet"
+            raise NonFiniteError(f"{error}; {last}") from None
+
+
+def _train(
+    state: TrainState,
+    train_step: ParallelStep,
+    data: dict[str, Array | np.ndarray],
+    order: Order,
+    run: RunFolder,
+    options: FitOptions,
+    hooks: Sequence[Hook],
+    checkpoints: Checkpoints,
+) -> TrainState:
+    """`fit` from a state that is already the right one to start from."""
+    first = int(state.step) + 1
+    stacked = replicate_state(state)
+    data = replicate_data(data)
+    meter = _Meter()
+    with _progress(first, options.steps) as bar, _stop_requests() as stop:
+        for step in range(first, options.steps + 1):
+            index = order.indices(step - 1)
+            stacked, metrics = train_step(stacked, data, shard_index(index))
+            meter.push(step, metrics, len(index))
+            log = options.due(step, options.log_every)
+            evaluate = bool(hooks) and options.due(step, options.eval_every)
+            save = bool(stop) or options.due(step, options.checkpoint_every)
+            if log or evaluate or save:
+                with meter.paused():
+                    record = meter.averages() if log else {}
+                    bar.set_postfix({name: record[name] for name in record if name == "loss"}, refresh=False)
+                    state = unreplicate_state(stacked) if evaluate or save else state
+                    evaluated = _evaluate(hooks, step, state) if evaluate else {}
+                    if log or evaluate:
+                        run.log.scalars(step, _merge(record, evaluated))
+                    if save:
+                        _save(checkpoints, step, state, evaluated)
+            bar.update()
+            if save and stop:
+                checkpoints.wait()
+                run.log.close()
+                bar.close()
+                again = shlex.join(["python", *sys.orig_argv[1:]])
+                print(f"{stop[0]}: step {step} is saved in {run.path}; to go on, run again: {again}", file=sys.stderr)
+                sys.exit(0)
+    return state
+
+
+def _evaluate(hooks: Sequence[Hook], step: int, state: TrainState) -> dict[str, float]:
+    evaluated = {}
+    for hook in hooks:
+        evaluated = _merge(evaluated, hook(step, state) or {})
+    return evaluated
+
+
+def _merge(record: dict[str, float], more: dict[str, float]) -> dict[str, float]:
+    twice = sorted(record.keys() & more.keys())
+    if twice:
+        raise ValueError(f"metric names {', '.join(twice)} come twice at one step; allowed: one value a name")
+    return {**record, **more}
+
+
+def _save(checkpoints: Checkpoints, step: int, state: TrainState, evaluated: dict[str, float]) -> None:
+    """Save a state unless it is broken: a finite gradient can still end in parameters that are not."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.params):
+        if not np.isfinite(np.asarray(leaf)).all():
+            raise NonFiniteError(f"params{jax.tree_util.keystr(path)} is not finite after step {step}")
+    checkpoints.save(step, state, evaluated)
+
+
+def _progress(first: int, steps: int) -> tqdm:
+    # In a log file every refresh is a line of its own: one in half a minute is enough.
+    pause = 0.5 if sys.stderr.isatty() else 30.0
+    return tqdm(
+        total=steps, initial=first - 1, mininterval=pause, maxinterval=2 * pause, unit="step", dynamic_ncols=True
+    )
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[list[str]]:
+    """A list that the names of SIGTERM and SIGINT are added to; a second signal acts at once, as it would without."""
+    received: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    watched = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in watched}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def receive(number: int, frame: Any) -> None:
+        received.append(signal.Signals(number).name)
+        restore()
+
+    for number in watched:
+        signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        restore()
+
+
+class _Meter:
+    """Sums of the metrics since the last record, fetched one step late, and the speed without pauses."""
+
+    def __init__(self):
+        self._pending: tuple[int, Metrics] | None = None
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self._images = 0
+        self._seconds = 0.0
+        self._clock: float | None = None
+
+    def push(self, step: int, metrics: Metrics, images: int) -> None:
+        self.fetch()
+        self._pending = (step, metrics)
+        if self._clock is None:
+            # The first step compiles; its time says nothing about the speed.
+            self.fetch()
+            self._clock = time.perf_counter()
+        else:
+            self._images += images
+
+    def fetch(self) -> None:
+        """Take in the pending metrics, waiting for their step. NonFiniteError if the loss or the gradient norm is."""
+        if self._pending is None:
+            return
+        (step, metrics), self._pending = self._pending, None
+        for name, value in jax.device_get(metrics).items():
+            if name in ("loss", "grad_norm") and not math.isfinite(value):
+                raise NonFiniteError(f"{name} is {float(value)} at step {step}")
+            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+        self._count += 1
+
+    def averages(self) -> dict[str, float]:
+        """Means since the last call, with "images_per_s" once there is more than the first step; call it paused."""
+        means = {name: total / self._count for name, total in self._sums.items()}
+        if self._images:
+            means["images_per_s"] = self._images / self._seconds
+        self._sums, self._count, self._images, self._seconds = {}, 0, 0, 0.0
+        return means
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Wait for the pending step, then keep the block out of the speed."""
+        self.fetch()
+        self._seconds += time.perf_counter() - self._clock
+        yield
+        self._clock = time.perf_counter()

@@ -1,0 +1,129 @@
+"""The step on all devices at once: the only file that maps over devices.
+
+Parameters, optimiser state, moving average, step and key are copies, one a device, stacked on a leading axis; the carry
+and the batch are split. The data lie on every device and a step is sent only the indices of its examples, from which
+each device gathers its share. `batch["position"]` is the place of an example in the whole batch: noise keyed by it does
+not depend on the number of devices.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Int, PyTree
+
+from jaxgen.training.state import TrainState, data_to_keys, keys_to_data
+from jaxgen.training.step import GradFn, Metrics, make_train_step
+
+AXIS = "devices"
+
+Data = dict[str, Array]
+ParallelStep = Callable[[TrainState, Data, Int[np.ndarray, "devices local"]], tuple[TrainState, Metrics]]
+
+
+def parallel_step(
+    grad_fn: GradFn,
+    tx: optax.GradientTransformation,
+    ema_decay: float | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> ParallelStep:
+    """`make_train_step` mapped over `devices` (default: all local ones): `(state, data, index) -> (state, metrics)`.
+
+    `grad_fn` sees the batch `{name: data[name][index]}` with "position" uint32 (batch / devices,) added. The returned
+    step takes `state` of `replicate_state`, donated, so use only what comes back; `data` of `replicate_data`; `index`
+    int32 (devices, batch / devices) of `shard_index`. Its metrics are scalars.
+
+    Args:
+        grad_fn: see `make_train_step`; `axis_name` there is AXIS.
+        tx: the optimiser.
+        ema_decay: in [0, 1), for a state made with ema=True.
+        devices: default, all local ones.
+    """
+    step = make_train_step(grad_fn, tx, axis_name=AXIS, ema_decay=ema_decay)
+
+    def device_step(state: TrainState, data: Data, index: Int[Array, " local"]) -> tuple[TrainState, Metrics]:
+        batch = {name: array[index] for name, array in data.items()}
+        local = jnp.arange(index.shape[0], dtype=jnp.uint32)
+        batch["position"] = jax.lax.axis_index(AXIS).astype(jnp.uint32) * index.shape[0] + local
+        return step(state, batch)
+
+    return jax.pmap(device_step, axis_name=AXIS, devices=_devices(devices), donate_argnums=(0,), out_axes=(0, None))
+
+
+def replicate_state(state: TrainState, devices: Sequence[jax.Device] | None = None) -> TrainState:
+    """A plain state laid out for `parallel_step`: one copy a device, carry (n, ...) as (devices, n / devices, ...).
+
+    ValueError if a leaf of the carry does not divide by the number of devices.
+    """
+    devices = _devices(devices)
+    arrays = keys_to_data(state)
+    carry = jax.tree_util.tree_map_with_path(
+        lambda path, x: _split(x, devices, "carry" + jax.tree_util.keystr(path)), arrays.carry
+    )
+    shared = jax.tree.map(lambda x: _copies(x, devices), arrays.replace(carry=None))
+    return data_to_keys(shared.replace(carry=carry), like=state)
+
+
+def unreplicate_state(stacked: TrainState) -> TrainState:
+    """The plain state on the first device; the carry back in global order, (n, ...). Copies, safe from donation."""
+    arrays = keys_to_data(stacked)
+    first = _drop_axis(jax.tree.map(lambda x: x.addressable_data(0), arrays.replace(carry=None)))
+    return data_to_keys(first.replace(carry=jax.tree.map(_join, arrays.carry)), like=stacked)
+
+
+def replicate_data(data: dict[str, Array | np.ndarray], devices: Sequence[jax.Device] | None = None) -> Data:
+    """A dict of arrays (N, ...) copied to every device: each (devices, N, ...)."""
+    devices = _devices(devices)
+    return {name: _copies(array, devices) for name, array in data.items()}
+
+
+def shard_index(
+    index: Int[np.ndarray, " batch"], devices: Sequence[jax.Device] | None = None
+) -> Int[np.ndarray, "devices local"]:
+    """Batch indices, one row a device. ValueError if the batch does not divide by the number of devices."""
+    count = len(_devices(devices))
+    if len(index) % count or not len(index):
+        raise ValueError(f"batch_size is {len(index)} on {count} devices; allowed: a multiple of {count}")
+    return np.asarray(index, np.int32).reshape(count, -1)
+
+
+def _devices(devices: Sequence[jax.Device] | None) -> list[jax.Device]:
+    return list(devices or jax.local_devices())
+
+
+def _place(rows: Callable[[int], np.ndarray], shape: tuple[int, ...], devices: Sequence[jax.Device]) -> Array:
+    """An array (devices, *shape) whose row d is rows(d), put on device d without ever being whole on the host."""
+    mesh = jax.sharding.Mesh(np.asarray(devices), (AXIS,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+    shape = (len(devices), *shape)
+    return jax.make_array_from_callback(shape, sharding, lambda place: rows(place[0].indices(shape[0])[0])[None])
+
+
+def _copies(x: Array, devices: Sequence[jax.Device]) -> Array:
+    # np.array, not asarray: a view of a JAX buffer could be donated and overwritten under its owner.
+    host = np.array(x)
+    return _place(lambda row: host, host.shape, devices)
+
+
+def _split(x: Array, devices: Sequence[jax.Device], name: str) -> Array:
+    host = np.array(x)
+    if host.ndim == 0 or host.shape[0] % len(devices):
+        raise ValueError(
+            f"{name} has shape {host.shape} on {len(devices)} devices; allowed: a leading axis (batch_size or chains) "
+            f"that is a multiple of {len(devices)}"
+        )
+    rows = host.reshape(len(devices), -1, *host.shape[1:])
+    return _place(lambda row: rows[row], rows.shape[1:], devices)
+
+
+def _join(x: Array) -> Array:
+    rows = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return jnp.asarray(np.concatenate([np.asarray(row.data)[0] for row in rows]))
+
+
+@jax.jit
+def _drop_axis(tree: PyTree) -> PyTree:
+    """x[0] of single-device arrays (1, ...): one dispatch for the whole tree and no traffic between devices."""
+    return jax.tree.map(lambda x: x[0], tree)

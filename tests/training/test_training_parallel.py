@@ -1,0 +1,106 @@
+"""The step on 1, 2 and 4 devices gives the same numbers, up to the order of float sums."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxgen.training import create, make_train_step, parallel_step, replicate_data, replicate_state, shard_index
+from jaxgen.training import unreplicate_state as unreplicate
+
+HERE = Path(__file__).parent
+STEPS = 5
+TX = optax.adam(1e-2)
+DATA = {"x": np.random.default_rng(1).normal(size=(64, 4)).astype(np.float32)}
+
+
+def toy_grad_fn():
+    sys.path.insert(0, str(HERE))
+    from training_toy import grad_fn
+
+    return grad_fn
+
+
+def start():
+    return create(jax.random.key(0), {"w": jnp.eye(4)}, TX, carry=jnp.zeros(8), ema=True)
+
+
+def index_of(step):
+    return np.random.default_rng((0, step)).integers(0, 64, 8).astype(np.int32)
+
+
+def flat(state):
+    leaves = jax.tree.leaves((state.step, state.params, state.ema_params, state.opt_state, state.carry))
+    return np.concatenate([np.ravel(leaf) for leaf in leaves])
+
+
+def train():
+    """The numbers of a short run on all devices of this process."""
+    stacked, data, losses = replicate_state(start()), replicate_data(DATA), []
+    step = parallel_step(toy_grad_fn(), TX, ema_decay=0.9)
+    for t in range(STEPS):
+        stacked, metrics = step(stacked, data, shard_index(index_of(t)))
+        losses.append(float(metrics["loss"]))
+    shard = stacked.carry.addressable_data(0).shape
+    state = unreplicate(stacked)
+    return {"state": flat(state).tolist(), "losses": losses, "carry_shard": shard, "carry": state.carry.shape}
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """The same run by the plain step, on whole batches."""
+    step, state, losses = jax.jit(make_train_step(toy_grad_fn(), TX, ema_decay=0.9)), start(), []
+    for t in range(STEPS):
+        batch = {"x": DATA["x"][index_of(t)], "position": jnp.arange(8, dtype=jnp.uint32)}
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["loss"]))
+    return flat(state), losses
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_any_number_of_devices_gives_the_same_numbers(count, expected):
+    environment = os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+        "PYTHONPATH": str(HERE.parents[1]),
+        "JAX_PLATFORMS": "cpu",
+    }
+    done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    # Noise and carry are keyed by position, so wrong positions or a mixed-up carry change the numbers.
+    np.testing.assert_allclose(found["state"], expected[0], rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(found["losses"], expected[1], rtol=1e-5)
+    assert found["carry_shard"] == [1, 8 // count] and found["carry"] == [8]
+
+
+def test_state_survives_the_round_trip_and_is_donated():
+    state = start()
+    stacked = replicate_state(state)
+    back = unreplicate(stacked)
+    assert jax.tree.structure(back) == jax.tree.structure(state)
+    np.testing.assert_array_equal(flat(back), flat(state))
+    assert back.key == state.key
+    parallel_step(toy_grad_fn(), TX, ema_decay=0.9)(stacked, replicate_data(DATA), shard_index(index_of(0)))
+    assert stacked.params["w"].is_deleted()
+    np.testing.assert_array_equal(flat(back), flat(state))
+
+
+def test_batch_or_carry_that_does_not_divide():
+    devices = jax.local_devices() * 3
+    with pytest.raises(ValueError, match="batch_size is 8 on 3 devices; allowed: a multiple of 3"):
+        shard_index(np.arange(8), devices)
+    with pytest.raises(ValueError, match=r"carry\['chains'\] has shape \(8,\) on 3 devices; allowed: a leading axis"):
+        replicate_state(
+            start().replace(params={}, opt_state=(), ema_params=None, carry={"chains": jnp.zeros(8)}), devices
+        )
+
+
+if __name__ == "__main__":
+    print(json.dumps(train()))

@@ -1,0 +1,107 @@
+"""Result records, the report made from them, and the compilation cache."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import report
+from jaxgen.training import Row, command_line, option, write_record
+
+ROOT = Path(report.__file__).parents[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    seed: int = option(3, "seed", group="run", low=0)
+    file: str = option("/secret/place/x.csv", "a file", group="run")
+
+
+def record(path, monkeypatch, rows):
+    monkeypatch.setattr(sys, "argv", ["/secret/toy.py", "--steps=3", "--workdir=/secret/run", "--workdir", "/secret/b"])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    write_record(path, title="Toy", family="toys", rows=rows, config=Config(), wall_time_s=12.34)
+    return json.loads(path.read_text())
+
+
+def test_record_holds_what_is_needed_and_no_machine_path(tmp_path, monkeypatch):
+    found = record(tmp_path / "result.json", monkeypatch, [Row("loss", np.float32(0.5), target="< 1"), Row("n", 4)])
+    assert found["command"] == "python toy.py --steps=3"
+    assert found["seed"] == 3 and found["config"] == {"seed": 3, "file": "x.csv"}
+    assert found["rows"][0] == {"quantity": "loss", "value": 0.5, "unit": "", "target": "< 1", "note": ""}
+    assert set(found["versions"]) == {"python", "jax", "jaxlib", "flax", "optax", "thrml", "numpy"}
+    assert "cores" in found["device"] or "NVIDIA" in found["device"]
+    assert found["wall_time_s"] == 12.3
+    assert "secret" not in json.dumps(found)
+
+
+def test_relative_paths_survive_in_the_command(monkeypatch):
+    here = str(Path.cwd() / "experiments" / "flags" / "x.flags")
+    monkeypatch.setattr(sys, "argv", ["toy.py", f"--flagfile={here}", "--verbose"])
+    assert command_line().endswith("--flagfile=experiments/flags/x.flags --verbose")
+
+
+def test_record_refuses_what_is_no_number(tmp_path):
+    with pytest.raises(ValueError, match="value of 'loss' is nan; allowed: a finite number"):
+        write_record(
+            tmp_path / "r", title="", family="", rows=[Row("loss", float("nan"))], config=Config(), wall_time_s=1
+        )
+    with pytest.raises(ValueError, match="rows is empty"):
+        write_record(tmp_path / "r", title="", family="", rows=[], config=Config(), wall_time_s=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_has_a_section_a_family_and_a_row_a_number(tmp_path, monkeypatch):
+    (tmp_path / "results").mkdir()
+    record(tmp_path / "results" / "toy.json", monkeypatch, [Row("loss", 0.123456, "nats", "< 1"), Row("a|b", "failed")])
+    arguments = ["report", f"--folder={tmp_path}"]
+    assert report.main([*arguments, "--check"]) == 1
+    assert report.main(arguments) == 0
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "## toys\n" in text
+    assert "| Toy: loss | 0.1235 nats | < 1 |  | `python toy.py --steps=3` | 3 |" in text and "| 12 s |" in text
+    assert "| Toy: a\\|b | failed |" in text
+    assert report.main([*arguments, "--check"]) == 0
+    (tmp_path / "RESULTS.md").write_text(text + "typed by hand")
+    assert report.main([*arguments, "--check"]) == 1
+
+
+def test_report_names_a_record_that_lacks_a_field(tmp_path, capsys):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "bad.json").write_text('{"family": "toys"}')
+    assert report.main(["report", f"--folder={tmp_path}"]) == 2
+    assert "bad.json has no field 'command'" in capsys.readouterr().err
+
+
+def test_committed_report_is_what_the_command_makes():
+    assert (ROOT / "experiments" / "RESULTS.md").read_text() == report.build(ROOT / "experiments" / "results")
+
+
+def test_cache_is_filled_and_found_again_without_noise(tmp_path):
+    program = "\n".join(
+        [
+            "import jax, jax.numpy as jnp",
+            "from jaxgen import training",
+            "hits = []",
+            "jax.monitoring.register_event_listener(lambda name, **kw: hits.append(name))",
+            "training.configure()",
+            "jax.jit(lambda x: jnp.tanh(x @ x).sum())(jnp.ones((64, 64))).block_until_ready()",
+            "print(hits.count('/jax/compilation_cache/cache_hits'))",
+        ]
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    hits = []
+    for _ in range(2):
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("\n") == 1 and done.stderr.startswith("jax ")
+        hits.append(int(done.stdout))
+    (machine,) = (tmp_path / ".cache" / "jaxgen" / "xla").iterdir()
+    assert hits[0] == 0 and hits[1] > 0 and any(machine.iterdir())

@@ -1,0 +1,89 @@
+"""Train 2n steps = train n, die, go on: bit for bit, in real processes that are really killed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxgen.training import read_metrics
+
+TOY = Path(__file__).with_name("training_toy.py")
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """Starts the toy experiment; all starts share one compilation cache."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def start(workdir, *arguments, devices=1, **environment):
+        environment = os.environ | {
+            "PYTHONPATH": str(TOY.parents[2]),
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            **environment,
+        }
+        command = [sys.executable, TOY, f"--workdir={workdir}", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def runs(toy, tmp_path_factory):
+    """One run left alone, one killed at step 37 and again stopped at 48, and a copy of the killed one."""
+    folder = tmp_path_factory.mktemp("runs")
+    whole = toy(folder / "whole")
+    assert whole.returncode == 0, whole.stderr
+    killed = toy(folder / "broken", TOY_SIGNAL="SIGKILL", TOY_SIGNAL_AT="37")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    shutil.copytree(folder / "broken", folder / "copy")
+    stopped = toy(folder / "broken", TOY_SIGNAL="SIGTERM", TOY_SIGNAL_AT="48")
+    ended = toy(folder / "broken")
+    assert ended.returncode == 0, ended.stderr
+    return folder, stopped, ended
+
+
+def test_killed_run_goes_on_bit_for_bit(runs):
+    folder, _, ended = runs
+    assert "resuming" in ended.stderr and "after step 48" in ended.stderr
+    np.testing.assert_array_equal(np.load(folder / "broken" / "final.npy"), np.load(folder / "whole" / "final.npy"))
+
+
+def test_sigterm_saves_says_how_to_go_on_and_exits_with_0(runs):
+    _, stopped, _ = runs
+    assert stopped.returncode == 0, stopped.stderr
+    assert "SIGTERM: step 48 is saved in" in stopped.stderr
+    assert "to go on, run again: python" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+
+
+def test_records_have_no_duplicates_and_the_same_numbers(runs):
+    folder, _, _ = runs
+    whole, broken = (read_metrics(folder / name / "metrics.jsonl") for name in ("whole", "broken"))
+    assert [r["step"] for r in broken] == [r["step"] for r in whole] == list(range(5, 61, 5))
+    for a, b in zip(whole, broken, strict=True):
+        # The stop at step 48 split the average of steps 46 to 50.
+        for name in ("loss", "grad_norm", "norm") if a["step"] != 50 else ("norm",):
+            assert a.get(name) == b.get(name), (a["step"], name)
+
+
+def test_run_of_one_device_goes_on_with_four(runs, toy):
+    folder, _, _ = runs
+    done = toy(folder / "copy", devices=4)
+    assert done.returncode == 0, done.stderr
+    whole, copy = (np.load(folder / name / "final.npy") for name in ("whole", "copy"))
+    np.testing.assert_allclose(copy, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_other_flags_in_the_same_folder_stop_with_one_line(runs, toy):
+    folder, _, _ = runs
+    done = toy(folder / "whole", "--learning_rate=0.5", "--seed=2")
+    assert done.returncode == 2
+    assert "seed: 0 -> 2; learning_rate: 0.01 -> 0.5" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
