@@ -67,6 +67,9 @@ def sample(
     if field is not None and field.ndim == 3:
         params = params | {"bias": params["bias"] + field}
     core = {name: params[name] for name in ("bias", "coupling")}
+    if _concrete(x) and isinstance(core["bias"], jax.Array) and _concrete(core["bias"]):
+        # States that come back from a call are bound to a device, fresh ones are not; JAX compiles once for each.
+        x = jax.device_put(x, *core["bias"].devices())
     return _run(key, lattice, core, x, int(n_sweeps), engine, conditions)
 
 

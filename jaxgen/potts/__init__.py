@@ -1,5 +1,7 @@
 """Potts energy-based models: energy, contrastive gradients, exact oracles."""
 
+from jaxgen.potts import exact as exact
+from jaxgen.potts import transfer as transfer
 from jaxgen.potts.config import PottsConfig as PottsConfig
 from jaxgen.potts.config import build_model as build_model
 from jaxgen.potts.contrastive import ContrastiveSettings as ContrastiveSettings
