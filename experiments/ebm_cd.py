@@ -24,7 +24,7 @@ def run(config: potts.PottsConfig, workdir) -> None:
     step = training.parallel_step(task.grad_fn(), tx)
     order = data.EpochOrder(key_order, len(task.train), config.batch_size)
     options = training.FitOptions(
-        config.steps, config.log_every, config.eval_every, config.checkpoint_every, "validation_log_pl", "max"
+        config.steps, config.log_every, config.eval_every, config.checkpoint_every, *potts.BEST
     )
     with training.RunFolder.open(workdir, config) as folder:
         folder.log.text(0, "config", f"```\n{training.to_flagfile(config)}```")
@@ -48,8 +48,8 @@ def finish(task: potts.PottsTask, params: dict, key, folder: training.RunFolder)
     """Fresh samples, figures and the numbers of the record."""
     config = task.config
     fresh = potts.fresh_samples(task, params, key, config.fresh_chains, config.fresh_sweeps)
-    with training.atomic_write(folder.samples / "fresh.npz") as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, states=np.asarray(fresh), levels=config.levels)
+    with training.atomic_write(folder.samples / "fresh.npz") as temporary:
+        np.savez_compressed(temporary, states=np.asarray(fresh), levels=config.levels)
     shown = np.random.default_rng(config.seed).choice(len(task.train), 64, replace=len(task.train) < 64)
     order = np.linspace(0, len(fresh) - 1, 64).astype(int)
     visualization.samples_figure(

@@ -2,8 +2,11 @@
 
 from jaxgen.potts import exact as exact
 from jaxgen.potts import transfer as transfer
+from jaxgen.potts.config import BEST as BEST
+from jaxgen.potts.config import SIDE as SIDE
 from jaxgen.potts.config import PottsConfig as PottsConfig
 from jaxgen.potts.config import build_model as build_model
+from jaxgen.potts.config import classes as classes
 from jaxgen.potts.contrastive import ContrastiveSettings as ContrastiveSettings
 from jaxgen.potts.contrastive import centred as centred
 from jaxgen.potts.contrastive import contrastive_divergence as contrastive_divergence

@@ -9,6 +9,7 @@ from jaxgen.training import option
 
 SIDE = 28  # pixels of both datasets
 N_CLASSES = 10
+BEST = ("validation_log_pl", "max")  # the metric by which the best checkpoint is kept
 
 
 @dataclasses.dataclass(frozen=True)

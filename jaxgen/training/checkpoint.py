@@ -28,12 +28,19 @@ class Checkpoints:
         folder: made if missing.
         best: the evaluation metric whose best checkpoint is also kept; None keeps only the last ones.
         mode: "min" or "max", what best means.
+        read_only: for a reader beside a run that may still be writing; nothing is made, cleaned up or saved.
 
     Raises:
         ValueError: another mode; a damaged checkpoint in the folder, named with the way to go on.
     """
 
-    def __init__(self, folder: str | Path, best: str | None = None, mode: Literal["min", "max"] = "min"):
+    def __init__(
+        self,
+        folder: str | Path,
+        best: str | None = None,
+        mode: Literal["min", "max"] = "min",
+        read_only: bool = False,
+    ):
         if mode not in ("min", "max"):
             raise ValueError(f"mode is {mode!r}; allowed: min, max")
         self._folder = Path(folder).absolute()
@@ -51,7 +58,8 @@ class Checkpoints:
             preservation_policy=AnyPreservationPolicy(policies),
             best_fn=None if best is None else self._rank,
             best_mode=mode,
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
         )
         # Every step is checked here because orbax reads all their metrics at once.
         for step in self.steps():
