@@ -23,13 +23,10 @@ def run(config: potts.PottsConfig, workdir) -> None:
     key_order, key_fresh = jax.random.split(jax.random.fold_in(state.key, 2**31))
     step = training.parallel_step(task.grad_fn(), tx)
     order = data.EpochOrder(key_order, len(task.train), config.batch_size)
-    options = training.FitOptions(
-        config.steps, config.log_every, config.eval_every, config.checkpoint_every, *potts.BEST
-    )
     with training.RunFolder.open(workdir, config) as folder:
         folder.log.text(0, "config", f"```\n{training.to_flagfile(config)}```")
         hooks = [potts.evaluation_hook(task, folder.log)]
-        state = training.fit(state, step, task.arrays(), order, folder, options, hooks)
+        state = training.fit(state, step, task.arrays(), order, folder, task.fit_options(), hooks)
         rows = finish(task, state.params, key_fresh, folder)
         training.write_record(
             folder.path / "result.json",

@@ -8,7 +8,6 @@ import hashlib
 import http.client
 import os
 import urllib.request
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxgen.data.idx import parse_idx, read_idx
+from jaxgen.training.atomic import atomic_write
 
 VALIDATION_SIZE = 6_000
 
@@ -154,13 +154,8 @@ def fetch(filename: str, sha256: str, mirrors: Sequence[str], directory: Path, t
         except (OSError, http.client.HTTPException, ValueError) as error:
             failures.append(f"{url}: {error}")
             continue
-        directory.mkdir(parents=True, exist_ok=True)
-        temporary = directory / f".{filename}.{uuid.uuid4().hex}"
-        try:
+        with atomic_write(directory / filename) as temporary:
             temporary.write_bytes(content)
-            temporary.replace(directory / filename)
-        finally:
-            temporary.unlink(missing_ok=True)
         return directory / filename
     tried = "; ".join(failures) or "no mirror was tried"
     raise FileNotFoundError(

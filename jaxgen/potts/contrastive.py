@@ -82,7 +82,7 @@ def contrastive_divergence(
         chains = carry or {"chains": data, "chain_id": batch["position"], "label": label}
         chain_label = chains.get("label") if model.n_classes else None
         field = None if chain_label is None else label_field(params, chain_label)
-        sampled, info = gibbs.sample(
+        sampled, _ = gibbs.sample(
             key,
             lattice,
             params,
@@ -107,7 +107,6 @@ def contrastive_divergence(
             "sample_energy": sample_energy,
             "energy_gap": sample_energy - data_energy,
             "lag_autocorrelation": _overlap_correlation(chains["chains"], sampled, negative["bias"]),
-            "sweeps": info.sweeps,
         }
         return grads, carry and carry | {"chains": sampled}, metrics
 

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, UInt8
 
 from jaxgen import data, training
-from jaxgen.potts.config import PottsConfig, build_model, classes, contrastive_settings
+from jaxgen.potts.config import BEST, PottsConfig, build_model, classes, contrastive_settings
 from jaxgen.potts.contrastive import contrastive_divergence, persistent_chains
 from jaxgen.potts.model import PottsEBM, log_marginal_init
 from jaxgen.potts.statistics import mean_statistics
@@ -60,6 +60,19 @@ class PottsTask:
         """The contrastive-divergence estimator that the config describes."""
         centre = self.data_statistics if self.config.centring else None
         return contrastive_divergence(self.model, contrastive_settings(self.config), centre)
+
+    def fit_options(self) -> training.FitOptions:
+        """When `fit` logs, evaluates and saves, and the site updates a step that it reports the speed of."""
+        config = self.config
+        chains = config.chains if config.persistent else config.batch_size
+        return training.FitOptions(
+            config.steps,
+            config.log_every,
+            config.eval_every,
+            config.checkpoint_every,
+            *BEST,
+            work={"site_updates": chains * config.cd_steps * self.model.lattice.n_sites},
+        )
 
     def arrays(self) -> dict[str, Array]:
         """What a training batch is gathered from."""

@@ -223,7 +223,7 @@ def main(config_type: type, run: Callable[[Any, Path], None], argv: Sequence[str
         if extra:
             raise ValueError(f"unexpected arguments: {' '.join(extra)}; allowed: --name=value flags, see --help")
         run(from_flags(config_type, flag_values), Path(flag_values["workdir"].value))
-    except (flags.Error, ValueError, FloatingPointError) as error:
+    except (flags.Error, ValueError, FloatingPointError, FileNotFoundError) as error:
         if not isinstance(error, flags.Error) and not _raised_by_jaxgen(error):
             raise
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -44,7 +44,8 @@ class FitOptions:
     """When `fit` does what, in steps. `best` names the evaluation metric whose best checkpoint is kept, by `best_mode`.
 
     Averages of the metrics are logged every `log_every`, hooks run every `eval_every`, checkpoints are saved every
-    `checkpoint_every`; all three also happen after the last step.
+    `checkpoint_every`; all three also happen after the last step. `work` names amounts done a step, over all devices,
+    which are logged as NAME_per_s beside images_per_s.
     """
 
     steps: int
@@ -53,6 +54,7 @@ class FitOptions:
     checkpoint_every: int = 1000
     best: str | None = None
     best_mode: str = "min"
+    work: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         for name in ("steps", "log_every", "eval_every", "checkpoint_every"):
@@ -130,7 +132,7 @@ def _train(
     first = int(state.step) + 1
     stacked = replicate_state(state)
     data = replicate_data(data)
-    meter = _Meter()
+    meter = _Meter(options.work)
     with _progress(first, options.steps) as bar, _stop_requests() as stop:
         for step in range(first, options.steps + 1):
             index = order.indices(step - 1)
@@ -219,11 +221,13 @@ def _stop_requests() -> Iterator[list[str]]:
 class _Meter:
     """Sums of the metrics since the last record, fetched one step late, and the speed without pauses."""
 
-    def __init__(self):
+    def __init__(self, work: Mapping[str, float]):
+        self._work = work
         self._pending: tuple[int, Metrics] | None = None
         self._sums: dict[str, float] = {}
         self._count = 0
         self._images = 0
+        self._timed = 0
         self._seconds = 0.0
         self._clock: float | None = None
 
@@ -236,6 +240,7 @@ class _Meter:
             self._clock = time.perf_counter()
         else:
             self._images += images
+            self._timed += 1
 
     def fetch(self) -> None:
         """Take in the pending metrics, waiting for their step. NonFiniteError if the loss or the gradient norm is."""
@@ -249,11 +254,12 @@ class _Meter:
         self._count += 1
 
     def averages(self) -> dict[str, float]:
-        """Means since the last call, with "images_per_s" once there is more than the first step; call it paused."""
+        """Means since the last call, with the speeds once there is more than the first step; call it paused."""
         means = {name: total / self._count for name, total in self._sums.items()}
         if self._images:
             means["images_per_s"] = self._images / self._seconds
-        self._sums, self._count, self._images, self._seconds = {}, 0, 0, 0.0
+            means |= {f"{name}_per_s": amount * self._timed / self._seconds for name, amount in self._work.items()}
+        self._sums, self._count, self._images, self._timed, self._seconds = {}, 0, 0, 0, 0.0
         return means
 
     @contextlib.contextmanager

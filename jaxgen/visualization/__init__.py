@@ -3,7 +3,6 @@
 from jaxgen.visualization.curves import curves_figure as curves_figure
 from jaxgen.visualization.grids import Panel as Panel
 from jaxgen.visualization.grids import image_grid as image_grid
-from jaxgen.visualization.grids import replacing as replacing
 from jaxgen.visualization.grids import samples_figure as samples_figure
 from jaxgen.visualization.grids import save_figure as save_figure
 from jaxgen.visualization.grids import save_gif as save_gif

@@ -1,24 +1,22 @@
 """Grids of grey images: as an array, an image file, an animation and a figure with several labelled grids.
 
 Grey is 0 (black) to 255 (white) throughout. Files are written under a temporary name and renamed, so a reader never
-sees half of one; replacing an existing file is logged.
+sees half of one.
 """
 
-import contextlib
 import math
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from absl import logging
 from jax import Array
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
 from jaxgen.data.levels import decode
+from jaxgen.training.atomic import atomic_write
 
 # Neither black nor white, so that images are told apart whatever their background.
 _SEPARATOR = 128
@@ -81,7 +79,7 @@ def save_image(path: str | Path, array: UInt8[Array | np.ndarray, "h w"], scale:
     """
     _check_suffix(path, ".png")
     picture = _enlarged(array, scale)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         picture.save(temporary)
 
 
@@ -105,7 +103,7 @@ def save_gif(path: str | Path, frames: Sequence[UInt8[Array | np.ndarray, "h w"]
     if not 0.01 <= fps <= 50:
         raise ValueError(f"fps: got {fps}; allowed: 0.01 to 50")
     pictures = [_enlarged(frame, scale) for frame in frames]
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         pictures[0].save(
             temporary, save_all=True, append_images=pictures[1:], duration=10 * round(100 / fps), loop=0, optimize=False
         )
@@ -149,26 +147,8 @@ def samples_figure(
 
 def save_figure(path: str | Path, figure: Figure) -> None:
     """Write a matplotlib figure at its own resolution, atomically; the ending of `path` chooses the format."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=figure.dpi)
-
-
-@contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, with its ending, renamed to it on success and removed on failure.
-
-    The folder is made if it is missing. That an existing file gets replaced is logged as a warning.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}{path.name}")
-    try:
-        yield temporary
-        if path.exists():
-            logging.warning("replacing %s", path)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _as_grey(images: np.ndarray | Array) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from jaxgen.data import decode
-from jaxgen.visualization import Panel, image_grid, replacing, samples_figure, save_gif, save_image
+from jaxgen.visualization import Panel, image_grid, samples_figure, save_gif, save_image
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 3, 4), dtype=np.uint8)
 
@@ -92,25 +92,6 @@ def test_files_refuse_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"path: got .*; allowed: a name that ends in \.png, \.pdf, \.svg"):
         samples_figure(tmp_path / "a", [("data", IMAGES)])
     assert list(tmp_path.iterdir()) == []
-
-
-def test_failed_write_keeps_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "a.png"
-    path.write_text("old")
-    with pytest.raises(RuntimeError, match="half-way"), replacing(path) as temporary:
-        temporary.write_text("ne")
-        raise RuntimeError("half-way")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_replacing_a_file_is_logged(tmp_path, caplog):
-    path = tmp_path / "a.png"
-    save_image(path, IMAGES[0])
-    assert not caplog.records
-    save_image(path, IMAGES[1])
-    assert f"replacing {path}" in caplog.text
-    np.testing.assert_array_equal(np.asarray(Image.open(path)), IMAGES[1])
 
 
 def test_figure_draws_each_panel_decoded_in_its_order(tmp_path):

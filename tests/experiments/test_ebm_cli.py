@@ -1,0 +1,187 @@
+"""The main job as a user runs it: short runs in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgen import potts, training
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORT = [
+    "--digits=3", "--steps=30", "--eval_every=10", "--checkpoint_every=10", "--log_every=5",
+    "--batch_size=32", "--chains=32", "--cd_steps=2", "--fresh_chains=64", "--fresh_sweeps=20",
+]  # fmt: skip
+
+
+def command(module, *flags, devices=1, **popen):
+    flag = f"--xla_force_host_platform_device_count={devices}"
+    environment = {**os.environ, "XLA_FLAGS": flag, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", f"experiments.{module}", *flags],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **popen,
+    )
+
+
+def run(module, *flags, devices=1):
+    process = command(module, *flags, devices=devices)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def last_params(workdir):
+    config = training.from_json(potts.PottsConfig, (workdir / "config.json").read_text())
+    state, _ = potts.PottsTask.load(config).initial_state()
+    restored = training.Checkpoints(workdir / "checkpoints", *potts.BEST, read_only=True).restore_latest(state)
+    return restored
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A whole short run, and what it printed."""
+    workdir = tmp_path_factory.mktemp("runs") / "digit3"
+    code, out, err = run("ebm_cd", *SHORT, f"--workdir={workdir}")
+    assert code == 0, err
+    return workdir, out
+
+
+def test_a_run_leaves_all_that_is_promised(finished):
+    workdir, out = finished
+    assert json.loads((workdir / "config.json").read_text())["digits"] == "3"
+    assert (workdir / "flags.txt").read_text().startswith("--seed=0\n")
+    for name in ("samples", "curves"):
+        assert np.asarray(Image.open(workdir / "figures" / f"{name}.png").convert("L")).std() > 10
+    fresh = np.load(workdir / "samples" / "fresh.npz", allow_pickle=False)
+    assert fresh["states"].shape == (64, 28, 28) and fresh["states"].max() <= 3 and int(fresh["levels"]) == 4
+    assert list((workdir / "tensorboard").iterdir())
+    records = training.read_metrics(workdir / "metrics.jsonl")
+    assert [record["step"] for record in records] == [5, 10, 15, 20, 25, 30]
+    assert {"data_energy", "sample_energy", "grad_norm", "lag_autocorrelation", "images_per_s"} <= set(records[1])
+    assert {"validation_log_pl", "learning_rate", "marginal_error", "site_updates_per_s"} <= set(records[1])
+    result = json.loads((workdir / "result.json").read_text())
+    assert result["seed"] == 0 and "--workdir" not in result["command"] and len(result["rows"]) == 3
+    assert str(workdir / "figures" / "samples.png") in out
+
+
+def test_training_moves_towards_the_data(finished):
+    records = training.read_metrics(finished[0] / "metrics.jsonl")
+    scores = [record["validation_log_pl"] for record in records if "validation_log_pl" in record]
+    assert scores[-1] > scores[0] + 5
+
+
+@pytest.mark.parametrize(
+    "flags, shape",
+    [
+        (["--n=5", "--sweeps=12"], (5, 28, 28)),
+        (["--n=4", "--sweeps=7", "--clamp_top=14", "--gif"], (4, 28, 28)),
+        (["--n=8", "--sweeps=3", "--start=chains", "--checkpoint=best"], (8, 28, 28)),
+    ],
+)
+def test_sampling_from_the_run(finished, flags, shape):
+    code, out, err = run("ebm_sample", f"--workdir={finished[0]}", *flags)
+    assert code == 0, err
+    written = [Path(line) for line in out.split()]
+    assert all(path.exists() for path in written) and ("--gif" in flags) == any(p.suffix == ".gif" for p in written)
+    states = np.load(next(p for p in written if p.suffix == ".npz"), allow_pickle=False)["states"]
+    assert states.shape == shape
+    if "--clamp_top=14" in flags:
+        task = potts.PottsTask.load(potts.PottsConfig(digits="3"))
+        from jaxgen import data
+
+        images, _ = data.select(*data.split(data.load(), "test"), [3])
+        np.testing.assert_array_equal(states[:, :14], data.encode(images[:4], 4)[:, :14])
+        assert (states[:, 14:] != data.encode(images[:4], 4)[:, 14:]).any() and task.model.levels == 4
+
+
+@pytest.mark.parametrize(
+    "module, flags, message",
+    [
+        ("ebm_cd", ["--levels=3"], "--levels=3: allowed: one of 2, 4, 16"),
+        ("ebm_cd", ["--cd_steps=0"], "--cd_steps=0: allowed: an integer, 1 or more"),
+        ("ebm_cd", ["--digits=12"], "digits is '12'; allowed: 'all'"),
+        ("ebm_cd", ["--no_such_flag=1"], "no_such_flag"),
+        ("ebm_cd", ["--data_dir=/nowhere"], "/nowhere"),
+        ("ebm_sample", ["--sweeps=0"], "--sweeps=0: allowed: an integer, 1 or more"),
+        ("ebm_sample", [], "holds no config.json; allowed: a run of experiments.ebm_cd"),
+    ],
+)
+def test_bad_flags_are_refused_in_one_line(tmp_path, module, flags, message):
+    code, _, err = run(module, f"--workdir={tmp_path / 'new'}", *flags)
+    assert code == 2 and message in err and "Traceback" not in err
+
+
+def test_sampling_a_digit_needs_labels(finished):
+    code, _, err = run("ebm_sample", f"--workdir={finished[0]}", "--digit=3")
+    assert code == 2 and "trained without labels" in err
+
+
+def test_another_config_in_the_same_folder_is_refused(finished):
+    code, _, err = run("ebm_cd", *SHORT, "--learning_rate=0.5", f"--workdir={finished[0]}")
+    assert code == 2 and "learning_rate: 0.02 -> 0.5" in err
+
+
+def test_killed_run_resumes_bit_for_bit(finished, tmp_path):
+    """kill -9 after the first checkpoint; the second start ends with the very state of the run left alone."""
+    workdir = tmp_path / "killed"
+    process = command("ebm_cd", *SHORT, "--steps=30", f"--workdir={workdir}")
+    seal = workdir / "checkpoints" / "10" / "seal.json"
+    deadline = time.time() + 200
+    while not seal.exists() and process.poll() is None and time.time() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert seal.exists() and process.returncode == -signal.SIGKILL and not (workdir / "result.json").exists()
+    code, _, err = run("ebm_cd", *SHORT, f"--workdir={workdir}")
+    assert code == 0 and "resuming" in err
+    ours, theirs = last_params(workdir), last_params(finished[0])
+    for a, b in zip(_leaves(ours), _leaves(theirs), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [r["step"] for r in training.read_metrics(workdir / "metrics.jsonl")] == [5, 10, 15, 20, 25, 30]
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_numbers_do_not_depend_on_the_number_of_devices(finished, tmp_path, devices):
+    code, _, err = run("ebm_cd", *SHORT, f"--workdir={tmp_path / 'many'}", devices=devices)
+    assert code == 0, err
+    ours, theirs = last_params(tmp_path / "many"), last_params(finished[0])
+    # The same noise whatever the device; a different order of float sums may flip a draw in a million.
+    assert np.mean(np.asarray(ours.carry["chains"]) == np.asarray(theirs.carry["chains"])) > 0.98
+    for a, b in zip(_leaves(ours.params), _leaves(theirs.params), strict=True):
+        assert np.mean(np.abs(a - b) < 2e-3) > 0.97
+
+
+def test_a_batch_that_does_not_divide_says_so(tmp_path):
+    code, _, err = run("ebm_cd", *SHORT, "--batch_size=31", f"--workdir={tmp_path / 'odd'}", devices=2)
+    assert code == 2 and "batch_size is 31 on 2 devices; allowed: a multiple of 2" in err
+
+
+def test_one_model_for_all_digits_samples_the_one_asked_for(tmp_path):
+    flags = [flag for flag in SHORT if flag != "--digits=3"]
+    code, _, err = run("ebm_cd", *flags, "--labels", "--digits=0,1", "--steps=60", f"--workdir={tmp_path / 'all'}")
+    assert code == 0, err
+    ink = []
+    for digit in (0, 1):
+        code, out, err = run("ebm_sample", f"--workdir={tmp_path / 'all'}", "--n=64", "--sweeps=60", f"--digit={digit}")
+        assert code == 0, err
+        states = np.load(next(p for p in out.split() if p.endswith(".npz")), allow_pickle=False)["states"]
+        ink.append(states[:, 10:18, 12:16].mean())  # a one has ink in its centre, a nought has none
+    assert ink[1] > 4 * ink[0]
+
+
+def _leaves(tree):
+    import jax
+
+    return [np.asarray(jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
+            for x in jax.tree.leaves(tree)]  # fmt: skip
