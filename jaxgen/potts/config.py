@@ -40,13 +40,13 @@ class PottsConfig:
     l2: float = option(0.0, "weight decay of the couplings", group="contrastive divergence", low=0.0)
     centring: bool = option(False, "centre the statistics on the data's marginals", group="contrastive divergence")
 
-    steps: int = option(3000, "parameter updates", group="optimiser", low=1)
+    steps: int = option(4000, "parameter updates", group="optimiser", low=1)
     batch_size: int = option(256, "images a step, over all devices", group="optimiser", low=1)
     learning_rate: float = option(2e-2, "step size of Adam", group="optimiser", low=0.0)
     schedule: str = option("cosine", "learning rate over the run", group="optimiser", choices=("cosine", "constant"))
 
     fresh_chains: int = option(4096, "chains of the final samples, started from noise", group="final samples", low=1)
-    fresh_sweeps: int = option(1000, "sweeps of the final samples", group="final samples", low=1)
+    fresh_sweeps: int = option(2000, "sweeps of the final samples", group="final samples", low=1)
 
 
 def classes(config: PottsConfig) -> list[int]:

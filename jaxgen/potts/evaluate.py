@@ -14,7 +14,7 @@ from jaxgen.potts.statistics import mean_statistics, moment_errors
 from jaxgen.potts.task import PottsTask
 
 _EVAL_IMAGES = 512
-_EVAL_SWEEPS = 100
+_EVAL_SWEEPS = 500
 
 
 def noise(key: PRNGKeyArray, model: PottsEBM, n: int) -> UInt8[Array, "n H W"]:
@@ -103,6 +103,7 @@ def final_rows(task: PottsTask, params: dict, fresh: UInt8[Array, "n H W"]) -> l
     log_pl = gibbs.log_pseudo_likelihood(lattice, params, task.validation, field, task.config.beta).mean()
     note = f"{n} chains, {task.config.fresh_sweeps} sweeps from noise; "
     return [
+        training.Row("parameters", sum(leaf.size for leaf in jax.tree.leaves(params))),
         training.Row(
             "mean |error| of P(x_i = l)",
             float(found["marginal_error"]),

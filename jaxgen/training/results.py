@@ -29,7 +29,7 @@ class Row:
 
 
 def write_record(
-    path: str | Path, *, title: str, family: str, rows: Sequence[Row], config: Any, wall_time_s: float
+    path: str | Path, *, title: str, family: str, rows: Sequence[Row], wall_time_s: float, config: Any = None
 ) -> None:
     """Write the record of one experiment as JSON, in the form `experiments/report.py` reads.
 
@@ -38,8 +38,8 @@ def write_record(
         title: what was done.
         family: section of the report.
         rows: the numbers.
-        config: the run's Config; its `seed` field, if any, becomes the record's.
         wall_time_s: seconds the whole program took.
+        config: the run's Config, if it had one; its `seed` field, if any, becomes the record's.
 
     Raises:
         ValueError: no rows, or a value that is not finite: what failed is written in words.
@@ -51,7 +51,8 @@ def write_record(
             raise ValueError(
                 f"value of {row.quantity!r} is {row.value}; allowed: a finite number, or text that says so"
             )
-    fields = {name: _without_path(value) for name, value in dataclasses.asdict(config).items()}
+    fields = {} if config is None else dataclasses.asdict(config)
+    fields = {name: _without_path(value) for name, value in fields.items()}
     record = {
         "title": title,
         "family": family,

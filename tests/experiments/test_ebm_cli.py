@@ -71,7 +71,7 @@ def test_a_run_leaves_all_that_is_promised(finished):
     assert {"data_energy", "sample_energy", "grad_norm", "lag_autocorrelation", "images_per_s"} <= set(records[1])
     assert {"validation_log_pl", "learning_rate", "marginal_error", "site_updates_per_s"} <= set(records[1])
     result = json.loads((workdir / "result.json").read_text())
-    assert result["seed"] == 0 and "--workdir" not in result["command"] and len(result["rows"]) == 3
+    assert result["seed"] == 0 and "--workdir" not in result["command"] and len(result["rows"]) == 4
     assert str(workdir / "figures" / "samples.png") in out
 
 
