@@ -1,0 +1,68 @@
+"""README.md: its commands run, its example runs, its map is the tree."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    ") and "python -m" in line]
+SHORT = ["--digits=3", "--steps=4", "--eval_every=2", "--checkpoint_every=2", "--fresh_chains=64", "--fresh_sweeps=4"]
+
+
+def module_and_flags(command):
+    words = shlex.split(command.split("&&")[-1])
+    return words[2], words[3:]
+
+
+def test_the_two_commands_install_then_run():
+    setups = [command.split("&&")[0].strip() for command in COMMANDS if "&&" in command]
+    assert setups == ["pip install -r requirements.txt", "pip install -r tests/requirements.txt"]
+    assert module_and_flags(COMMANDS[0])[0] == "experiments.ebm_cd"
+    assert any(module_and_flags(command) == ("pytest", []) for command in COMMANDS)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    return tmp_path_factory.mktemp("readme")
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "experiments." in c], ids=lambda c: c[-60:])
+def test_each_experiment_command_runs(command, workdir):
+    """As written, in one folder and in the order of the text, with fewer steps and sweeps."""
+    module, flags = module_and_flags(command)
+    flags = [flag.replace("=runs/", f"={workdir}/") for flag in flags]
+    if module == "experiments.ebm_cd":
+        flags += SHORT
+    if module == "experiments.ebm_sample":
+        flags += ["--sweeps=4"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", module, *flags], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_library_example_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    exec(example, names)
+    assert names["x"].shape == (64, 28, 28) and np.isfinite(names["energy"]).all()
+    assert names["info"].site_updates == 64 * 784 * 50
+
+
+def test_the_map_names_every_room():
+    rooms = {f"jaxgen/{path.name}" for path in (ROOT / "jaxgen").iterdir() if (path / "__init__.py").exists()}
+    mapped = re.search(r"## Map\n(.*?)\n## ", README, re.DOTALL).group(1)
+    assert rooms <= set(mapped.split())
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
