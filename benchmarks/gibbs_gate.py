@@ -1,0 +1,95 @@
+"""Does a Gibbs path sample the right law? Asked before its time counts.
+
+Independent chains run SWEEPS sweeps from uniform noise. Pearson's chi-square compares the states of every site and of
+every edge with enumeration on a 3 x 3 grid (with the transfer matrix where L^9 is too many), and with THRML's there and
+at the size that is timed. Bonferroni over sites and edges: a right path fails a check with probability at most ALPHA.
+"""
+
+import time
+
+import numpy as np
+import scipy.stats
+from jaxtyping import Array, Float, Int
+
+from benchmarks.gibbs_peers import Path, Problem
+from jaxgen import gibbs
+from jaxgen.potts import exact, transfer
+
+ALPHA = 1e-5
+SWEEPS = 30
+SIDE = 3
+SEED = 20
+LEAST_EXPECTED = 5.0
+
+
+def small_problem(path: Path, levels: int, coupling: str) -> Problem:
+    """The grid on which the law is known exactly."""
+    return Problem(SIDE, levels, path.gate_chains, coupling)
+
+
+def sampled(path: Path, problem: Problem) -> tuple[np.ndarray, float]:
+    """States after SWEEPS sweeps, and site updates a nanosecond, to plan longer runs by."""
+    run = path.prepare(problem, SWEEPS).run
+    begin = time.perf_counter()
+    states = np.asarray(run(SEED))
+    return states, problem.updates_per_sweep * SWEEPS / (time.perf_counter() - begin) * 1e-9
+
+
+def row(engine: str, problem: Problem, p_exact: float | None, p_thrml: float, ok: bool) -> dict:
+    """One check as it goes into the record."""
+    return {"engine": engine, **problem._asdict(), "p_exact": p_exact, "p_thrml": p_thrml, "ok": ok}
+
+
+def p_against_exact(problem: Problem, states: Array) -> float:
+    """Bonferroni-corrected p-value of the states under the exact law."""
+    law = exact if problem.levels**problem.lattice.n_sites <= exact.MAX_STATES else transfer
+    wanted = law.marginals(problem.lattice, problem.params())
+    pairs = [np.asarray(wanted["coupling"][gibbs.offset_name(o)], np.float64) for o in problem.lattice.offsets]
+    groups = [np.asarray(wanted["bias"], np.float64).reshape(-1, problem.levels)]
+    groups += [pair.reshape(-1, problem.levels**2) for pair in pairs]
+    found = _counts(problem, states)
+    p = [
+        _chi_square(count, law * len(states))
+        for counts, laws in zip(found, groups, strict=True)
+        for count, law in zip(counts, laws, strict=True)
+    ]
+    return min(1.0, min(p) * len(p))
+
+
+def p_against(problem: Problem, states: Array, others: Array) -> float:
+    """Bonferroni-corrected p-value of two sets of independent states having one law (two-sample chi-square)."""
+    ratio = np.sqrt(len(others) / len(states))
+    p = []
+    for a, b in zip(_counts(problem, states), _counts(problem, others), strict=True):
+        total = a + b
+        statistic = ((ratio * a - b / ratio) ** 2 / np.maximum(total, 1)).sum(1)
+        p.append(scipy.stats.chi2.sf(statistic, np.maximum((total > 0).sum(1) - 1, 1)))
+    p = np.concatenate(p)
+    return float(min(1.0, p.min() * len(p)))
+
+
+def _counts(problem: Problem, states: Array) -> list[Int[np.ndarray, "places cells"]]:
+    """How often each site has each level, then, for each offset, how often each edge has each pair of levels."""
+    levels = problem.levels
+    flat = np.asarray(states).reshape(len(states), -1).astype(np.int64)
+    if flat.max() >= levels:
+        raise ValueError(f"states: got a level of {flat.max()}, allowed are 0 to {levels - 1}")
+    codes = [(flat, levels)]
+    for offset in problem.lattice.offsets:
+        source, target = problem.lattice.edges(offset)
+        codes.append((flat[:, source] * levels + flat[:, target], levels**2))
+    counts = []
+    for code, cells in codes:
+        places = code.shape[1]
+        counts.append(np.bincount((code + cells * np.arange(places)).ravel(), minlength=places * cells))
+    return [c.reshape(-1, cells) for c, (_, cells) in zip(counts, codes, strict=True)]
+
+
+def _chi_square(counts: Int[np.ndarray, "cells"], expected: Float[np.ndarray, "cells"]) -> float:
+    """p-value; cells are pooled, rarest first, until every one expects LEAST_EXPECTED."""
+    order = np.argsort(expected)
+    expected, counts = expected[order], counts[order]
+    pooled = max(np.searchsorted(expected, LEAST_EXPECTED), np.searchsorted(expected.cumsum(), LEAST_EXPECTED) + 1)
+    expected = np.append(expected[pooled:], expected[:pooled].sum())
+    counts = np.append(counts[pooled:], counts[:pooled].sum())
+    return float(scipy.stats.chisquare(counts, expected * (counts.sum() / expected.sum())).pvalue)

@@ -1,0 +1,270 @@
+"""How many Potts sites a second does each way of block Gibbs sampling update, and where does the lattice engine win?
+
+python -m benchmarks.gibbs_throughput            all paths, under 5 minutes on 2 cores
+python -m benchmarks.gibbs_throughput --quick    under a minute
+
+The flags do not make a cross product. Around one base case (28 x 28 sites, 4 levels, 256 chains, edge couplings; the
+first value of a list that lacks its base value) sizes, levels, chains and coupling vary one at a time. Slow paths run
+only at the base case and at one chain. A run takes --sweeps sweeps, or fewer where that would take long; rates are per
+update. Every path must sample the right law (benchmarks.gibbs_gate) before it is timed; one that does not is left out,
+and the exit code is 1.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path as FilePath
+
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from benchmarks import gibbs_gate, gibbs_peers, gibbs_report, gibbs_training, timing
+from benchmarks.gibbs_optional_peers import installed_peers
+from benchmarks.gibbs_peers import ANCHOR, Path, Prepared, Problem
+from benchmarks.tables import write_json
+
+NAME = "gibbs_throughput"
+BASE = {"sizes": 28, "levels": 4, "chains": 256}
+SWEEPS_TO_COMPARE = 20
+CHAINS_TO_COMPARE = 64
+EMPTY_CALLS = (1, 50, 5000)
+
+
+class _Numbers(flags.ArgumentParser):
+    """Whole numbers separated by commas, each from `low` to `high`, none twice."""
+
+    def __init__(self, low: int, high: int):
+        self.low, self.high = low, high
+        self.syntactic_help = f"allowed: different whole numbers from {low} to {high}, separated by commas"
+
+    def parse(self, argument):
+        words = argument.split(",") if isinstance(argument, str) else [str(n) for n in argument]
+        numbers = tuple(int(word) for word in words if word.strip().isdecimal())
+        in_range = all(self.low <= n <= self.high for n in numbers)
+        if len(numbers) < len(words) or len(set(numbers)) < len(numbers) or not in_range:
+            raise ValueError(self.syntactic_help)
+        return numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The command line. target_s: seconds that one timed run of a row should take."""
+
+    sizes: tuple[int, ...]
+    levels: tuple[int, ...]
+    chains: tuple[int, ...]
+    coupling: str
+    sweeps: int
+    repeats: int
+    quick: bool
+
+    @property
+    def target_s(self) -> float:
+        return 0.02 if self.quick else 0.06
+
+    @property
+    def base(self) -> Problem:
+        size, levels, chains = (
+            BASE[name] if BASE[name] in getattr(self, name) else getattr(self, name)[0] for name in BASE
+        )
+        return Problem(size, levels, chains, "tied" if self.coupling == "tied" else "edge")
+
+    def problems(self) -> list[Problem]:
+        """The base case, then one thing changed at a time."""
+        base = self.base
+        varied = [base._replace(chains=n) for n in self.chains]
+        varied += [base._replace(size=n) for n in self.sizes] + [base._replace(levels=n) for n in self.levels]
+        if self.coupling == "both":
+            varied.append(base._replace(coupling="tied"))
+        return list(dict.fromkeys([base, *varied]))
+
+    def takes(self, path: Path, problem: Problem) -> bool:
+        """Whether a path is timed on a problem."""
+        if path.one_chain:
+            return problem == self.base._replace(chains=1)
+        return not path.slow or problem in (self.base, self.base._replace(chains=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """One thing in the round of timings; row: what is known of it before."""
+
+    row: dict
+    prepared: Prepared
+    calls: int
+    updates: int = 0
+
+
+def passed_gate(paths: dict[str, Path], options: Options) -> tuple[dict[str, Path], dict[str, float], list[dict]]:
+    """The paths that sample the right law wherever they will be timed, their rates there, and the p-values."""
+    checks = {}
+    for name, path in paths.items():
+        kinds = dict.fromkeys((p.levels, p.coupling) for p in options.problems() if options.takes(path, p))
+        checks.update({(name, *kind): path for kind in kinds})
+    rows, rates, reference, failed = [], {}, {}, set()
+    for (name, levels, coupling), path in tqdm(checks.items(), desc="gate", unit="check"):
+        problem = gibbs_gate.small_problem(path, levels, coupling)
+        states, rates[name] = gibbs_gate.sampled(path, problem)
+        if name == ANCHOR:
+            reference[levels, coupling] = states
+        p_exact = gibbs_gate.p_against_exact(problem, states)
+        p_anchor = gibbs_gate.p_against(problem, states, reference[levels, coupling])
+        ok = min(p_exact, p_anchor) >= gibbs_gate.ALPHA
+        rows.append(gibbs_gate.row(name, problem, p_exact, p_anchor, ok))
+        failed |= set() if ok else {name}
+    return {name: path for name, path in paths.items() if name not in failed}, rates, rows
+
+
+def prepare_affordable(path: Path, problem: Problem, rate: float, options: Options) -> tuple[int, Prepared]:
+    """As many sweeps as take about target_s, at most --sweeps, by the rate at the gate and then by its own."""
+
+    def affordable(rate):
+        if problem == options.base and not path.slow:
+            return options.sweeps
+        sweeps = int(options.target_s * 1e9 * rate / problem.updates_per_sweep)
+        return min(options.sweeps, max(sweeps, path.least_sweeps))
+
+    sweeps = affordable(rate)
+    prepared = path.prepare(problem, sweeps)
+    if sweeps > path.least_sweeps:
+        fewer = affordable(problem.updates_per_sweep * sweeps / timing.seconds(prepared.run) * 1e-9)
+        if 4 * fewer < sweeps:
+            return fewer, path.prepare(problem, fewer)
+    return sweeps, prepared
+
+
+def prepare_rows(paths: dict[str, Path], rates: dict[str, float], options: Options) -> tuple[list[Timed], list[dict]]:
+    """Compile and calibrate every row; at the base case compare final states with THRML's before anything is timed."""
+    wanted = [(p, name) for p in options.problems() for name in paths if options.takes(paths[name], p)]
+    timed, gate_rows, reference = [], [], None
+    for problem, name in tqdm(wanted, desc="compile and calibrate", unit="row"):
+        path, is_base = paths[name], problem == options.base
+        sweeps, prepared = prepare_affordable(path, problem, rates[name], options)
+        memory = prepared.memory or timing.resident_growth(prepared.run)
+        if is_base and sweeps >= SWEEPS_TO_COMPARE and problem.chains >= CHAINS_TO_COMPARE:
+            states = np.asarray(prepared.run(gibbs_gate.SEED + len(gate_rows)))
+            reference = states if reference is None else reference
+            p_anchor = gibbs_gate.p_against(problem, states, reference)
+            gate_rows.append(gibbs_gate.row(name, problem, None, p_anchor, p_anchor >= gibbs_gate.ALPHA))
+        row = {"engine": name, **problem._asdict(), "sweeps": sweeps, "one_chain": path.one_chain, "note": path.note}
+        row |= {"compile_s": prepared.compile_s, "memory_bytes": memory}
+        row["memory_by"] = "compiler" if prepared.memory else "resident growth"
+        calls = timing.calls_for(prepared.run, options.target_s)
+        timed.append(Timed(row, prepared, calls, problem.updates_per_sweep * sweeps))
+    wrong = {row["engine"] for row in gate_rows if not row["ok"]}
+    return [t for t in timed if t.row["engine"] not in wrong], gate_rows
+
+
+def prepare_empty_calls() -> list[Timed]:
+    """THRML asked for n steps between samples of which it is to return one: it returns the start."""
+    problem, timed = Problem(28, 4, 1, "edge"), []
+    for n in EMPTY_CALLS:
+        schedule = gibbs_peers.SamplingSchedule(n_warmup=0, n_samples=1, steps_per_sample=n)
+        prepared = gibbs_peers.compiled_jax(gibbs_peers.thrml_sampler(problem, schedule), {}, problem.start())
+        unchanged = bool((np.asarray(prepared.run(0)) == problem.start()).all())
+        timed.append(Timed({"steps_per_sample": n, "state_unchanged": unchanged}, prepared, 20))
+    return timed
+
+
+def measured_rows(timed: list[Timed], times: np.ndarray) -> list[dict]:
+    """Rates, their range, and the median over repeats of each ratio to THRML on the same problem."""
+    rates = np.array([t.updates for t in timed]) / times * 1e-9
+    columns = {(t.row["engine"], *(t.row[k] for k in Problem._fields)): i for i, t in enumerate(timed)}
+    rows = []
+    for i, t in enumerate(timed):
+        anchor = columns.get((ANCHOR, *(t.row[k] for k in Problem._fields)))
+        rate = float(np.median(rates[:, i]))
+        ratio = None if anchor is None else float(np.median(rates[:, i] / rates[:, anchor]))
+        measured = {"updates_per_ns": rate, "low": float(rates[:, i].min()), "high": float(rates[:, i].max())}
+        measured["samples_per_s"] = rate * 1e9 / (50 * t.row["size"] ** 2)
+        rows.append(t.row | measured | {"ratio_to_thrml": ratio, "repeats": len(times), "calls": t.calls})
+    return rows
+
+
+def benchmark(options: Options, profile: str | None) -> tuple[dict, bool]:
+    """The whole record, and whether every path passed."""
+    timing.disable_compilation_cache()
+    record = timing.environment()
+    peers, absent = installed_peers(options.quick)
+    paths, rates, gate_rows = passed_gate(gibbs_peers.PATHS | peers, options)
+    timed, base_gate_rows = prepare_rows(paths, rates, options)
+    empty = prepare_empty_calls()
+    trusted = {t.row["engine"] for t in timed}
+    steps = [(e, gibbs_training.prepare_step(e)) for e, name in gibbs_training.ENGINES.items() if name in trusted]
+    steps_timed = [Timed({}, p, timing.calls_for(p.run, options.target_s)) for _, p in steps]
+    everything = [*timed, *empty, *steps_timed]
+    times = timing.interleaved([t.prepared.run for t in everything], [t.calls for t in everything], options.repeats)
+    rows = measured_rows(timed, times[:, : len(timed)])
+    empty_times = np.median(times[:, len(timed) : len(timed) + len(empty)], axis=0)
+    step_times = times[:, len(timed) + len(empty) :].T
+    record |= {"base": options.base._asdict(), "alpha": gibbs_gate.ALPHA, "gate": gate_rows + base_gate_rows}
+    record |= {"absent": absent, "rows": rows, "limits": gibbs_report.limits(rows, record)}
+    record["crossovers"] = gibbs_report.crossovers(rows, record["base"])
+    record["training"] = [gibbs_training.training_row(e, p, t) for (e, p), t in zip(steps, step_times, strict=True)]
+    record["empty_call"] = [t.row | {"ms": 1e3 * s} for t, s in zip(empty, empty_times.tolist(), strict=True)]
+    if profile:
+        parts, gpu = gibbs_training.profile(FilePath(profile), options.sweeps, options.repeats, options.target_s)
+        record |= {"profile": parts, "profile_method": gibbs_training.METHOD, "gpu_use": gpu}
+    return record, all(row["ok"] for row in record["gate"])
+
+
+def define_flags() -> flags.FlagValues:
+    """The command line's flags, in a FlagValues of their own."""
+    values = flags.FlagValues()
+    lists = {"sizes": ((14, 28, 56), "sides of the square grid", 3, 128)}
+    lists["levels"] = ((2, 4, 16), "levels of a site", 2, 16)
+    lists["chains"] = ((1, 16, 64, 256, 1024), "chains", 1, 65536)
+    for name, (default, text, low, high) in lists.items():
+        flags.DEFINE(_Numbers(low, high), name, default, text, flag_values=values, serializer=None)
+    where = {"flag_values": values}
+    flags.DEFINE_integer("sweeps", 50, "sweeps a run, at most", lower_bound=2, **where)
+    flags.DEFINE_integer("repeats", timing.LEAST_REPEATS, "rounds", lower_bound=timing.LEAST_REPEATS, **where)
+    flags.DEFINE_enum("coupling", "both", ["edge", "tied", "both"], "both: tied at the base case as well", **where)
+    flags.DEFINE_string("json", None, "write everything measured to this file", **where)
+    flags.DEFINE_string("plot", None, "write the figure to this .png, .pdf or .svg", **where)
+    flags.DEFINE_string("profile", None, "write a trace here and say where the time goes", **where)
+    flags.DEFINE_boolean("write", False, "put the tables into benchmarks/README.md", **where)
+    text = "shorter runs, no compiled PyTorch; where not given, sizes 28, levels 4, chains 1,256, edge, 20 sweeps"
+    flags.DEFINE_boolean("quick", False, text, **where)
+    flags.DEFINE_boolean("help", False, "show this help", short_name="?", **where)
+    return values
+
+
+def read_options(values: flags.FlagValues) -> Options:
+    chosen = {f.name: values[f.name].value for f in dataclasses.fields(Options)}
+    if chosen["quick"]:
+        small = {"sizes": (28,), "levels": (4,), "chains": (1, 256), "coupling": "edge", "sweeps": 20}
+        chosen |= {name: value for name, value in small.items() if not values[name].present}
+    return Options(**chosen)
+
+
+def main(argv: list[str]) -> int:
+    """Measure, print, write; the exit code."""
+    values = define_flags()
+    try:
+        extra = values(argv)[1:]
+        if extra:
+            raise flags.Error(f"unexpected arguments: {' '.join(extra)}; allowed: --name=value flags, see --help")
+        plot = values["plot"].value
+        if plot and FilePath(plot).suffix not in (".png", ".pdf", ".svg"):
+            raise flags.Error(f"flag --plot={plot}: allowed: a name that ends in .png, .pdf or .svg")
+    except flags.Error as error:
+        print(f"{NAME}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    if values["help"].value:
+        print(f"{__doc__.strip()}\n{values.get_help()}")
+        return 0
+    options = read_options(values)
+    record, ok = benchmark(options, values["profile"].value)
+    print(gibbs_report.text(record))
+    if values["json"].value:
+        write_json(values["json"].value, record)
+    if plot and record["rows"]:
+        gibbs_report.plot(plot, record)
+    if values["write"].value:
+        gibbs_report.write(FilePath(__file__).with_name("README.md"), NAME, record)
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
