@@ -4,6 +4,7 @@ from pathlib import Path
 
 from benchmarks import gibbs_figure
 from benchmarks.tables import aligned, markdown, write_between
+from jaxgen.training import Row
 
 COLUMNS = ("engine", "size", "levels", "chains", "coupling", "sweeps", "updates/ns", "range", "samples/s", "x thrml")
 COLUMNS += ("compile s", "memory MB", "note")
@@ -40,7 +41,7 @@ def _cpu_flags() -> str:
 
 
 def _at(row: dict, base: dict) -> bool:
-    return all(row[k] == base[k] for k in ("size", "levels", "coupling"))
+    return _same(row, base, ("size", "levels", "coupling"))
 
 
 def crossovers(rows: list[dict], base: dict) -> list[dict]:
@@ -121,6 +122,39 @@ def write(path: Path, name: str, record: dict) -> None:
     parts = [_origin(record), markdown(table_rows(record["rows"]), COLUMNS)]
     parts += [f"**{heading}.**\n\n{markdown(rows, columns)}" for heading, rows, columns in sections(record)]
     write_between(path, name, "\n\n".join(parts + notes(record)))
+
+
+def result_rows(record: dict) -> list[Row]:
+    """What of the record belongs into experiments/RESULTS.md; ratios are those of one run."""
+    base = record["base"]
+    rows = {(r["engine"], r["chains"], r["coupling"]): r for r in record["rows"] if _same(r, base, ("size", "levels"))}
+    images = f"{base['size']} x {base['size']}, {base['levels']} levels"
+    found = []
+    for engine, chains, coupling, target in (
+        ("thrml", base["chains"], "edge", ""),
+        ("lattice", base["chains"], "edge", ">= 0.6 updates/ns, >= 60 x thrml, >= 10,000 samples/s"),
+        ("lattice", base["chains"], "tied", ">= 1.5 x edge"),
+        ("lattice", 1, "edge", ">= 10 x thrml"),
+        ("lattice", 1024, "edge", "no slower than 256 chains"),
+    ):
+        if row := rows.get((engine, chains, coupling)):
+            ratio = f"{row['ratio_to_thrml']:.3g} x thrml, " if row["ratio_to_thrml"] else ""
+            note = f"{ratio}{row['samples_per_s']:.4g} samples/s of 50 sweeps, range {row['low']:.2g}-{row['high']:.2g}"
+            what = f"{engine}, {chains} chains, {coupling} couplings, {images}"
+            found.append(Row(what, row["updates_per_ns"], "updates/ns", target, note))
+    for row in record["training"]:
+        target = {"thrml": "< 10 s", "lattice": ""}[row["engine"]]
+        note = f"{row['step_ms']:.3g} ms a step of 256, range {row['low_ms']:.3g}-{row['high_ms']:.3g}"
+        found.append(
+            Row(f"CD-1 over 10,000 images, engine {row['engine']}", row["s_for_10000_images"], "s", target, note)
+        )
+        if row["engine"] == "lattice":
+            found.append(Row("CD-1 over 60,000 images, engine lattice", row["s_for_60000_images"], "s", "< 10 s", note))
+    return found
+
+
+def _same(row: dict, base: dict, names: tuple[str, ...]) -> bool:
+    return all(row[name] == base[name] for name in names)
 
 
 def plot(path: str | Path, record: dict) -> None:

@@ -12,6 +12,7 @@ and the exit code is 1.
 
 import dataclasses
 import sys
+import time
 from pathlib import Path as FilePath
 
 import numpy as np
@@ -22,6 +23,7 @@ from benchmarks import gibbs_gate, gibbs_peers, gibbs_report, gibbs_training, ti
 from benchmarks.gibbs_optional_peers import installed_peers
 from benchmarks.gibbs_peers import ANCHOR, Path, Prepared, Problem
 from benchmarks.tables import write_json
+from jaxgen.training import write_record
 
 NAME = "gibbs_throughput"
 BASE = {"sizes": 28, "levels": 4, "chains": 256}
@@ -223,6 +225,7 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_string("json", None, "write everything measured to this file", **where)
     flags.DEFINE_string("plot", None, "write the figure to this .png, .pdf or .svg", **where)
     flags.DEFINE_string("profile", None, "write a trace here and say where the time goes", **where)
+    flags.DEFINE_string("record", None, "write the main numbers to this file, for experiments/results", **where)
     flags.DEFINE_boolean("write", False, "put the tables into benchmarks/README.md", **where)
     text = "shorter runs, no compiled PyTorch; where not given, sizes 28, levels 4, chains 1,256, edge, 20 sweeps"
     flags.DEFINE_boolean("quick", False, text, **where)
@@ -254,13 +257,17 @@ def main(argv: list[str]) -> int:
     if values["help"].value:
         print(f"{__doc__.strip()}\n{values.get_help()}")
         return 0
-    options = read_options(values)
+    begin, options = time.perf_counter(), read_options(values)
     record, ok = benchmark(options, values["profile"].value)
     print(gibbs_report.text(record))
     if values["json"].value:
         write_json(values["json"].value, record)
     if plot and record["rows"]:
         gibbs_report.plot(plot, record)
+    if values["record"].value:
+        rows, seconds = gibbs_report.result_rows(record), time.perf_counter() - begin
+        title = "Gibbs sampling and CD-1"
+        write_record(values["record"].value, title=title, family="Gibbs engines", rows=rows, wall_time_s=seconds)
     if values["write"].value:
         gibbs_report.write(FilePath(__file__).with_name("README.md"), NAME, record)
     return 0 if ok else 1
