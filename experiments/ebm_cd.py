@@ -37,7 +37,8 @@ def run(config: potts.PottsConfig, workdir) -> None:
             wall_time_s=time.perf_counter() - start,
         )
     for row in rows:
-        print(f"{row.quantity}: {row.value:.4g} {row.unit}  {row.target}")
+        value = f"{row.value:,}" if isinstance(row.value, int) else f"{row.value:.4g}"
+        print(f"{row.quantity}: {value} {row.unit}".strip() + (f" (target {row.target})" if row.target else ""))
     print(f"samples: {folder.figures / 'samples.png'}")
 
 

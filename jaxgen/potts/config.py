@@ -36,7 +36,7 @@ class PottsConfig:
     persistent: bool = option(True, "chains go on between steps (PCD)", group="contrastive divergence")
     chains: int = option(256, "chains of PCD; CD has one an image", group="contrastive divergence", low=1)
     engine: str = option("lattice", "Gibbs engine", group="contrastive divergence", choices=gibbs.ENGINES)
-    beta: float = option(1.0, "inverse temperature", group="contrastive divergence", low=0.0)
+    beta: float = option(1.0, "inverse temperature", group="contrastive divergence", low=0.01)
     l2: float = option(0.0, "weight decay of the couplings", group="contrastive divergence", low=0.0)
     centring: bool = option(False, "centre the statistics on the data's marginals", group="contrastive divergence")
 
