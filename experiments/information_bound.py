@@ -3,7 +3,7 @@
   python -m experiments.information_bound --flagfile=experiments/flags/information_source.flags --workdir=runs/bound
   python -m experiments.information_bound --flagfile=experiments/flags/information_recommended.flags --workdir=runs/best
   python -m experiments.information_bound --data_only --num_samples=10000 --labels=0,1,2 --workdir=runs/data
-  python -m experiments.information_bound --compare=runs/bound/mlp_results.json,runs/best/mlp_results.json --workdir=runs/both
+  python -m experiments.information_bound --compare=runs/bound/mlp_results.json,runs/best/mlp_results.json
 
 The run folder, or the folder --save_results names, then holds mlp_results.json, mlp_training_analysis.png, data.npz and
 metadata.json; a comparison writes comparison.png there. The same command again resumes a run that was stopped.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgen import data, information, training
+from jaxgen import information, training
 
 
 def run(config: information.InformationConfig, workdir: Path) -> None:
@@ -32,12 +32,8 @@ def run(config: information.InformationConfig, workdir: Path) -> None:
         if config.data_only:
             print(f"data: {target / 'data.npz'}")
             return
-        state, tx = task.initial_state()
-        step = training.parallel_step(task.grad_fn(), tx)
-        order = data.EpochOrder(information.run_key(config, "order"), task.n_train, config.batch_size)
-        hooks = [information.evaluation_hook(task)]
-        state = training.fit(state, step, task.train, order, folder, task.fit_options(), hooks)
-        found = information.evaluate(task, state.params)
+        params = information.train(task, folder, [information.evaluation_hook(task)])
+        found = information.evaluate(task, params)
         history = information.history(training.read_metrics(folder.path / "metrics.jsonl"))
         results = information.results(task, found, history)
         write_json(target / "mlp_results.json", results)

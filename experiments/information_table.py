@@ -1,0 +1,77 @@
+"""Everything known exactly about the built-in distribution, at several levels of noise and for subsets of its labels.
+
+python -m experiments.information_table --workdir=runs/table
+
+Writes result.json, coordinates.png (all 31 sets of coordinates) and metadata.json of the default distribution.
+"""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+from jaxgen import information, training
+from jaxgen.training import option
+
+
+@dataclasses.dataclass(frozen=True)
+class TableConfig:
+    noises: str = option("0,0.0001,0.0003,0.001,0.003", "values of base_noise, separated by commas", group="table")
+
+
+def run(config: TableConfig, workdir: Path) -> None:
+    """Compute, print and write the table."""
+    start = time.perf_counter()
+    training.configure()
+    rows = []
+    for word in config.noises.split(","):
+        rows += _rows(f"base_noise {word}", information.ten_labels(_number(word)))
+    distribution = information.ten_labels()
+    for labels in (range(5), range(3)):
+        rows += _rows(f"labels 0-{labels[-1]}", distribution.subset(labels))
+    entropy, naive = information.conditional_entropy(distribution), information.naive_bayes(distribution)
+    rows += [
+        _bits("naive Bayes: cross-entropy", naive.cross_entropy),
+        training.Row("naive Bayes: accuracy", naive.accuracy),
+        training.Row("Fano's cap on the accuracy", information.fano_accuracy(entropy, distribution.n_labels)),
+    ]
+    bounds = information.subset_bounds(distribution)
+    for size in range(1, distribution.n_axes + 1):
+        best = min((b for b in bounds if len(b.axes) == size), key=lambda b: b.conditional_entropy)
+        rows.append(_bits(f"best {size} of {distribution.n_axes} coordinates, {best.axes}", best.conditional_entropy))
+    with training.RunFolder.open(workdir, config) as folder:
+        information.bounds_figure(folder.path / "coordinates.png", bounds)
+        with training.atomic_write(folder.path / "metadata.json") as temporary:
+            temporary.write_text(json.dumps(information.metadata(distribution, 0), indent=1) + "\n")
+        training.write_record(
+            folder.path / "result.json",
+            title="exact",
+            family="Information bound",
+            rows=rows,
+            config=config,
+            wall_time_s=time.perf_counter() - start,
+        )
+    for row in rows:
+        print(f"{row.quantity}: {row.value:.4f} {row.unit} {row.note}")
+
+
+def _rows(name: str, distribution: information.CellDistribution) -> list[training.Row]:
+    return [
+        _bits(f"{name}: H(Y given X)", information.conditional_entropy(distribution)),
+        training.Row(f"{name}: Bayes accuracy", information.bayes_accuracy(distribution)),
+    ]
+
+
+def _bits(quantity: str, nats: float) -> training.Row:
+    return training.Row(quantity, information.bits(nats), "bits", "", f"{nats:.4f} nats")
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise ValueError(f"noises has {word!r}; allowed: numbers, 0 or more, separated by commas") from None
+
+
+if __name__ == "__main__":
+    training.main(TableConfig, run)

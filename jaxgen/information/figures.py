@@ -1,0 +1,153 @@
+"""Pictures of a classifier beside its exact bounds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from jaxgen.information.bounds import Bound
+from jaxgen.information.scaling import Point
+from jaxgen.visualization import save_figure
+
+_BOUND = {"color": "black", "linestyle": "--", "linewidth": 1.2}
+
+
+def analysis_figure(path: str | Path, found: Mapping) -> None:
+    """Loss and accuracy by epoch, loss by label, calibration; `found` is the content of an mlp_results.json."""
+    figure = Figure(figsize=(10, 7), dpi=110, layout="constrained")
+    (loss, accuracy), (classes, calibration) = figure.subplots(2, 2)
+    history, bound = found["history"], found["analytical_loss"]["nats"]
+    epochs = np.arange(1, len(history["train_loss"]) + 1)
+    for axis, name, unit in ((loss, "loss", "cross-entropy (nats)"), (accuracy, "accuracy", "accuracy")):
+        for part, title in (("train", "training, mean of the epoch"), ("validation", "validation, end of the epoch")):
+            axis.plot(epochs, history[f"{part}_{name}"], label=title, marker=".")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _label(axis, "epoch", unit)
+    loss.axhline(bound, label=f"floor H(Y|X) = {bound:.4f}", **_BOUND)
+    fresh, error = found["mlp_loss"]["nats"], found["excess_risk_error"]["nats"]
+    loss.set_title(f"excess {found['cell_average_excess']['nats']:.4f} nats; fresh examples {fresh:.4f} ± {error:.4f}")
+    accuracy.axhline(found["bayes_accuracy"], label=f"true Bayes accuracy {found['bayes_accuracy']:.4f}", **_BOUND)
+    accuracy.set_title(f"fresh examples: accuracy {found['mlp_accuracy']:.4f}")
+    places = np.arange(len(found["classes"]))
+    for shift, name, title in ((-0.2, "bound", "floor"), (0.2, "mlp", "network, fresh examples")):
+        classes.bar(places + shift, [row[name]["nats"] for row in found["classes"]], 0.4, label=title)
+    classes.set_xticks(places, [str(row["label"]) for row in found["classes"]])
+    classes.set_title("loss by label")
+    _headroom(classes)
+    _label(classes, "label", "mean loss (nats)")
+    curve = found["calibration"]
+    calibration.plot([0, 1], [0, 1], label="perfect", **_BOUND)
+    calibration.plot(curve["predicted"], curve["true"], marker="o", label="network")
+    calibration.set_title(f"calibration error {curve['error']:.4f}")
+    _label(calibration, "predicted probability", "true posterior, mean of the bin")
+    for axis in (loss, accuracy, classes, calibration):
+        axis.legend(fontsize=8)
+    save_figure(path, figure)
+
+
+def comparison_figure(path: str | Path, named: Mapping[str, Mapping]) -> None:
+    """Several runs side by side: loss beside its floor, accuracy beside its bound, and excess by epoch.
+
+    `named`: name of a run -> content of its mlp_results.json. ValueError if there are none.
+    """
+    if not named:
+        raise ValueError("named: got none; allowed: one or more results")
+    figure = Figure(figsize=(13, 4), dpi=110, layout="constrained")
+    loss, accuracy, excess = figure.subplots(1, 3)
+    places, runs = np.arange(len(named)), list(named.values())
+    bars = (
+        (loss, "floor H(Y|X)", [run["analytical_loss"]["nats"] for run in runs], -0.2),
+        (loss, "network, fresh examples", [run["mlp_loss"]["nats"] for run in runs], 0.2),
+        (accuracy, "true Bayes", [run["bayes_accuracy"] for run in runs], -0.2),
+        (accuracy, "network, fresh examples", [run["mlp_accuracy"] for run in runs], 0.2),
+    )
+    for axis, title, values, shift in bars:
+        axis.bar_label(axis.bar(places + shift, values, 0.4, label=title), fmt="%.3f", fontsize=7)
+        axis.set_xticks(places, list(named), fontsize=8)
+    for name, run in named.items():
+        curve = np.array(run["history"]["validation_loss"]) - run["analytical_loss"]["nats"]
+        excess.plot(np.arange(1, len(curve) + 1), curve, marker=".", label=name)
+    excess.axhline(0.0, **_BOUND)
+    _label(loss, "", "cross-entropy (nats)")
+    _label(accuracy, "", "accuracy")
+    _label(excess, "epoch", "validation loss above the floor (nats)")
+    excess.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _headroom(loss)
+    for axis, place in ((loss, "upper right"), (accuracy, "lower center"), (excess, "upper right")):
+        axis.legend(fontsize=8, loc=place)
+    save_figure(path, figure)
+
+
+def scaling_figure(path: str | Path, curves: Mapping[str, Sequence[Point]]) -> None:
+    """Excess risk against examples, width and depth; every network a dot, the median of each x a line.
+
+    `curves` has the keys "examples", "width" and "depth"; the first panel also shows the table of counts.
+    """
+    figure = Figure(figsize=(13, 4), dpi=110, layout="constrained")
+    panels = zip(figure.subplots(1, 3, sharey=True), ("examples", "width", "depth"), strict=True)
+    for axis, name in panels:
+        points = curves[name]
+        x = np.array([point.n_examples if name == "examples" else getattr(point, name) for point in points])
+        _dots(axis, x, np.array([point.excess for point in points]), "networks")
+        if name == "examples":
+            _dots(axis, x, np.array([point.table_excess for point in points]), "table of counts")
+            axis.legend(fontsize=8)
+        axis.set_yscale("log")
+        if name != "depth":
+            axis.set_xscale("log")
+        if name != "examples":
+            axis.set_xticks(np.unique(x), [str(value) for value in np.unique(x)])
+            axis.minorticks_off()
+        _label(axis, {"examples": "training examples", "width": "hidden units a layer"}.get(name, "hidden layers"), "")
+        axis.set_title(_held(points, name), fontsize=10)
+    figure.axes[0].set_ylabel("excess risk CE - H(Y|X) (nats)")
+    save_figure(path, figure)
+
+
+def bounds_figure(path: str | Path, bounds: Sequence[Bound]) -> None:
+    """H(Y|X_S) and Bayes accuracy of every set S of coordinates, by its size; `bounds` of `subset_bounds`."""
+    figure = Figure(figsize=(10, 4), dpi=110, layout="constrained")
+    sizes = np.array([len(bound.axes) for bound in bounds])
+    quantities = (
+        ("conditional_entropy", "least possible cross-entropy H(Y|X_S) (nats)", min),
+        ("bayes_accuracy", "greatest possible accuracy", max),
+    )
+    for axis, (name, title, best) in zip(figure.subplots(1, 2), quantities, strict=True):
+        values = np.array([getattr(bound, name) for bound in bounds])
+        axis.plot(sizes, values, "o", alpha=0.6, label="one set of coordinates")
+        axis.plot(np.unique(sizes), [best(values[sizes == size]) for size in np.unique(sizes)], label="best set")
+        axis.set_xticks(np.unique(sizes))
+        axis.legend(fontsize=8)
+        _label(axis, "coordinates seen", title)
+    save_figure(path, figure)
+
+
+def _dots(axis: Axes, x: np.ndarray, y: np.ndarray, name: str) -> None:
+    values = np.unique(x)
+    (line,) = axis.plot(values, [np.median(y[x == value]) for value in values], label=name)
+    axis.plot(x, y, ".", color=line.get_color())
+
+
+def _held(points: Sequence[Point], varied: str) -> str:
+    """What the points of a curve have in common, in words."""
+    point = points[0]
+    parts = {
+        "examples": f"{point.n_examples:,} examples",
+        "width": f"{point.width} units a layer",
+        "depth": f"{point.depth} hidden layers",
+    }
+    return ", ".join(text for name, text in parts.items() if name != varied)
+
+
+def _headroom(axis: Axes) -> None:
+    """Room for the legend above the bars."""
+    axis.set_ylim(0, 1.3 * axis.get_ylim()[1])
+
+
+def _label(axis: Axes, x: str, y: str) -> None:
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+    axis.grid(alpha=0.3)
