@@ -1,7 +1,7 @@
 """The fast block Gibbs engine.
 
     p(x_i = a | rest) = P_a / sum_c P_c,      P_a = B_i[a] prod_j F_ij[a, x_j],      B = exp(beta b),  F = exp(beta W)
-    x_i = #{ a < L - 1 : u (P_0 + .. + P_(L-1)) > P_0 + .. + P_a },                  u uniform on (0, 1), grain 2^-24
+    x_i = #{ a < L - 1 : u (P_0 + .. + P_(L-1)) > P_0 + .. + P_a },                  u uniform on (0, 1], grain 2^-24
 
 One colour of one sweep is one fused loop over (cell, chain): hash, conditionals and inverse CDF, reading the words of
 `tiles` and writing words. What makes it fast: exponentials are taken once a call and not once an update; level 0 is the
