@@ -2,6 +2,10 @@
 
 from jaxgen.potts import exact as exact
 from jaxgen.potts import transfer as transfer
+from jaxgen.potts.annealed import PartitionEstimate as PartitionEstimate
+from jaxgen.potts.annealed import bound_log_partition as bound_log_partition
+from jaxgen.potts.annealed import class_params as class_params
+from jaxgen.potts.annealed import estimate_log_partition as estimate_log_partition
 from jaxgen.potts.config import BEST as BEST
 from jaxgen.potts.config import SIDE as SIDE
 from jaxgen.potts.config import PottsConfig as PottsConfig
