@@ -11,6 +11,10 @@ from jaxgen.gibbs.lattice import BOUNDARIES as BOUNDARIES
 from jaxgen.gibbs.lattice import NEIGHBOURHOODS as NEIGHBOURHOODS
 from jaxgen.gibbs.lattice import Lattice as Lattice
 from jaxgen.gibbs.lattice import offset_name as offset_name
+from jaxgen.gibbs.mixing import autocorrelation as autocorrelation
+from jaxgen.gibbs.mixing import effective_sample_size as effective_sample_size
+from jaxgen.gibbs.mixing import integrated_autocorrelation_time as integrated_autocorrelation_time
+from jaxgen.gibbs.mixing import split_r_hat as split_r_hat
 from jaxgen.gibbs.sample import ENGINES as ENGINES
 from jaxgen.gibbs.sample import sample as sample
 from jaxgen.gibbs.stages import sample_stages as sample_stages
