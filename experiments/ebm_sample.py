@@ -38,7 +38,7 @@ class SampleConfig:
 def run(config: SampleConfig, workdir: Path) -> None:
     """Restore, sample, write."""
     training.configure()
-    task, state = restore(workdir, config.checkpoint)
+    task, state = potts.restore_run(workdir, config.checkpoint)
     model, trained = task.model, task.config
     key_start, key_sweeps = jax.random.split(jax.random.key(config.seed))
     label = _labels(config, task)
@@ -66,20 +66,6 @@ def run(config: SampleConfig, workdir: Path) -> None:
             frames.append(jax.block_until_ready(states))
             bar.update(done - bar.n)
     _write(workdir, config, int(state.step), trained.levels, frames, reference, label)
-
-
-def restore(workdir: Path, which: str) -> tuple[potts.PottsTask, training.TrainState]:
-    """The task and a checkpoint's state of a run folder. ValueError if it holds none."""
-    path = workdir / "config.json"
-    if not path.exists():
-        raise ValueError(f"workdir is {workdir}, which holds no config.json; allowed: a run of experiments.ebm_cd")
-    task = potts.PottsTask.load(training.from_json(potts.PottsConfig, path.read_text()))
-    template, _ = task.initial_state()
-    checkpoints = training.Checkpoints(workdir / "checkpoints", *potts.BEST, read_only=True)
-    state = checkpoints.restore_best(template) if which == "best" else checkpoints.restore_latest(template)
-    if state is None:
-        raise ValueError(f"workdir is {workdir}, which holds no checkpoint yet; allowed: a run that saved one")
-    return task, state
 
 
 def _labels(config: SampleConfig, task: potts.PottsTask):

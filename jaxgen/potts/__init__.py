@@ -19,6 +19,13 @@ from jaxgen.potts.evaluate import evaluation_hook as evaluation_hook
 from jaxgen.potts.evaluate import final_rows as final_rows
 from jaxgen.potts.evaluate import fresh_samples as fresh_samples
 from jaxgen.potts.evaluate import noise as noise
+from jaxgen.potts.figures import partition_figure as partition_figure
+from jaxgen.potts.likelihood import Partition as Partition
+from jaxgen.potts.likelihood import base_biases as base_biases
+from jaxgen.potts.likelihood import bits_per_pixel as bits_per_pixel
+from jaxgen.potts.likelihood import bracket as bracket
+from jaxgen.potts.likelihood import log_likelihood as log_likelihood
+from jaxgen.potts.likelihood import mixture_log_likelihood as mixture_log_likelihood
 from jaxgen.potts.model import COUPLINGS as COUPLINGS
 from jaxgen.potts.model import PottsEBM as PottsEBM
 from jaxgen.potts.model import label_field as label_field
@@ -26,3 +33,6 @@ from jaxgen.potts.model import log_marginal_init as log_marginal_init
 from jaxgen.potts.statistics import mean_statistics as mean_statistics
 from jaxgen.potts.statistics import moment_errors as moment_errors
 from jaxgen.potts.task import PottsTask as PottsTask
+from jaxgen.potts.task import restore_run as restore_run
+from jaxgen.potts.tempering import TemperingInfo as TemperingInfo
+from jaxgen.potts.tempering import parallel_tempering as parallel_tempering

@@ -30,7 +30,7 @@ class PartitionEstimate(NamedTuple):
     """log Z in nats, from n chains.
 
     log_z: log Z_0 + log mean w. standard_error: of log_z, sd(w) / (mean(w) sqrt(n)), by the delta method.
-    effective_chains: (sum w)^2 / sum w^2, 1 to n; near 1 the estimate is one chain's and its error is not to be trusted.
+    effective_chains: (sum w)^2 / sum w^2, 1 to n; near 1 one chain decides, and the error is not to be trusted.
     log_weights: log w of each chain; states: the chains at the end.
     """
 
@@ -69,7 +69,7 @@ def estimate_log_partition(
     """
     _check(n_chains, n_temperatures)
     key_start, key_path = jax.random.split(key)
-    base = _independent(params, base_bias)
+    base = independent_params(params, base_bias)
     x = draw_independent(key_start, base["bias"], n_chains, beta)
     log_w, x = anneal(key_path, lattice, base, params, x, n_temperatures, beta=beta, progress=progress)
     return _estimate(log_partition_independent(base["bias"], beta), log_w, 1, x)
@@ -91,7 +91,7 @@ def bound_log_partition(
     On average too high, if the samples are exact: with `estimate_log_partition` it brackets log Z.
     """
     _check(len(samples), n_temperatures)
-    base = _independent(params, base_bias)
+    base = independent_params(params, base_bias)
     log_w, x = anneal(key, lattice, params, base, samples, n_temperatures, beta=beta, progress=progress)
     return _estimate(log_partition_independent(base["bias"], beta), log_w, -1, x)
 
@@ -123,12 +123,11 @@ def anneal(
 @functools.partial(jax.jit, static_argnames="lattice")
 def _stage(key, lattice, start, end, x, steps, beta):
     difference = jax.tree.map(lambda a, b: b - a, start, end)
-    model = PottsEBM(lattice, gibbs.n_levels(start), "tied" if gibbs.is_tied(start) else "edge")
 
     def temperature(carry, step):
         x, log_w = carry
         number, t_before, t_after = step
-        log_w -= beta * (t_after - t_before) * model.apply({"params": difference}, x)
+        log_w -= beta * (t_after - t_before) * linear_energy(lattice, difference, x)
         params = jax.tree.map(lambda a, d: a + t_after * d, start, difference)
         x, _ = gibbs.sample(jax.random.fold_in(key, number), lattice, params, x, 1, beta=beta)
         return (x, log_w), None
@@ -140,6 +139,19 @@ def _stage(key, lattice, start, end, x, steps, beta):
 def class_params(params: dict, label: int) -> dict:
     """The parameters of p(x | y = label), a model without labels."""
     return {"bias": params["bias"] + params["label_coupling"][..., label], "coupling": params["coupling"]}
+
+
+def independent_params(params: dict, bias: Float[Array, "H W L"]) -> dict:
+    """The model of `bias` alone, with the shapes of `params`. ValueError for a bias of another shape."""
+    if bias.shape != params["bias"].shape:
+        raise ValueError(f"base_bias: got shape {bias.shape}, must be {params['bias'].shape}")
+    return {"bias": jnp.asarray(bias), "coupling": jax.tree.map(jnp.zeros_like, params["coupling"])}
+
+
+def linear_energy(lattice: gibbs.Lattice, params: dict, x: UInt8[Array, "n H W"]) -> Float[Array, "n"]:
+    """E(x), linear in {"bias", "coupling"}: of a difference of parameters it is the difference of energies."""
+    model = PottsEBM(lattice, gibbs.n_levels(params), "tied" if gibbs.is_tied(params) else "edge")
+    return model.apply({"params": params}, x)
 
 
 def log_partition_independent(bias: Float[Array, "H W L"], beta: float = 1.0) -> float:
@@ -154,12 +166,6 @@ def draw_independent(
     """n exact samples of independent pixels; sample c depends on key and c alone."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
     return jax.vmap(lambda k: jax.random.categorical(k, beta * bias))(keys).astype(jnp.uint8)
-
-
-def _independent(params: dict, bias: Float[Array, "H W L"]) -> dict:
-    if bias.shape != params["bias"].shape:
-        raise ValueError(f"base_bias: got shape {bias.shape}, must be {params['bias'].shape}")
-    return {"bias": jnp.asarray(bias), "coupling": jax.tree.map(jnp.zeros_like, params["coupling"])}
 
 
 def _check(n_chains: int, n_temperatures: int) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -91,6 +92,20 @@ class PottsTask:
             return None
         ranks = (np.arange(n) + 0.5) / n * len(self.train_label)
         return jnp.sort(self.train_label)[ranks.astype(int)]
+
+
+def restore_run(workdir: str | Path, which: str = "last") -> tuple[PottsTask, training.TrainState]:
+    """The task and the "last" or "best" checkpoint's state of a run folder. ValueError if it holds none."""
+    path = Path(workdir) / "config.json"
+    if not path.exists():
+        raise ValueError(f"workdir is {workdir}, which holds no config.json; allowed: a run of experiments.ebm_cd")
+    task = PottsTask.load(training.from_json(PottsConfig, path.read_text()))
+    template, _ = task.initial_state()
+    checkpoints = training.Checkpoints(path.parent / "checkpoints", *BEST, read_only=True)
+    state = checkpoints.restore_best(template) if which == "best" else checkpoints.restore_latest(template)
+    if state is None:
+        raise ValueError(f"workdir is {workdir}, which holds no checkpoint yet; allowed: a run that saved one")
+    return task, state
 
 
 def _first(label: Array | None) -> Array | None:
