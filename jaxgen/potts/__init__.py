@@ -19,6 +19,7 @@ from jaxgen.potts.evaluate import evaluation_hook as evaluation_hook
 from jaxgen.potts.evaluate import final_rows as final_rows
 from jaxgen.potts.evaluate import fresh_samples as fresh_samples
 from jaxgen.potts.evaluate import noise as noise
+from jaxgen.potts.figures import convergence_figure as convergence_figure
 from jaxgen.potts.figures import partition_figure as partition_figure
 from jaxgen.potts.likelihood import Partition as Partition
 from jaxgen.potts.likelihood import base_biases as base_biases
@@ -36,3 +37,9 @@ from jaxgen.potts.task import PottsTask as PottsTask
 from jaxgen.potts.task import restore_run as restore_run
 from jaxgen.potts.tempering import TemperingInfo as TemperingInfo
 from jaxgen.potts.tempering import parallel_tempering as parallel_tempering
+from jaxgen.potts.trajectory import Mixing as Mixing
+from jaxgen.potts.trajectory import mixing_rows as mixing_rows
+from jaxgen.potts.trajectory import observe as observe
+from jaxgen.potts.trajectory import observe_sweeps as observe_sweeps
+from jaxgen.potts.trajectory import principal_component as principal_component
+from jaxgen.potts.trajectory import run_stages as run_stages

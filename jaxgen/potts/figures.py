@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from jaxgen import visualization
+from jaxgen import gibbs, visualization
 from jaxgen.potts.likelihood import Partition
+from jaxgen.potts.trajectory import Mixing
 
 _COLUMNS = 5
 
@@ -43,4 +45,52 @@ def partition_figure(
         axis.tick_params(labelsize=8)
     axes[0].set_ylabel("estimate less that (nats)", fontsize=9)
     axes[0].legend(fontsize=8)
+    visualization.save_figure(path, figure)
+
+
+def convergence_figure(
+    path: str | Path,
+    found: Mapping[str, Mixing],
+    shares: Mapping[str, Sequence[tuple[int, float]]],
+    real: float,
+) -> None:
+    """Energies by sweep from each start, autocorrelation of each sampler, readable share by sweep.
+
+    Args:
+        path: .png, .pdf or .svg.
+        found: by name of the sampler; the first one's energies are drawn, its chains in equal parts, one a start.
+        shares: for each start (sweeps, share of chains read as a class).
+        real: that share of training images.
+    """
+    figure = Figure(figsize=(13, 4), dpi=110, layout="constrained")
+    energy, correlation, readable = figure.subplots(1, 3)
+    first = next(iter(found.values()))
+    sweeps = np.arange(1, first.observed.shape[1] + 1)
+    for name, chains in zip(shares, np.split(first.observed[0], len(shares), axis=1), strict=True):
+        (line,) = energy.plot(sweeps, chains.mean(1), label=f"from {name}", linewidth=1.2)
+        low, high = np.quantile(chains, (0.1, 0.9), axis=1)
+        energy.fill_between(sweeps, low, high, color=line.get_color(), alpha=0.15)
+    energy.set_title("energy: mean of chains, and 80 % of them")
+    energy.set_ylabel("E(x)")
+    for name, mixing in found.items():
+        for series, style, what, tau in zip(
+            mixing.settled, ("-", "--"), ("energy", "component"), mixing.times, strict=True
+        ):
+            rho = gibbs.autocorrelation(series)[: len(series) // 2]
+            label = f"{name}, {what}: tau {tau:.3g}"
+            colour = f"C{list(found).index(name)}"
+            correlation.plot(np.arange(1, len(rho)), rho[1:], style, color=colour, label=label, linewidth=1.2)
+    correlation.set_ylim(-0.1, 1)
+    correlation.set_title("autocorrelation")
+    for name, curve in shares.items():
+        readable.plot([s + 1 for s, _ in curve], [share for _, share in curve], label=f"from {name}", linewidth=1.2)
+    readable.axhline(real, color="black", linestyle="--", linewidth=1, label="training images")
+    readable.set_ylim(0, 1.02)
+    readable.set_title("share that a classifier reads with confidence")
+    for axis, label in ((energy, "sweeps"), (correlation, "lag (sweeps)"), (readable, "sweeps + 1")):
+        axis.set_xscale("log")
+        axis.set_xlabel(label, fontsize=9)
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7)
     visualization.save_figure(path, figure)

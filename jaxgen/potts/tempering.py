@@ -23,11 +23,11 @@ from jaxgen.potts.annealed import independent_params, linear_energy
 class TemperingInfo(NamedTuple):
     """acceptance: share of swaps taken between neighbours r and r + 1.
 
-    energy: E(x_R) under the model, after every round, for each of the n ensembles.
+    cold: x_R, at t = 1, after every round of each of the n ensembles.
     """
 
     acceptance: Float[Array, "R-1"]
-    energy: Float[Array, "rounds n"]
+    cold: UInt8[Array, "rounds n H W"]
 
 
 @functools.partial(jax.jit, static_argnames=("lattice", "n_rounds", "sweeps"))
@@ -88,9 +88,8 @@ def parallel_tempering(
         up, down = jnp.concatenate([accepted, none]), jnp.concatenate([none, accepted])
         source = jnp.arange(replicas)[:, None] + up - down
         x = jnp.take_along_axis(x, source[..., None, None], axis=0)
-        energy = linear_energy(lattice, params, x[-1])
-        return (x, taken + accepted.sum(1)), energy
+        return (x, taken + accepted.sum(1)), x[-1]
 
-    (x, taken), energy = jax.lax.scan(round_, (x, jnp.zeros(replicas - 1, jnp.int32)), jnp.arange(n_rounds))
+    (x, taken), cold = jax.lax.scan(round_, (x, jnp.zeros(replicas - 1, jnp.int32)), jnp.arange(n_rounds))
     tried = jnp.array([(n_rounds + 1 - r % 2) // 2 for r in range(replicas - 1)]) * n
-    return x, TemperingInfo(taken / jnp.maximum(tried, 1), energy)
+    return x, TemperingInfo(taken / jnp.maximum(tried, 1), cold)

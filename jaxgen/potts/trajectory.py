@@ -1,0 +1,153 @@
+"""Runs of which every sweep is looked at, and what they say of mixing.
+
+    f_0(x) = E(x),     f_1(x) = sum_i v_i x_i
+
+v is the first principal component of the data: the energy settles within a mode long before chains have moved between
+modes, along which v is the longest way.
+"""
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, UInt8
+
+from jaxgen import gibbs, training
+from jaxgen.potts.annealed import linear_energy
+
+READABLE = 0.9
+
+
+@functools.partial(jax.jit, static_argnames=("lattice", "n_sweeps", "engine"))
+def observe_sweeps(
+    key: Key[Array, ""],
+    lattice: gibbs.Lattice,
+    params: dict,
+    direction: Float[Array, "H W"],
+    x: UInt8[Array, "n H W"],
+    n_sweeps: int,
+    *,
+    engine: str = "lattice",
+    beta: float = 1.0,
+) -> tuple[UInt8[Array, "n H W"], Float[Array, "2 n_sweeps n"]]:
+    """The states after `n_sweeps` sweeps, and E(x) and direction . x of every chain after each sweep.
+
+    Errors as `gibbs.sample`.
+    """
+    params = {name: params[name] for name in ("bias", "coupling")}
+
+    def sweep(x, number):
+        x, _ = gibbs.sample(jax.random.fold_in(key, number), lattice, params, x, 1, engine=engine, beta=beta)
+        return x, observe(lattice, params, direction, x)
+
+    x, observed = jax.lax.scan(sweep, x, jnp.arange(n_sweeps))
+    return x, jnp.moveaxis(observed, 1, 0)
+
+
+def observe(
+    lattice: gibbs.Lattice, params: dict, direction: Float[Array, "H W"], x: UInt8[Array, "n H W"]
+) -> Float[Array, "2 n"]:
+    """f_0 and f_1 of every image; `params` is {"bias", "coupling"}."""
+    return jnp.stack([linear_energy(lattice, params, x), jnp.tensordot(x.astype(jnp.float32), direction)])
+
+
+def principal_component(x: UInt8[Array, "m H W"]) -> Float[np.ndarray, "H W"]:
+    """The unit vector along which the images vary most."""
+    flat = np.asarray(x, np.float32).reshape(len(x), -1)
+    covariance = np.cov(flat, rowvar=False)
+    return np.linalg.eigh(covariance)[1][:, -1].reshape(x.shape[1:])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mixing:
+    """One sampler's run of n chains over T sweeps.
+
+    Attributes:
+        observed: (2, T, n): energy, and projection on the principal component.
+        seconds: wall time of the T sweeps, compiled before.
+    """
+
+    observed: Float[np.ndarray, "2 T n"]
+    seconds: float
+
+    @property
+    def settled(self) -> Float[np.ndarray, "2 half n"]:
+        """The second half of the run, from which all numbers are taken."""
+        return self.observed[:, self.observed.shape[1] // 2 :]
+
+    @property
+    def times(self) -> list[float]:
+        """Integrated autocorrelation times in sweeps; infinity if the run is too short to tell."""
+        return [gibbs.integrated_autocorrelation_time(series) for series in self.settled]
+
+    @property
+    def r_hats(self) -> list[float]:
+        """R-hat of both observables over all chains, wherever they started."""
+        return [gibbs.split_r_hat(series) for series in self.settled]
+
+    @property
+    def effective_per_second(self) -> float:
+        """Independent draws a second, by the slower of the two observables."""
+        sweeps = self.observed.shape[1]
+        return sweeps * self.observed.shape[2] / max(self.times) / self.seconds
+
+
+def run_stages(
+    step: Callable[[int, Array], tuple[Array, Array]],
+    x: UInt8[Array, "..."],
+    n_stages: int,
+    look: Callable[[int, Array], None] = lambda done, x: None,
+) -> Mixing:
+    """Call `(x, observed) = step(stage, x)` from the states x, timed, after one call that only compiles.
+
+    look: called with the stages done and the states, out of the time.
+    """
+    jax.block_until_ready(step(0, x))
+    observed, seconds = [], 0.0
+    for stage in range(n_stages):
+        start = time.perf_counter()
+        x, found = jax.block_until_ready(step(stage, x))
+        seconds += time.perf_counter() - start
+        observed.append(np.asarray(found))
+        look(stage + 1, x)
+    return Mixing(np.concatenate(observed, axis=1), seconds)
+
+
+def mixing_rows(
+    found: Mapping[str, Mixing],
+    shares: Mapping[str, Sequence[tuple[int, float]]],
+    real: float,
+    acceptance: Float[np.ndarray, "R-1"],
+) -> list[training.Row]:
+    """The numbers of a record: times and rates of every sampler, R-hat of the first, sweeps to readable samples.
+
+    Args:
+        found: by name of the sampler.
+        shares: for each start (sweeps, share of chains read as a class of the training set).
+        real: that share of training images.
+        acceptance: of swaps between replicas.
+    """
+    rows = []
+    for name, mixing in found.items():
+        length = f"{mixing.observed.shape[1]} sweeps of {mixing.observed.shape[2]} chains, the second half counted"
+        for what, tau in zip(("energy", "principal component"), mixing.times, strict=True):
+            value = tau if math.isfinite(tau) else "longer than the run can tell"
+            rows.append(training.Row(f"{name}: autocorrelation time of the {what}", value, "sweeps", "", length))
+        rows.append(training.Row(f"{name}: sweeps a second", mixing.observed.shape[1] / mixing.seconds, "1/s"))
+        rows.append(training.Row(f"{name}: independent samples a second", mixing.effective_per_second, "1/s"))
+        for what, r_hat in zip(("energy", "principal component"), mixing.r_hats, strict=True):
+            rows.append(training.Row(f"{name}: R-hat of the {what} from dispersed starts", r_hat, "", "< 1.01"))
+    swaps = f"from {acceptance.min():.2f} to {acceptance.max():.2f} along the ladder of {len(acceptance) + 1}"
+    rows.append(training.Row("parallel tempering: swaps taken", float(acceptance.mean()), "", "", swaps))
+    for start, curve in shares.items():
+        reached = [sweeps for sweeps, share in curve if share >= READABLE * curve[-1][1]]
+        note = f"{curve[-1][1]:.3f} of chains read as a class at the end; of training images {real:.3f}"
+        rows.append(
+            training.Row(f"sweeps from {start} to {READABLE:g} of the final share", reached[0], "sweeps", "", note)
+        )
+    return rows
