@@ -25,7 +25,7 @@ def test_the_two_commands_install_then_run():
     setups = [command.split("&&")[0].strip() for command in COMMANDS if "&&" in command]
     assert setups == ["pip install -r requirements.txt", "pip install -r tests/requirements.txt"]
     assert module_and_flags(COMMANDS[0])[0] == "experiments.ebm_cd"
-    assert any(module_and_flags(command) == ("pytest", []) for command in COMMANDS)
+    assert any(module_and_flags(command) == ("pytest", ["-n", "2", "--dist", "loadfile"]) for command in COMMANDS)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from jaxgen.data.batches import EpochOrder as EpochOrder
 from jaxgen.data.batches import evaluation_slices as evaluation_slices
+from jaxgen.data.binarize import binarize as binarize
+from jaxgen.data.binarize import fixed_binarization as fixed_binarization
 from jaxgen.data.datasets import Dataset as Dataset
 from jaxgen.data.datasets import load as load
 from jaxgen.data.datasets import select as select

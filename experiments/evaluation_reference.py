@@ -1,0 +1,65 @@
+"""Train the two classifiers of the evaluation panel, and measure floors and ceilings of every figure with them.
+
+  python -m experiments.evaluation_reference --dataset=mnist --workdir=runs/evaluation_mnist
+  python -m experiments.evaluation_reference --dataset=fashion_mnist --workdir=runs/evaluation_fashion
+
+Training sees 54,000 training images; 6,000 are watched, and nothing is selected by them. The run folder then holds
+weights/, which `experiments.evaluate --reference=...` reads; copied to jaxgen/evaluation/weights they are what the
+package ships. The same command again resumes a run that was stopped.
+"""
+
+import dataclasses
+import statistics
+import time
+from pathlib import Path
+
+from jaxgen import data, evaluation, training
+from jaxgen.training import option
+
+
+@dataclasses.dataclass(frozen=True)
+class ReferenceConfig:
+    dataset: str = option("mnist", "images to judge", group="data", choices=("mnist", "fashion_mnist"))
+    data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
+    seed: int = option(0, "seed of networks, order of batches, shifts and ceilings", group="run", low=0)
+    feature_steps: int = option(6000, "parameter updates of the feature network", group="optimiser", low=1)
+    accuracy_steps: int = option(8000, "parameter updates of the accuracy network", group="optimiser", low=1)
+
+
+def run(config: ReferenceConfig, workdir: Path) -> None:
+    """Train, measure, write."""
+    training.configure()
+    images = data.load(config.dataset, data_dir=config.data_dir or None)
+    params, seconds = {}, {}
+    with training.RunFolder.open(workdir, config) as folder:
+        for name, steps in (("features", config.feature_steps), ("accuracy", config.accuracy_steps)):
+            one = evaluation.ClassifierConfig(network=name, seed=config.seed, steps=steps)
+            with training.RunFolder.open(folder.path / name, one) as inner:
+                train, validation = (data.split(images, part) for part in ("train", "validation"))
+                params[name] = evaluation.train_classifier(one, inner, train, validation)
+                seconds[name] = training_seconds(inner, one)
+        start = time.perf_counter()
+        binding = evaluation.write_reference(images, params, folder.path / "weights", config.seed)
+        rows = evaluation.reference_rows(binding, seconds)
+        training.write_record(
+            folder.path / "result.json",
+            title=f"{config.dataset} reference",
+            family="Evaluation panel",
+            rows=rows,
+            config=config,
+            wall_time_s=sum(seconds.values()) + time.perf_counter() - start,
+        )
+    for row in rows:
+        value = row.value if isinstance(row.value, str) else f"{row.value:.4g}"
+        print(f"{row.quantity}: {value} {row.unit}  {row.note}".rstrip())
+    print(f"reference: {folder.path / 'weights'}")
+
+
+def training_seconds(folder: training.RunFolder, config: evaluation.ClassifierConfig) -> float:
+    """Seconds of all training steps, also of those before a stop, from the speeds that were recorded."""
+    records = [record for record in training.read_metrics(folder.path / "metrics.jsonl") if "images_per_s" in record]
+    return config.steps * config.batch_size / statistics.harmonic_mean([r["images_per_s"] for r in records])
+
+
+if __name__ == "__main__":
+    training.main(ReferenceConfig, run)

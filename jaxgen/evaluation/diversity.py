@@ -1,0 +1,33 @@
+"""How different from one another are the samples of one class?
+
+    D_k = mean over pairs i < j of class k of |f_i - f_j|,     diversity = mean over classes of D_k(samples) / D_k(test)
+
+with f the features. Real images against real ones give 1; a class that shrank to a few modes gives less.
+"""
+
+import numpy as np
+from jaxtyping import Float, Float64, Int
+
+from jaxgen.evaluation.manifold import squared_distances
+from jaxgen.evaluation.networks import N_CLASSES
+
+
+def class_diversity(features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"]) -> Float64[np.ndarray, "10"]:
+    """D_k of every class; nan where there are not two examples."""
+    features = np.asarray(features, np.float64)
+    return np.asarray([_mean_distance(features[labels == k]) for k in range(N_CLASSES)])
+
+
+def diversity_ratio(fake: Float64[np.ndarray, "10"], real: Float64[np.ndarray, "10"]) -> float:
+    """Mean of D_k(fake) / D_k(real) over the classes that have both. ValueError if none has."""
+    both = np.isfinite(fake) & np.isfinite(real)
+    if not both.any():
+        raise ValueError("features: got no class with two examples; allowed: at least one class with two")
+    return float((fake[both] / real[both]).mean())
+
+
+def _mean_distance(x: Float64[np.ndarray, "n d"]) -> float:
+    n = len(x)
+    if n < 2:
+        return float("nan")
+    return float(np.sqrt(np.maximum(squared_distances(x, x), 0)).sum() / (n * (n - 1)))

@@ -1,0 +1,45 @@
+"""The Frechet distance between two sets of features, each taken for a Gaussian.
+
+    d = |m_1 - m_2|^2 + tr C_1 + tr C_2 - 2 tr (C_1^{1/2} C_2 C_1^{1/2})^{1/2}
+
+Dowson and Landau (1982); for network features Heusel et al. (2017), eq. 6. It is the square of a metric. The last trace
+is the sum of the singular values of C_1^{1/2} C_2^{1/2}: no matrix square root of a product that is not symmetric, no
+complex part to throw away, and singular covariances are no special case. All in float64.
+
+The mean over n samples of the estimated distance falls with n towards its limit (Binkowski et al. 2018, section 4.3):
+only distances at equal n compare.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+
+class Moments(NamedTuple):
+    """Mean and unbiased covariance, float64."""
+
+    mean: Float64[np.ndarray, "d"]
+    covariance: Float64[np.ndarray, "d d"]
+
+
+def moments(features: Float[np.ndarray, "n d"]) -> Moments:
+    """The moments of features, one example a row. ValueError if n <= d: their covariance would be singular."""
+    features = np.asarray(features, np.float64)
+    n, d = features.shape
+    if n <= d:
+        raise ValueError(f"features: got {n} examples of {d} numbers; allowed: more examples than numbers")
+    return Moments(features.mean(0), np.cov(features, rowvar=False))
+
+
+def frechet_distance(a: Moments, b: Moments) -> float:
+    """d of two Gaussians, 0 or more up to rounding; symmetric."""
+    overlap = np.linalg.svd(_square_root(a.covariance) @ _square_root(b.covariance), compute_uv=False).sum()
+    shift = np.sum((a.mean - b.mean) ** 2)
+    return float(shift + np.trace(a.covariance) + np.trace(b.covariance) - 2 * overlap)
+
+
+def _square_root(covariance: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d d"]:
+    """The symmetric square root; eigenvalues that rounding made negative count as 0."""
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T

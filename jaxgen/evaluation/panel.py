@@ -1,0 +1,136 @@
+"""One panel for every generator: all figures of a set of samples, with floor and ceilings beside each.
+
+    figure(samples)     beside the floor      figure(as many real training images)
+                        and the ceilings      figure(independent pixels), figure(uniform noise)
+
+all measured against the test images, in the coding of the samples.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt8
+
+from jaxgen.evaluation.conditional_accuracy import ConditionalAccuracy, conditional_accuracy
+from jaxgen.evaluation.copies import Nearest, nearest_training
+from jaxgen.evaluation.diversity import class_diversity, diversity_ratio
+from jaxgen.evaluation.frechet import frechet_distance, moments
+from jaxgen.evaluation.kid import kernel_distance
+from jaxgen.evaluation.manifold import manifold
+from jaxgen.evaluation.networks import N_CLASSES, apply_network
+from jaxgen.evaluation.reference import Reference
+from jaxgen.evaluation.samples import MAX_SAMPLES, check_samples
+
+FLOOR, INDEPENDENT, NOISE, CODED = "real", "independent pixels", "noise", "coded real against 8-bit"
+SEARCHED = 2000  # samples whose nearest training image is looked for: the median is then known to about 1 %
+_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured of one set of samples.
+
+    Attributes:
+        dataset, levels: of the reference.
+        n_test: test images they were compared with.
+        given: samples handed in.
+        chosen: indices of those judged: all, or a fixed random 10,000 of more.
+        figures: "frechet", "kid", "kid_error", "density", "coverage", "precision", "recall", "diversity", "copies" and
+            "accuracy", the last None without labels.
+        accuracy: by class, None without labels.
+        read: samples that the accuracy network takes for each class.
+        searched: places, among the judged samples, of those whose nearest training image was looked for.
+        nearest: that training image for each.
+        baselines: the same figures of real data at the same number, independent pixels and noise; for coded samples
+            also what the coding costs.
+    """
+
+    dataset: str
+    levels: int | None
+    n_test: int
+    given: int
+    chosen: Int64[np.ndarray, "n"]
+    figures: dict[str, float | None]
+    accuracy: ConditionalAccuracy | None
+    read: Int64[np.ndarray, "10"]
+    searched: Int64[np.ndarray, "m"]
+    nearest: Nearest
+    baselines: dict[str, dict[str, float | None]]
+
+    @property
+    def n(self) -> int:
+        """Samples judged."""
+        return len(self.chosen)
+
+
+def evaluate(images: np.ndarray, labels: np.ndarray | None, reference: Reference) -> Evaluation:
+    """All figures of samples but the classification accuracy score.
+
+    Args:
+        images: uint8 grey or float in [0, 1], (n, 28, 28), 2,000 or more; decoded, if the reference is coded.
+        labels: the class that each sample should show, or None.
+        reference: of `load_reference`.
+
+    Raises:
+        ValueError: naming what is wrong with images or labels, see `check_samples`.
+    """
+    samples = check_samples(images, labels, reference.levels)
+    chosen = some_of(len(samples.images))
+    images = samples.images[chosen]
+    labels = None if samples.labels is None else samples.labels[chosen]
+    features = apply_network("features", reference.params["features"], images)[1]
+    read = apply_network("accuracy", reference.params["accuracy"], images)[0].argmax(1)
+    right = None if labels is None else conditional_accuracy(read, labels)
+    searched = some_of(len(images), SEARCHED)
+    nearest = nearest_training(images[searched], reference.train_images)
+    figures = feature_figures(features, read if labels is None else labels, reference)
+    figures["copies"] = float(np.median(nearest.distance)) / reference.test_distance
+    figures["accuracy"] = None if right is None else right.overall.value
+    return Evaluation(
+        dataset=reference.dataset,
+        levels=reference.levels,
+        n_test=len(reference.test_images),
+        given=len(samples.images),
+        chosen=chosen,
+        figures=figures,
+        accuracy=right,
+        read=np.bincount(read, minlength=N_CLASSES),
+        searched=searched,
+        nearest=nearest,
+        baselines=reference.baselines | {FLOOR: floor(reference, len(images))},
+    )
+
+
+def feature_figures(
+    features: Float32[np.ndarray, "n 64"], labels: UInt8[np.ndarray, "n"], reference: Reference
+) -> dict[str, float | None]:
+    """Every figure that features tell."""
+    kid = kernel_distance(features, reference.test_features)
+    return {
+        "frechet": frechet_distance(moments(features), reference.test_moments),
+        "kid": kid.mean,
+        "kid_error": kid.standard_error,
+        **manifold(reference.test_features, features, real_radius=reference.test_radii)._asdict(),
+        "diversity": diversity_ratio(class_diversity(features, labels), reference.test_diversity),
+    }
+
+
+@functools.lru_cache(maxsize=8)
+def floor(reference: Reference, n: int) -> dict[str, float | None]:
+    """Figures of n real training images, a fixed random choice.
+
+    "accuracy" and "copies" are those of the test images: training images were learnt by the network, and are their own
+    nearest neighbours.
+    """
+    if n == MAX_SAMPLES and FLOOR in reference.baselines:
+        return reference.baselines[FLOOR]
+    chosen = some_of(len(reference.train_images), n)
+    features = apply_network("features", reference.params["features"], reference.train_images[chosen])[1]
+    figures = feature_figures(features, reference.train_labels[chosen], reference)
+    return figures | {"copies": 1.0, "accuracy": reference.test_accuracy}
+
+
+def some_of(total: int, n: int = MAX_SAMPLES) -> Int64[np.ndarray, "n"]:
+    """Indices of n examples in order: all, or a fixed random choice, because files are often sorted by class."""
+    return np.sort(np.random.default_rng(_SEED).permutation(total)[:n])

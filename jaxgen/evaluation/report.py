@@ -1,0 +1,152 @@
+"""An evaluation as table, rows of a record and JSON."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jaxgen import training
+from jaxgen.evaluation.panel import CODED, FLOOR, INDEPENDENT, NOISE, Evaluation
+from jaxgen.evaluation.reference import coding_name
+from jaxgen.evaluation.samples import MAX_SAMPLES
+
+TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+
+
+class Figure(NamedTuple):
+    """How one figure is called, and which way is better."""
+
+    key: str
+    title: str
+    better: str
+
+
+FIGURES = (
+    Figure("frechet", "Frechet", "lower"),
+    Figure("kid", "KID", "lower"),
+    Figure("density", "density", "near real"),
+    Figure("coverage", "coverage", "higher"),
+    Figure("precision", "precision", "near real"),
+    Figure("recall", "recall", "near real"),
+    Figure("accuracy", "conditional accuracy", "higher"),
+    Figure("diversity", "diversity in a class", "near 1"),
+    Figure("copies", "copies", "not below 1"),
+)
+
+
+def table(result: Evaluation) -> str:
+    """The figures as aligned text, floor and ceilings beside each."""
+    columns = [FLOOR, INDEPENDENT, NOISE] + [CODED] * (result.levels is not None)
+    lines = [["figure", "samples", *columns, "better"]]
+    for figure in FIGURES:
+        others = [shown(result.baselines.get(column, {}).get(figure.key)) for column in columns]
+        lines.append([title(result, figure), shown(result.figures[figure.key]), *others, figure.better])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([headline(result), *text, *remarks(result)])
+
+
+def rows(result: Evaluation) -> list[training.Row]:
+    """The numbers of a record, floor and ceilings in the note of each."""
+    found = []
+    for figure in FIGURES:
+        value = result.figures[figure.key]
+        if value is None:
+            continue
+        beside = {name: result.baselines.get(name, {}).get(figure.key) for name in (FLOOR, INDEPENDENT, NOISE)}
+        parts = [_error(result, figure.key)]
+        parts += [f"{name} {shown(other)}" for name, other in beside.items() if other is not None]
+        found.append(training.Row(title(result, figure), value, note="; ".join(part for part in parts if part)))
+    return found
+
+
+def to_json(result: Evaluation) -> dict:
+    """Everything measured, as JSON can hold it."""
+    accuracy = result.accuracy
+    return {
+        "dataset": result.dataset,
+        "coding": coding_name(result.levels),
+        "samples": {"given": result.given, "judged": result.n},
+        "figures": result.figures,
+        "baselines": result.baselines,
+        "accuracy": accuracy
+        and {
+            "overall": accuracy.overall._asdict(),
+            "by_class": [interval and interval._asdict() for interval in accuracy.by_class],
+            "count": accuracy.count.tolist(),
+        },
+        "read_as": result.read.tolist(),
+        "nearest_training": {
+            "sample": result.chosen[result.searched].tolist(),
+            "index": result.nearest.index.tolist(),
+            "distance": result.nearest.distance.round(4).tolist(),
+        },
+    }
+
+
+def headline(result: Evaluation) -> str:
+    """What was compared with what."""
+    coding = coding_name(result.levels)
+    drawn = "" if result.n == result.given else f", a fixed random choice of {result.given:,}"
+    against = f"the {result.n_test:,} test images of {TITLES[result.dataset]}, {coding}"
+    return f"{result.n:,} samples{drawn}, against {against}; real: {result.n:,} training images"
+
+
+def remarks(result: Evaluation) -> Sequence[str]:
+    """What has to be known to read the table."""
+    errors = [shown(figures["kid_error"]) for figures in (result.figures, result.baselines[FLOOR])]
+    lines = [f"standard errors of KID: samples {errors[0]}, real {errors[1]}"]
+    if result.accuracy:
+        overall = result.accuracy.overall
+        lines.append(f"conditional accuracy, 95 % interval: {overall.low:.4f} to {overall.high:.4f}")
+    if result.n != MAX_SAMPLES:
+        lines.append(
+            f"the Frechet distance of {result.n:,} samples is biased upward against that of {MAX_SAMPLES:,}: compare "
+            f"it with the real column, also of {result.n:,}; the other columns are of {MAX_SAMPLES:,}"
+        )
+    return lines
+
+
+def title(result: Evaluation, figure: Figure) -> str:
+    """The name of a figure; the Frechet distance bears that of its data set, because other features give others."""
+    return f"{TITLES[result.dataset]}-Frechet" if figure.key == "frechet" else figure.title
+
+
+def shown(value: float | None) -> str:
+    """A number to four digits."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _error(result: Evaluation, key: str) -> str:
+    """How uncertain a figure is, where that is known."""
+    if key == "frechet":
+        return f"{result.n:,} samples"
+    if key == "kid":
+        return f"standard error {shown(result.figures['kid_error'])}"
+    if key == "accuracy":
+        overall = result.accuracy.overall
+        return f"95 % interval {overall.low:.4f} to {overall.high:.4f}"
+    return ""
+
+
+def reference_rows(binding: dict, seconds: dict[str, float]) -> list[training.Row]:
+    """The numbers of a reference's own record: what `write_reference` bound, and seconds of each training."""
+    targets = {"features": ">= 0.992", "accuracy": ">= 0.988"} if binding["dataset"] == "mnist" else {}
+    found = [
+        training.Row(
+            f"test accuracy, {name} network", value, target=targets.get(name, ""), note=f"{seconds[name]:.0f} s"
+        )
+        for name, value in binding["test_accuracy"].items()
+    ]
+    name = f"{TITLES[binding['dataset']]}-Frechet"
+    for coding, content in binding["codings"].items():
+        baselines = content["baselines"]
+        share = baselines[FLOOR]["frechet"] / baselines[INDEPENDENT]["frechet"]
+        found.append(training.Row(f"{coding}: real over independent pixels, {name}", share, target="<= 0.02"))
+        found.append(training.Row(f"{coding}: accuracy network on test images", content["test_accuracy"]))
+        for baseline, figures in baselines.items():
+            values = ", ".join(
+                f"{figure.title} {shown(figures[figure.key])}"
+                for figure in FIGURES[1:]
+                if figures[figure.key] is not None and figure.key != "accuracy"
+            )
+            found.append(training.Row(f"{coding}: {name}, {baseline}", figures["frechet"], note=values))
+    return found

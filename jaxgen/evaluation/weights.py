@@ -1,0 +1,90 @@
+"""Files of a reference, bound together by one JSON file.
+
+    NAME_features.npz  NAME_accuracy.npz  NAME_moments.npz       arrays
+    NAME.json        the SHA-256 of each, the data's fingerprint, figures, and the SHA-256 of all that: the seal
+
+Hashes are of the arrays' content, so that another zip library changes nothing. Nothing is pickled.
+"""
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from flax import traverse_util
+
+from jaxgen.training.atomic import atomic_write
+
+PACKAGED = Path(__file__).parent / "weights"
+_REBUILD = "rebuild it with python -m experiments.evaluation_reference"
+
+
+def pack(params: dict) -> dict[str, np.ndarray]:
+    """A parameter tree as flat float16 arrays, half as large; what is judged is what is shipped, so pack first."""
+    flat = traverse_util.flatten_dict(params, sep="/")
+    return {name: np.asarray(array, np.float16) for name, array in flat.items()}
+
+
+def unpack(arrays: dict[str, np.ndarray]) -> dict:
+    """The parameter tree of `pack`, float32."""
+    return traverse_util.unflatten_dict({name: a.astype(np.float32) for name, a in arrays.items()}, sep="/")
+
+
+def write_arrays(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> str:
+    """Write folder/name.npz; returns the hash of its content."""
+    with atomic_write(folder / f"{name}.npz") as temporary:
+        np.savez_compressed(temporary, **arrays)
+    return content_hash(arrays)
+
+
+def read_arrays(folder: Path, name: str, binding: dict) -> dict[str, np.ndarray]:
+    """The arrays of folder/name.npz. ValueError naming the file if it is missing, damaged or not the one bound."""
+    path = folder / f"{name}.npz"
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; {_REBUILD}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (TypeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: damaged ({error}); {_REBUILD}") from error
+    found, expected = content_hash(arrays), binding["arrays"].get(name)
+    if found != expected:
+        raise ValueError(f"{path}: SHA-256 of the arrays is {found}, bound to {expected}; {_REBUILD}")
+    return arrays
+
+
+def write_binding(folder: Path, dataset: str, binding: dict) -> None:
+    """Write folder/dataset.json, sealed."""
+    with atomic_write(folder / f"{dataset}.json") as temporary:
+        temporary.write_text(json.dumps(binding | {"seal": _seal(binding)}, indent=1, allow_nan=False) + "\n")
+
+
+def read_binding(folder: Path, dataset: str, fingerprint: str) -> dict:
+    """The content of folder/dataset.json. ValueError naming it if it is missing, changed or made from other data."""
+    path = folder / f"{dataset}.json"
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; {_REBUILD} --dataset={dataset}")
+    try:
+        binding = json.loads(path.read_text())
+        seal = binding.pop("seal")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({error!r}); {_REBUILD}") from error
+    if seal != _seal(binding):
+        raise ValueError(f"{path}: SHA-256 of the content is {_seal(binding)}, sealed as {seal}; {_REBUILD}")
+    if binding["fingerprint"] != fingerprint:
+        raise ValueError(f"{path}: made from data {binding['fingerprint']}, these are {fingerprint}; {_REBUILD}")
+    return binding
+
+
+def content_hash(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 of names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _seal(binding: dict) -> str:
+    return hashlib.sha256(json.dumps(binding, sort_keys=True, allow_nan=False).encode()).hexdigest()

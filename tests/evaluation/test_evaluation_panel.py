@@ -1,0 +1,145 @@
+"""Every corruption must move the figure that is there to notice it, and the report must say what was measured."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.ndimage
+from small_reference import TRAIN, small_reference
+
+from jaxgen import data, evaluation
+
+N = 2000
+
+
+@pytest.fixture(scope="module")
+def real():
+    """Training images that are not in the small reference's training part: what a perfect generator would draw."""
+    whole = data.load("mnist")
+    chosen = np.random.default_rng(5).permutation(len(whole.train_images) - TRAIN)[:N] + TRAIN
+    return whole.train_images[chosen], whole.train_labels[chosen]
+
+
+@pytest.fixture(scope="module")
+def judged(real):
+    """The evaluation of real images and of each corruption of them."""
+    images, labels = real
+    rng = np.random.default_rng(0)
+    few = np.concatenate([rng.choice(np.flatnonzero(labels == k)[:8], np.sum(labels == k)) for k in range(10)])
+    half = rng.choice(np.flatnonzero(labels < 5), N)
+    blurred = scipy.ndimage.gaussian_filter(images / 255, (0, 1.2, 1.2))
+    noisy = np.clip(images / 255 + rng.normal(0, 0.3, images.shape), 0, 1)
+    sets = {
+        "real": (images, labels),
+        "blur": (blurred, labels),
+        "more blur": (scipy.ndimage.gaussian_filter(images / 255, (0, 2.0, 2.0)), labels),
+        "noise": (noisy, labels),
+        "class drop": (images[half], labels[half]),
+        "mode drop": (images[few], labels[few]),
+        "wrong labels": (images, np.where(rng.random(N) < 0.5, (labels + 1) % 10, labels)),
+        "copies": (np.repeat(small_reference().train_images[:1000], 2, axis=0), None),
+    }
+    return {name: evaluation.evaluate(*pair, small_reference()) for name, pair in sets.items()}
+
+
+def figure(judged, name, key):
+    return judged[name].figures[key]
+
+
+def test_real_images_stand_at_the_floor(judged):
+    found = judged["real"]
+    floor = found.baselines["real"]
+    for key in ("density", "coverage", "precision", "recall", "diversity"):
+        assert found.figures[key] == pytest.approx(floor[key], abs=0.1)
+    assert found.figures["copies"] == pytest.approx(1, abs=0.1)
+    assert found.figures["accuracy"] > 0.97 and abs(found.figures["kid"]) < 5 * found.figures["kid_error"] + 0.05
+
+
+@pytest.mark.parametrize("name", ["blur", "noise", "class drop", "mode drop"])
+def test_every_corruption_moves_the_distances(judged, name):
+    assert figure(judged, name, "frechet") > 1.5 * figure(judged, "real", "frechet")
+    assert figure(judged, name, "kid") > figure(judged, "real", "kid") + 3 * figure(judged, "real", "kid_error")
+
+
+def test_the_distance_grows_with_the_corruption(judged):
+    order = [figure(judged, name, "frechet") for name in ("real", "blur", "more blur")]
+    assert order == sorted(order) and order[2] > 2 * order[1]
+
+
+@pytest.mark.parametrize("name", ["more blur", "noise"])
+def test_bad_images_lose_density_and_coverage(judged, name):
+    """Not precision: one far real image has a ball wide enough for many bad ones, which is why density was proposed."""
+    assert figure(judged, name, "density") < 0.75 * figure(judged, "real", "density")
+    assert figure(judged, name, "coverage") < 0.5 * figure(judged, "real", "coverage")
+    assert figure(judged, name, "accuracy") < 0.9 * figure(judged, "real", "accuracy")
+
+
+def test_dropped_classes_lose_coverage_and_recall_alone(judged):
+    for key in ("coverage", "recall"):
+        assert figure(judged, "class drop", key) < 0.75 * figure(judged, "real", key)
+    for key in ("density", "precision", "diversity", "accuracy"):
+        assert figure(judged, "class drop", key) > 0.9 * figure(judged, "real", key)
+    assert judged["class drop"].read[5:].sum() < 0.02 * N
+    assert judged["class drop"].accuracy.by_class[7] is None
+
+
+def test_dropped_modes_lose_diversity_and_coverage(judged):
+    assert figure(judged, "mode drop", "diversity") < 0.92 * figure(judged, "real", "diversity")
+    assert figure(judged, "mode drop", "recall") < 0.3 * figure(judged, "real", "recall")
+    assert figure(judged, "mode drop", "coverage") < 0.6 * figure(judged, "real", "coverage")
+    assert figure(judged, "mode drop", "precision") > 0.9 * figure(judged, "real", "precision")
+
+
+def test_wrong_labels_lose_conditional_accuracy_alone(judged):
+    found = judged["wrong labels"]
+    assert found.accuracy.overall.low < 0.5 < found.accuracy.overall.high + 0.01
+    for key in ("frechet", "density", "copies"):
+        assert found.figures[key] == figure(judged, "real", key)
+
+
+def test_copies_are_seen_by_the_copies_ratio(judged):
+    found = judged["copies"]
+    assert found.figures["copies"] == 0 and found.figures["accuracy"] is None
+    assert found.nearest.index.tolist() == np.repeat(np.arange(1000), 2).tolist()
+    assert figure(judged, "blur", "copies") > 0.5
+
+
+def test_the_floor_is_that_of_as_many_images(judged):
+    small = small_reference()
+    fewer = evaluation.panel.floor(small, 2000)
+    assert judged["real"].baselines["real"] == fewer
+    # With fewer samples the Frechet distance of one law is larger; it would be wrong to compare across n.
+    assert fewer["frechet"] > evaluation.panel.floor(small, 4000)["frechet"]
+    stored = dataclasses.replace(small, baselines={"real": {"frechet": -1.0}})
+    assert evaluation.panel.floor(stored, 10_000) == {"frechet": -1.0}
+
+
+def test_of_many_samples_a_mixed_choice_is_judged():
+    chosen = evaluation.panel.some_of(60_000)
+    assert len(np.unique(chosen)) == 10_000 and np.bincount(chosen // 6000).min() > 800
+    assert set(np.bincount(chosen % 6) > 1500) == {True}  # labels that repeat along the file stay balanced
+    assert evaluation.panel.some_of(2500).tolist() == list(range(2500))
+
+
+def test_coded_samples_are_judged_by_coded_images(real):
+    images, labels = real
+    coded = data.decode(data.encode(images, 2), 2)
+    among_coded = evaluation.evaluate(coded, labels, small_reference(2))
+    among_grey = evaluation.evaluate(coded, labels, small_reference())
+    assert among_coded.figures["frechet"] < 0.8 * among_grey.figures["frechet"]
+    with pytest.raises(ValueError, match="images: got 256 greys, among them 1; allowed with levels=2: 0, 255"):
+        evaluation.evaluate(images, labels, small_reference(2))
+
+
+def test_the_report_says_what_was_measured(judged):
+    found = judged["blur"]
+    rows = {row.quantity: row for row in evaluation.rows(found)}
+    assert rows["MNIST-Frechet"].value == found.figures["frechet"]
+    assert f"real {found.baselines['real']['frechet']:.4g}" in rows["MNIST-Frechet"].note
+    assert "2,000 samples" in rows["MNIST-Frechet"].note and "95 % interval" in rows["conditional accuracy"].note
+    assert "conditional accuracy" not in {row.quantity for row in evaluation.rows(judged["copies"])}
+    text = evaluation.table(found)
+    assert "biased upward" in text and f"{found.figures['coverage']:.4g}" in text
+    assert text.count("\n") >= 10 and text.splitlines()[1].split()[:3] == ["figure", "samples", "real"]
+    written = evaluation.to_json(found)
+    assert written["figures"] == found.figures and len(written["nearest_training"]["index"]) == N
