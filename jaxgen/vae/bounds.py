@@ -1,0 +1,99 @@
+"""Lower bounds of log p(x), in nats.
+
+    ELBO(x) = E_q [log p(x | z)] - KL(q(z | x) || N(0, I))                      (Kingma and Welling 2014, equation 3)
+    KL      = 1/2 sum_d (mean_d^2 + exp log_var_d - 1 - log_var_d)              (the same, appendix B)
+    L_K(x)  = E log 1/K sum_k p(x | z_k) N(z_k; 0, I) / q(z_k | x),  z_k ~ q    (Burda et al. 2016, equation 8)
+
+ELBO = L_1 <= L_K <= L_K+1 <= log p(x). Each is estimated without bias from draws z = mean + exp(log_var / 2) noise; the
+noise of an image comes from fold_in(key, its index).
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
+
+from jaxgen import training
+from jaxgen.vae.likelihoods import Likelihood
+from jaxgen.vae.model import VAE, Posterior
+
+
+def kl_to_standard_normal(posterior: Posterior) -> Float[Array, "n"]:
+    """KL(N(mean, diag exp log_var) || N(0, I)) in nats, 0 or more."""
+    mean, log_var = posterior
+    return 0.5 * (mean**2 + jnp.exp(log_var) - 1.0 - log_var).sum(-1)
+
+
+def elbo(
+    model: VAE,
+    likelihood: Likelihood,
+    params: PyTree,
+    key: Key[Array, ""],
+    x: UInt8[Array, "n H W"],
+    label: Int[Array, "n"] | None,
+    index: Int[Array, "n"],
+) -> tuple[Float[Array, "n"], Float[Array, "n"]]:
+    """The bound of every image from one draw of z, and the KL divergence in it.
+
+    Args:
+        model: the autoencoder.
+        likelihood: what its outputs mean.
+        params: its parameters.
+        key: one key.
+        x: states.
+        label: classes, or None for a model without.
+        index: a number an image; with `key` it makes the noise of that image.
+    """
+    variables = {"params": params}
+    posterior = model.apply(variables, x, label, method=VAE.encode)
+    noise = _noise(key, index, (model.latent,))
+    z = posterior.mean + jnp.exp(0.5 * posterior.log_var) * noise
+    log_likelihood = likelihood.log_prob(model.apply(variables, z, label, method=VAE.decode), x)
+    kl = kl_to_standard_normal(posterior)
+    return log_likelihood - kl, kl
+
+
+def log_weights(
+    model: VAE,
+    likelihood: Likelihood,
+    params: PyTree,
+    key: Key[Array, ""],
+    x: UInt8[Array, "n H W"],
+    label: Int[Array, "n"] | None,
+    index: Int[Array, "n"],
+    samples: int,
+) -> Float[Array, "samples n"]:
+    """log p(x | z_k) N(z_k; 0, I) / q(z_k | x) of every image for `samples` draws of z; arguments as for `elbo`.
+
+    Their mean over draws estimates the ELBO, `importance_weighted_bound` of them L_K.
+    """
+    variables = {"params": params}
+    posterior = model.apply(variables, x, label, method=VAE.encode)
+    noise = jnp.moveaxis(_noise(key, index, (samples, model.latent)), 0, 1)
+    z = posterior.mean + jnp.exp(0.5 * posterior.log_var) * noise
+    labels = None if label is None else jnp.tile(label, samples)
+    outputs = model.apply(variables, z.reshape(-1, model.latent), labels, method=VAE.decode)
+    outputs = outputs.reshape(samples, len(x), *outputs.shape[1:])
+    # log N(z; 0, I) - log q(z | x): the factors 2 pi cancel
+    log_ratio = 0.5 * (noise**2 + posterior.log_var - z**2).sum(-1)
+    return likelihood.log_prob(outputs, x) + log_ratio
+
+
+def importance_weighted_bound(log_weights: Float[Array, "samples n"]) -> Float[Array, "n"]:
+    """log 1/K sum_k w_k, an estimate of L_K without bias, for every image."""
+    return jax.nn.logsumexp(log_weights, axis=0) - jnp.log(len(log_weights))
+
+
+def elbo_loss(model: VAE, likelihood: Likelihood) -> training.step.LossFn:
+    """loss = - mean ELBO of a batch {"image": grey uint8, "position", maybe "label"}; metrics: elbo, kl."""
+
+    def loss(params: PyTree, key: Key[Array, ""], batch: training.step.Batch):
+        key_code, key_latent = jax.random.split(key)
+        x = likelihood.code(key_code, batch["image"], batch["position"])
+        bound, kl = elbo(model, likelihood, params, key_latent, x, batch.get("label"), batch["position"])
+        return -bound.mean(), {"kl": kl.mean()}
+
+    return loss
+
+
+def _noise(key: Key[Array, ""], index: Int[Array, "n"], shape: tuple[int, ...]) -> Float[Array, "n ..."]:
+    return jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), shape))(index)

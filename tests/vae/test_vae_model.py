@@ -1,0 +1,81 @@
+"""Shapes, classes, and that a short training learns what a label means."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen import training, vae
+from jaxgen.vae.networks import depth_to_space
+
+X = np.zeros((3, 28, 28), np.uint8)
+LABEL = np.array([0, 4, 9], np.uint8)
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+@pytest.mark.parametrize("levels, channels", [(2, 1), (256, 9)])
+def test_both_networks_give_outputs_for_every_pixel(network, levels, channels):
+    config = vae.VAEConfig(network=network, levels=levels, width=8, features=2, latent=5)
+    model, _ = vae.build_model(config)
+    shape = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), X)[0]).shape
+    assert shape == (3, 28, 28, channels)
+
+
+def test_depth_to_space_puts_channels_side_by_side():
+    h = jnp.arange(2 * 3 * 8).reshape(1, 2, 3, 8)
+    out = depth_to_space(h)
+    assert out.shape == (1, 4, 6, 2)
+    for y, x, dy, dx, c in np.ndindex(2, 3, 2, 2, 2):
+        assert out[0, 2 * y + dy, 2 * x + dx, c] == h[0, y, x, 4 * dy + 2 * dx + c]
+
+
+def test_encoder_and_decoder_are_told_the_class():
+    """Of perceptrons; the PyTorch reference shows it of convolutions."""
+    model, _ = vae.build_model(vae.VAEConfig(conditional=True, width=8, latent=5))
+    variables = {"params": vae.initial_params(model, jax.random.key(0))}
+
+    @jax.jit
+    def both(label):
+        posterior = model.apply(variables, X, label, method=vae.VAE.encode)
+        return posterior.mean, model.apply(variables, jnp.ones((3, 5)), label, method=vae.VAE.decode)
+
+    for first, second in zip(both(LABEL), both(LABEL[::-1]), strict=True):
+        assert np.abs(first - second)[0].max() > 1e-3 and np.abs(first - second)[1].max() == 0
+        np.testing.assert_allclose(first, second[::-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("conditional, label", [(True, None), (False, LABEL)])
+def test_labels_come_exactly_if_the_model_has_classes(conditional, label):
+    model, _ = vae.build_model(vae.VAEConfig(conditional=conditional, width=8))
+    with pytest.raises(ValueError, match=r"label: got .*; allowed: labels exactly if the model has classes"):
+        model.init(jax.random.key(0), X, label)
+
+
+def test_a_short_training_draws_the_class_that_was_asked_for():
+    config = vae.VAEConfig(conditional=True, levels=4, width=64, latent=8, steps=200, learning_rate=5e-3, samples=100)
+    task = vae.VAETask.load(config)
+    state, tx = task.initial_state()
+    step = jax.jit(training.make_train_step(task.grad_fn(), tx))
+    order, losses = task.order(), []
+    for k in range(config.steps):
+        index = order.indices(k)
+        batch = {name: array[index] for name, array in task.arrays().items()}
+        state, metrics = step(state, batch | {"position": np.arange(len(index), dtype=np.uint32)})
+        losses.append(float(metrics["loss"]))
+    assert np.mean(losses[-20:]) < 0.5 * losses[0]
+    drawn = vae.draw_samples(task, state.params)
+    classes = np.stack([task.train[task.train_label == digit].mean(0) for digit in range(10)]).reshape(10, -1)
+    averages = drawn.means.reshape(10, 10, -1).mean(0)  # of ten images a class
+    assert drawn.labels.tolist() == list(range(10)) * 10
+    right = ((averages[:, None] - classes) ** 2).sum(-1).argmin(1) == np.arange(10)
+    assert right.sum() >= 7  # without labels: one
+    assert drawn.states.max() <= 3 and drawn.flops > 64 * 64 and drawn.per_second > 0
+
+
+def test_seconds_of_training_come_from_the_speed_of_every_record():
+    records = [
+        {"step": 10, "images_per_s": 50.0},
+        {"step": 15, "validation_elbo": 0.0},
+        {"step": 20, "images_per_s": 25.0},
+    ]
+    assert vae.training_seconds(records, batch_size=5) == pytest.approx(10 * 5 / 50 + 10 * 5 / 25)
