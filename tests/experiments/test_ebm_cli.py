@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments import ebm_likelihood
 from jaxgen import potts, training
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,3 +186,21 @@ def _leaves(tree):
 
     return [np.asarray(jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
             for x in jax.tree.leaves(tree)]  # fmt: skip
+
+
+def test_the_likelihood_of_a_run(finished):
+    workdir, _ = finished
+    ebm_likelihood.run(ebm_likelihood.LikelihoodConfig(chains=32, temperatures=100, sweeps=20), workdir)
+    rows = {row["quantity"]: row for row in json.loads((workdir / "likelihood.json").read_text())["rows"]}
+    log_p = rows["log-likelihood"]["value"]
+    assert "1010 test images" in rows["log-likelihood"]["note"]
+    assert rows["bits a pixel"]["value"] == pytest.approx(-log_p / 784 / np.log(2))
+    # 30 steps from the log marginals: somewhat better than independent pixels, which the data's model must be
+    assert rows["independent pixels on the same images"]["value"] == pytest.approx(-302.3, abs=0.2)
+    assert -302 < log_p < -150
+    assert np.asarray(Image.open(workdir / "figures" / "likelihood.png").convert("L")).std() > 10
+
+
+def test_the_likelihood_of_no_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no config.json; allowed: a run of experiments.ebm_cd"):
+        ebm_likelihood.run(ebm_likelihood.LikelihoodConfig(), tmp_path)

@@ -1,0 +1,175 @@
+"""How fast a trained Potts energy-based model mixes, and when its samples can be read.
+
+  python -m experiments.ebm_convergence --workdir=runs/digit3
+
+Chains start far apart: at noise, all black, all white, and at training images. figures/convergence.png shows energies,
+autocorrelation, and the share of chains that a classifier reads as a class of the training set, by sweep.
+convergence.json holds the numbers of block Gibbs, of a sequential scan and of parallel tempering, timed in one run.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from tqdm import tqdm
+
+from jaxgen import data, evaluation, gibbs, potts, training
+from jaxgen.training import option
+
+_STAGE = 25
+_CONFIDENT = 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvergenceConfig:
+    seed: int = option(0, "seed of starts and sweeps", group="chains", low=0)
+    chains: int = option(64, "chains from each of the four starts", group="chains", low=2)
+    sweeps: int = option(2000, "sweeps of every chain, in stages of 25", group="chains", low=50)
+    sequential_sweeps: int = option(500, "sweeps of the sequential scan, which is slow", group="chains", low=50)
+    replicas: int = option(16, "replicas of parallel tempering", group="tempering", low=2)
+    digit: int | None = option(None, "class, for a model with labels", group="run", low=0, high=9)
+    checkpoint: str = option("last", "which one to restore", group="run", choices=("last", "best"))
+
+
+def run(config: ConvergenceConfig, workdir: Path) -> None:
+    """Restore, run the three samplers, write the record and the figure."""
+    start = time.perf_counter()
+    training.configure()
+    task, state = potts.restore_run(workdir, config.checkpoint)
+    params, own = chosen_class(config, task, state.params)
+    starts = dispersed(config, task, own)
+    x = jnp.concatenate(list(starts.values()))
+    direction = jnp.asarray(potts.principal_component(own))
+    read = reader(config, task)
+    shares = {name: [] for name in starts}
+
+    def look(done: int, x) -> None:
+        for name, part in zip(starts, np.split(np.asarray(x), len(starts)), strict=True):
+            shares[name].append((done, read(part)))
+
+    look(0, x)
+    taken = []
+    samplers = {
+        "block Gibbs": (gibbs_stages(config, task, params, direction, "lattice"), x, config.sweeps, look),
+        "sequential scan": (
+            gibbs_stages(config, task, params, direction, "sequential"),
+            x,
+            config.sequential_sweeps,
+        ),
+        "parallel tempering": (
+            tempering_stages(config, task, params, potts.base_biases(params, own), direction, taken),
+            jnp.stack([x] * config.replicas),
+            config.sweeps,
+        ),
+    }
+    found = {name: drive(name, *sampler) for name, sampler in samplers.items()}
+    figure = workdir / "figures" / "convergence.png"
+    real = read(own)
+    potts.convergence_figure(figure, found, shares, real)
+    rows = potts.mixing_rows(found, shares, real, np.mean(taken, axis=0))
+    trained = task.config
+    training.write_record(
+        workdir / "convergence.json",
+        title=f"{trained.dataset} {trained.digits}, neighbourhood {trained.neighbourhood}, {trained.coupling}, "
+        f"training seed {trained.seed}, {len(x)} chains",
+        family="Potts energy-based model",
+        rows=rows,
+        config=config,
+        wall_time_s=time.perf_counter() - start,
+    )
+    for row in rows:
+        value = f"{row.value:.4g}" if isinstance(row.value, float) else row.value
+        print(f"{row.quantity}: {value} {row.unit}  {row.note}")
+    print(f"{workdir / 'convergence.json'}\n{figure}")
+
+
+def chosen_class(config: ConvergenceConfig, task: potts.PottsTask, params: dict):
+    """Parameters of a model without labels, and its training images."""
+    if task.train_label is None:
+        if config.digit is not None:
+            raise ValueError(f"digit is {config.digit}, but the model was trained without labels; allowed: none")
+        return {name: params[name] for name in ("bias", "coupling")}, task.train
+    if config.digit not in potts.classes(task.config):
+        raise ValueError(f"digit is {config.digit}; allowed for a model with labels: {potts.classes(task.config)}")
+    return potts.class_params(params, config.digit), task.train[np.asarray(task.train_label) == config.digit]
+
+
+def dispersed(config: ConvergenceConfig, task: potts.PottsTask, own) -> dict:
+    """Starts far from each other, `chains` of each."""
+    shape = (config.chains, *own.shape[1:])
+    model = dataclasses.replace(task.model, n_classes=0)
+    return {
+        "noise": potts.noise(jax.random.key(config.seed), model, config.chains),
+        "black": jnp.zeros(shape, jnp.uint8),
+        "white": jnp.full(shape, task.model.levels - 1, jnp.uint8),
+        "data": jnp.asarray(own)[jnp.arange(config.chains) % len(own)],
+    }
+
+
+def reader(config: ConvergenceConfig, task: potts.PottsTask):
+    """A function of states: the share that the accuracy network reads, confidently, as a class of the training set."""
+    kept = potts.classes(task.config) if config.digit is None else [config.digit]
+    levels = task.config.levels
+    reference = evaluation.load_reference(task.config.dataset, levels, data_dir=task.config.data_dir or None)
+
+    def read(states) -> float:
+        images = data.decode(np.asarray(states), levels)
+        logits = evaluation.apply_network("accuracy", reference.params["accuracy"], images)[0]
+        return float((scipy.special.softmax(logits, axis=1)[:, kept].max(1) >= _CONFIDENT).mean())
+
+    return read
+
+
+def gibbs_stages(config: ConvergenceConfig, task: potts.PottsTask, params: dict, direction, engine: str):
+    """A stage of Gibbs sweeps with its observables, and one without."""
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    lattice, options = task.model.lattice, {"engine": engine, "beta": task.config.beta}
+
+    def observed(stage: int, x):
+        key_stage = jax.random.fold_in(key, stage)
+        return potts.observe_sweeps(key_stage, lattice, params, direction, x, _STAGE, **options)
+
+    def plain(stage: int, x):
+        return gibbs.sample(jax.random.fold_in(key, stage), lattice, params, x, _STAGE, **options)[0]
+
+    return observed, plain
+
+
+def tempering_stages(config: ConvergenceConfig, task: potts.PottsTask, params: dict, base, direction, taken: list):
+    """A stage of rounds of parallel tempering with the observables at t = 1, whose acceptance `taken` gains; and one
+    without."""
+    key = jax.random.fold_in(jax.random.key(config.seed), 2)
+    lattice = task.model.lattice
+    t = jnp.linspace(0, 1, config.replicas)
+    observe = jax.jit(jax.vmap(lambda x: potts.observe(lattice, params, direction, x), out_axes=1))
+
+    def rounds(stage: int, x):
+        key_stage = jax.random.fold_in(key, stage)
+        return potts.parallel_tempering(key_stage, lattice, params, base, x, t, _STAGE, beta=task.config.beta)
+
+    def observed(stage: int, x):
+        x, info = rounds(stage, x)
+        taken.append(np.asarray(info.acceptance))
+        return x, observe(info.cold)
+
+    return observed, lambda stage, x: rounds(stage, x)[0]
+
+
+def drive(name: str, stages, x, sweeps: int, look=lambda done, x: None) -> potts.Mixing:
+    """All stages of one sampler, with a progress bar."""
+    count = sweeps // _STAGE
+    with tqdm(total=count * _STAGE, desc=name, unit="sweep") as bar:
+
+        def after(done: int, x) -> None:
+            look(done * _STAGE, x)
+            bar.update(_STAGE)
+
+        return potts.run_stages(*stages, x, count, after)
+
+
+if __name__ == "__main__":
+    training.main(ConvergenceConfig, run)
