@@ -1,0 +1,176 @@
+"""The classifiers: images in [0, 1] to logits, with a flow on the latent or a control in its place.
+
+    MLP       logits = W_3 t(W_2 relu(W_1 x))                          784-256-16-10, t: what is done with the latent
+    CNN       logits = W_2 t(W_1 pool(conv conv pool conv pool x))     32-64-128 channels, 4 x 4 mean pool, latent 64
+    BNN       z <- flow(z),  h <- 0.9 h + 0.1 tanh(P z),  h <- h + gain K h,  T = 5 times;  logits = R h
+
+BNN: a "biological" network, leaky integration with lateral coupling; z starts at the encoder's 784-128-8 latent, h at
+0. Weights and biases start uniform on +-1 / sqrt(fan-in), PyTorch's default, as the source's do. Layers that two models
+share have the same name and therefore, from one key, the same start: differences between models are paired.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxgen.pmflow.field import Gradient, euler, log_index_gradient
+from jaxgen.pmflow.lateral import Coupling
+
+N_LABELS = 10
+SOFTENING = 0.4  # its square exceeds every dt here, so a step does not overshoot a centre
+INITIAL_MU = 0.5
+LEAK = 0.9
+
+Images = Float[Array, "batch 28 28"]
+Logits = Float[Array, "batch 10"]
+Latents = Float[Array, "batch d"]
+
+
+class Flow(nn.Module):
+    """z moved by `steps` Euler steps along grad log n of `n_centres` learned centres.
+
+    gradient: the field of (z, centres, mu). positive: mu is softplus of its parameter, else the parameter itself.
+    spread: standard deviation of the centres at the start. bound: clip, see `euler`. trained: False freezes the field.
+    Parameters: n_centres (d + 1). The latents before and after are sown as intermediates "before" and "after".
+    """
+
+    n_centres: int = 4
+    steps: int = 3
+    dt: float = 0.1
+    spread: float = 0.5
+    gradient: Gradient = functools.partial(log_index_gradient, softening=SOFTENING)
+    positive: bool = True
+    bound: float | None = None
+    trained: bool = True
+
+    @nn.compact
+    def __call__(self, z: Latents) -> Latents:
+        raw = math.log(math.expm1(INITIAL_MU)) if self.positive else INITIAL_MU
+        centres = self.param("centres", nn.initializers.normal(self.spread), (self.n_centres, z.shape[-1]))
+        mu = self.param("mu", nn.initializers.constant(raw), (self.n_centres,))
+        if not self.trained:
+            centres, mu = jax.lax.stop_gradient((centres, mu))
+        mu = jax.nn.softplus(mu) if self.positive else mu
+        moved = euler(lambda z: self.gradient(z, centres, mu), z, self.steps, self.dt, self.bound)
+        self.sow("intermediates", "before", z)
+        self.sow("intermediates", "after", moved)
+        return moved
+
+
+class Residual(nn.Module):
+    """z + V relu(U z + b) with two hidden units: as many parameters as four centres in 16 dimensions, less two."""
+
+    @nn.compact
+    def __call__(self, z: Latents) -> Latents:
+        return z + dense(z.shape[-1], 2, "out", use_bias=False)(nn.relu(dense(2, z.shape[-1], "hidden")(z)))
+
+
+class NeuralODE(nn.Module):
+    """dz/dt = V tanh(U z + a t + b) (Chen et al. 2018) by the flow's Euler steps; as many parameters as it."""
+
+    steps: int = 3
+    dt: float = 0.1
+
+    @nn.compact
+    def __call__(self, z: Latents) -> Latents:
+        hidden = dense(2, z.shape[-1] + 1, "hidden")
+        out = dense(z.shape[-1], 2, "out", use_bias=False)
+        for step in range(self.steps):
+            time = jnp.full((*z.shape[:-1], 1), step * self.dt, z.dtype)
+            z = z + self.dt * out(nn.tanh(hidden(jnp.concatenate([z, time], -1))))
+        return z
+
+
+class MLP(nn.Module):
+    """784-256-16-10 with a module or function between latent and head; nn.relu is the plain baseline."""
+
+    transform: Callable[[Latents], Latents] | None = None
+
+    @nn.compact
+    def __call__(self, x: Images) -> Logits:
+        h = nn.relu(dense(256, 784, "layer_1")(x.reshape(len(x), -1)))
+        z = dense(16, 256, "layer_2")(h)
+        return dense(N_LABELS, 16, "head")(self.transform(z) if self.transform else z)
+
+
+class CNN(nn.Module):
+    """Three 3 x 3 convolutions of 32, 64 and 128 channels, latent of 64; 224,458 parameters without a transform."""
+
+    transform: Callable[[Latents], Latents] | None = None
+
+    @nn.compact
+    def __call__(self, x: Images) -> Logits:
+        h = nn.relu(conv(32, 1, "conv_1")(x[..., None]))
+        h = max_pool(nn.relu(conv(64, 32, "conv_2")(h)))
+        h = mean_pool(max_pool(nn.relu(conv(128, 64, "conv_3")(h))), 4)
+        z = dense(64, 4 * 4 * 128, "latent")(h.reshape(len(h), -1))
+        return dense(N_LABELS, 64, "head")(self.transform(z) if self.transform else z)
+
+
+class BNN(nn.Module):
+    """784-128-8 encoder, flow, leaky integration in 32 units, lateral coupling, readout.
+
+    flow, coupling (see `lateral.coupling`): None leaves them out. gain: of the coupling. n_references: for a bank, how
+    many of the last rows of x are references; their logits are not returned.
+    """
+
+    flow: Flow | None = None
+    coupling: Coupling | None = None
+    gain: float = 0.0
+    n_references: int = 0
+    duration: int = 5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "rows 28 28"]) -> Logits:
+        z = dense(8, 128, "layer_2")(nn.tanh(dense(128, 784, "layer_1")(x.reshape(len(x), -1))))
+        drive = dense(32, 8, "drive")
+        h = jnp.zeros((len(x), 32), z.dtype)
+        for _ in range(self.duration):
+            z = self.flow(z) if self.flow else z
+            h = LEAK * h + (1 - LEAK) * nn.tanh(drive(z))
+            h = h + self.gain * self.coupling(z, h) if self.coupling else h
+        self.sow("intermediates", "latents", z)
+        return dense(N_LABELS, 32, "readout")(h[: len(x) - self.n_references])
+
+
+def dense(units: int, fan_in: int, name: str, use_bias: bool = True) -> nn.Dense:
+    start = _uniform(fan_in)
+    return nn.Dense(units, use_bias, kernel_init=start, bias_init=start, name=name)
+
+
+def conv(channels: int, channels_in: int, name: str) -> nn.Conv:
+    start = _uniform(9 * channels_in)
+    return nn.Conv(channels, (3, 3), kernel_init=start, bias_init=start, name=name)
+
+
+def max_pool(x: Float[Array, "batch h w c"]) -> Float[Array, "batch h/2 w/2 c"]:
+    """Largest of every 2 x 2; h and w even."""
+    # As maxima of slices: the gradient of nn.max_pool costs XLA on a CPU 30 times as much.
+    x = x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3])
+    return functools.reduce(jnp.maximum, (x[:, :, a, :, b] for a in (0, 1) for b in (0, 1)))
+
+
+def mean_pool(x: Float[Array, "batch h w c"], size: int) -> Float[Array, "batch size size c"]:
+    """Means over size x size windows that cover the image; window i is floor(i h / size) to ceil((i + 1) h / size)."""
+
+    def weights(length: int) -> np.ndarray:
+        rows = np.zeros((size, length), np.float32)
+        for i in range(size):
+            window = slice(i * length // size, -(-(i + 1) * length // size))
+            rows[i, window] = 1.0 / (window.stop - window.start)
+        return rows
+
+    return jnp.einsum("bhwc,ih,jw->bijc", x, weights(x.shape[1]), weights(x.shape[2]))
+
+
+def _uniform(fan_in: int) -> Callable:
+    def start(key, shape, dtype):
+        return jax.random.uniform(key, shape, dtype, -1.0, 1.0) / math.sqrt(fan_in)
+
+    return start
