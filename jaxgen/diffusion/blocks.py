@@ -1,0 +1,92 @@
+"""The parts of the U-Net. Images are NHWC; every convolution of the family goes through `conv`.
+
+    residual   h = norm(conv(x));  h = norm(conv(silu(h) + W e));  silu(h + x), x through a 1 x 1 convolution if widened
+    attention  x + W_o softmax(q k^T / sqrt(d)) v,  (q, k, v) = W norm(x) over all pixels
+    upsample   y[2 i + a, 2 j + b] = W_ab x[i, j] + bias: a transposed convolution of kernel 2 and stride 2
+
+Normalisation is over 8 groups of channels with 1e-5 added to the variance. For start values see `init_params`.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, DTypeLike, Float
+
+GROUPS = 8
+HEADS = 4
+
+Features = Float[Array, "batch height width channels"]
+
+
+def conv(features: int, size: int, dtype: DTypeLike, stride: int = 1, name: str | None = None) -> nn.Module:
+    """A convolution with size // 2 zeros on every side."""
+    around = (size // 2, size // 2)
+    return nn.Conv(features, (size, size), (stride, stride), padding=(around, around), dtype=dtype, name=name)
+
+
+def dense(features: int, dtype: DTypeLike, name: str | None = None) -> nn.Module:
+    """A linear layer."""
+    return nn.Dense(features, dtype=dtype, name=name)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with the embedding of time and label added between them."""
+
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Features, embedding: Float[Array, "batch width"]) -> Features:
+        h = nn.silu(norm(self.dtype, "norm_0")(conv(self.features, 3, self.dtype, name="conv_0")(x)))
+        h = h + dense(self.features, self.dtype, "embedding")(embedding)[:, None, None]
+        h = norm(self.dtype, "norm_1")(conv(self.features, 3, self.dtype, name="conv_1")(h))
+        if x.shape[-1] != self.features:
+            x = conv(self.features, 1, self.dtype, name="shortcut")(x)
+        return nn.silu(h + x)
+
+
+class Attention(nn.Module):
+    """Self-attention of `HEADS` heads over all pixels."""
+
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        batch, height, width, channels = x.shape
+        mixed = dense(3 * channels, self.dtype, "qkv")(norm(self.dtype, "norm")(x))
+        q, k, v = jnp.moveaxis(mixed.reshape(batch, height * width, 3, HEADS, channels // HEADS), 2, 0)
+        seen = jax.nn.dot_product_attention(q, k, v)
+        return x + dense(channels, self.dtype, "out")(seen.reshape(x.shape))
+
+
+class Upsample(nn.Module):
+    """Twice as many rows and columns."""
+
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        channels = x.shape[-1]
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (channels, 2, 2, channels))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        y = x.astype(self.dtype) @ kernel.reshape(channels, -1).astype(self.dtype)
+        return depth_to_space(y, 2) + bias.astype(self.dtype)
+
+
+def norm(dtype: DTypeLike, name: str) -> nn.Module:
+    """Group normalisation; its statistics are in float32 whatever `dtype` is."""
+    return nn.GroupNorm(GROUPS, epsilon=1e-5, dtype=dtype, name=name)
+
+
+def depth_to_space(x: Features, size: int) -> Features:
+    """(batch, h, w, size size c) -> (batch, size h, size w, c)."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height, width, size, size, channels // size**2)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, size * height, size * width, -1)
+
+
+def space_to_depth(x: Features, size: int) -> Features:
+    """Undo `depth_to_space`."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // size, size, width // size, size, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // size, width // size, -1)

@@ -1,0 +1,122 @@
+"""The forward process and what follows from it without a network.
+
+    q(x_t | x_0)      = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I)        x_t = sqrt(alpha_bar_t) x_0 + sigma_t eps
+    q(x_s | x_t, x_0) = N(mean, variance),  s < t,  beta = 1 - alpha_bar_t / alpha_bar_s
+        mean     = sqrt(alpha_bar_s) beta / sigma_t^2 x_0 + sqrt(alpha_bar_t / alpha_bar_s) sigma_s^2 / sigma_t^2 x_t
+        variance = sigma_s^2 / sigma_t^2 beta                                 sigma_t^2 = 1 - alpha_bar_t
+
+Ho et al. (2020), eqs. 4, 6 and 7, which are the case s = t - 1. Images x_0 lie in [-1, 1]; t counts from 0, the image,
+to T, the noise; a t belongs to every example (batch,) or to all of them (). What a network may predict:
+
+    eps        the noise
+    x0         the image
+    v          sqrt(alpha_bar_t) eps - sigma_t x_0                            Salimans and Ho (2022), appendix D
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxgen.diffusion.schedules import alpha_bar
+
+PREDICTIONS = ("eps", "x0", "v")
+
+Images = Float[Array, "batch height width channels"]
+Times = Int[Array, "..."] | int
+
+
+class Process(NamedTuple):
+    """A schedule as float32 arrays (T + 1,), computed in float64: log alpha_bar_t, its root alpha_t, and sigma_t."""
+
+    log_alpha_bar: Float[Array, "T+1"]
+    alpha: Float[Array, "T+1"]
+    sigma: Float[Array, "T+1"]
+
+    @property
+    def n_steps(self) -> int:
+        """T."""
+        return len(self.alpha) - 1
+
+
+def from_alpha_bar(values: Float[np.ndarray, "T+1"]) -> Process:
+    """The process with these alpha_bar_0 ... alpha_bar_T. ValueError unless they fall from 1 at most to above 0."""
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or len(values) < 2 or not (values[0] <= 1 and values[-1] > 0 and (np.diff(values) < 0).all()):
+        raise ValueError(
+            "alpha_bar is not a falling sequence; allowed: two values or more that fall from 1 at most to above 0"
+        )
+    arrays = (np.log(values), np.sqrt(values), np.sqrt(1 - values))
+    return Process(*(jnp.asarray(array, jnp.float32) for array in arrays))
+
+
+def make_process(schedule: str, n_steps: int) -> Process:
+    """The process of a named schedule with T = `n_steps`; errors as in `alpha_bar`."""
+    return from_alpha_bar(alpha_bar(schedule, n_steps))
+
+
+def at(values: Float[Array, "T+1"], t: Times, x: Images) -> Float[Array, "..."]:
+    """values[t], shaped to multiply images x."""
+    found = values[t]
+    return found.reshape(found.shape + (1,) * (x.ndim - 1)) if found.ndim else found
+
+
+def q_sample(process: Process, x0: Images, t: Times, noise: Images) -> Images:
+    """x_t of images and standard normal noise."""
+    return at(process.alpha, t, x0) * x0 + at(process.sigma, t, x0) * noise
+
+
+def step_beta(process: Process, t: Times, s: Times) -> Float[Array, "..."]:
+    """beta = 1 - alpha_bar_t / alpha_bar_s, the variance of q(x_t | x_s); exact for small ones too."""
+    return -jnp.expm1(process.log_alpha_bar[t] - process.log_alpha_bar[s])
+
+
+def posterior_mean(process: Process, x: Images, x0: Images, t: Times, s: Times) -> Images:
+    """Mean of q(x_s | x_t, x_0), x being x_t and s < t."""
+    ratio = jnp.exp((process.log_alpha_bar[t] - process.log_alpha_bar[s]) / 2)
+    variance = process.sigma[t] ** 2
+    of_x0 = process.alpha[s] * step_beta(process, t, s) / variance
+    of_x = ratio * process.sigma[s] ** 2 / variance
+    return _like(of_x0, x) * x0 + _like(of_x, x) * x
+
+
+def posterior_variance(process: Process, t: Times, s: Times) -> Float[Array, "..."]:
+    """Variance of q(x_s | x_t, x_0), in the shape of t; 0 at s = 0."""
+    return (process.sigma[s] / process.sigma[t]) ** 2 * step_beta(process, t, s)
+
+
+def prediction_target(kind: str, process: Process, x0: Images, noise: Images, t: Times) -> Images:
+    """What a network of this kind should answer to x_t = q_sample(x0, t, noise)."""
+    _check(kind)
+    if kind == "eps":
+        return noise
+    return x0 if kind == "x0" else at(process.alpha, t, x0) * noise - at(process.sigma, t, x0) * x0
+
+
+def to_x0(kind: str, process: Process, output: Images, x: Images, t: Times) -> Images:
+    """The image that a network's output at x = x_t, t >= 1, stands for."""
+    _check(kind)
+    alpha, sigma = at(process.alpha, t, x), at(process.sigma, t, x)
+    if kind == "eps":
+        return (x - sigma * output) / alpha
+    return output if kind == "x0" else alpha * x - sigma * output
+
+
+def to_eps(process: Process, x0: Images, x: Images, t: Times) -> Images:
+    """The noise in x = x_t, t >= 1, if the image is x0."""
+    return (x - at(process.alpha, t, x) * x0) / at(process.sigma, t, x)
+
+
+def to_v(process: Process, x0: Images, x: Images, t: Times) -> Images:
+    """The velocity dx / dphi, tan phi = sigma_t / alpha_t, at x = x_t, t >= 1, if the image is x0."""
+    return prediction_target("v", process, x0, to_eps(process, x0, x, t), t)
+
+
+def _like(values: Float[Array, "..."], x: Images) -> Float[Array, "..."]:
+    return values.reshape(values.shape + (1,) * (x.ndim - 1)) if values.ndim else values
+
+
+def _check(kind: str) -> None:
+    if kind not in PREDICTIONS:
+        raise ValueError(f"prediction is {kind!r}; allowed: {', '.join(PREDICTIONS)}")

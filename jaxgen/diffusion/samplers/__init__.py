@@ -1,0 +1,12 @@
+"""One file an algorithm, and the loop they share."""
+
+from jaxgen.diffusion.samplers.ancestral import ancestral_step as ancestral_step
+from jaxgen.diffusion.samplers.ddim import ddim_step as ddim_step
+from jaxgen.diffusion.samplers.dpm_solver import dpm_solver_step as dpm_solver_step
+from jaxgen.diffusion.samplers.heun import heun_step as heun_step
+from jaxgen.diffusion.samplers.loop import SAMPLERS as SAMPLERS
+from jaxgen.diffusion.samplers.loop import Sampler as Sampler
+from jaxgen.diffusion.samplers.loop import keyed_noise as keyed_noise
+from jaxgen.diffusion.samplers.loop import make_sampler as make_sampler
+from jaxgen.diffusion.samplers.loop import sample as sample
+from jaxgen.diffusion.samplers.loop import time_grid as time_grid

@@ -1,0 +1,46 @@
+"""DPM-Solver++ of second order with two steps' memory, 2M.
+
+    lambda_t = log(alpha_t / sigma_t),   h = lambda_s - lambda_t
+    x_s = sigma_s / sigma_t x_t - alpha_s (e^-h - 1) D
+    D   = x_0(t) + h / (2 h') (x_0(t) - x_0(t')),   t' and h' those of the step before
+
+Lu et al. (2022, DPM-Solver++), algorithm 2. The first and the last step have D = x_0(t): at the first nothing came
+before, at the last h is infinite. One evaluation a step.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxgen.diffusion.guidance import Denoiser
+from jaxgen.diffusion.process import Images, Process, Times
+
+
+class Memory(NamedTuple):
+    """Of the step before: its x_0, its h, and whether there was one."""
+
+    x0: Images
+    h: Float[Array, ""]
+    exists: Bool[Array, ""]
+
+
+def dpm_solver_memory(x: Images) -> Memory:
+    """The memory before the first step."""
+    return Memory(jnp.zeros_like(x), jnp.ones(()), jnp.zeros((), bool))
+
+
+def dpm_solver_step(
+    denoise: Denoiser, process: Process, x: Images, memory: Memory, t: Times, s: Times, noise: Images
+) -> tuple[Images, Memory]:
+    """x_s from x = x_t; `noise` is not used."""
+    x0 = denoise(x, t).x0
+    last = s == 0
+    log_ratio = jnp.log(process.alpha) - jnp.log(jnp.where(process.sigma > 0, process.sigma, 1.0))
+    h = log_ratio[s] - log_ratio[t]
+    weight = jnp.where(memory.exists & ~last, h / (2 * memory.h), 0.0)
+    estimate = x0 + weight * (x0 - memory.x0)
+    shrink = process.sigma[s] / process.sigma[t]
+    # alpha_s e^-h is alpha_t sigma_s / sigma_t, finite at sigma_s = 0.
+    x = shrink * x + (process.alpha[s] - process.alpha[t] * shrink) * estimate
+    return x, Memory(x0, h, jnp.ones((), bool))

@@ -1,0 +1,137 @@
+"""The bound is exact for the exact reverse process; its parts by integration; the learned variance; the loss."""
+
+import math
+
+import diffusion_gaussian as gaussian
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from jaxgen import diffusion
+
+
+def test_the_exact_reverse_process_has_the_exact_likelihood():
+    process, n = diffusion.make_process("cosine", 40), 20_000
+    levels = np.random.default_rng(0).integers(40, 216, n)
+    x0 = (2 * levels / 255 - 1).astype(np.float32).reshape(n, 1, 1, 1)
+    denoise, index = gaussian.denoiser(process, exact_variance=True), jnp.arange(n, dtype=jnp.uint32)
+    bound = jax.jit(lambda x: diffusion.variational_bound(jax.random.key(0), process, denoise, x, index))(x0)
+    law = scipy.stats.norm(gaussian.MEAN, gaussian.SCALE)
+    x0 = x0.ravel().astype(np.float64)
+    exact = -np.log2(law.cdf(x0 + 1 / 255) - law.cdf(x0 - 1 / 255))
+    gap = diffusion.mean_of(np.asarray(bound.total) - exact)
+    assert abs(gap.value) < 4 * gap.error and gap.error < 0.012
+    assert bound.steps.shape == (n, 40)
+    # A variance that is not the right one costs bits.
+    plain = gaussian.denoiser(process)
+    worse = jax.jit(lambda x: diffusion.variational_bound(jax.random.key(0), process, plain, x, index))(
+        x0.astype(np.float32).reshape(n, 1, 1, 1)
+    )
+    assert diffusion.mean_of(np.asarray(worse.total) - exact).value > gap.value + 0.05
+
+
+@pytest.mark.parametrize("mean, scale", [(-0.2, 0.05), (0.999, 0.01), (3.0, 0.02)])
+def test_masses_of_the_grey_levels(mean, scale):
+    levels = (2 * np.arange(256) / 255 - 1).astype(np.float32).reshape(256, 1, 1, 1)
+    full = np.full_like(levels, mean)
+    log = diffusion.discretised_log_mass(levels, full, np.full_like(levels, 2 * math.log(scale)))
+    log = np.asarray(log, np.float64).ravel()
+    assert np.exp(log).sum() == pytest.approx(1, abs=1e-4)
+    edges = np.concatenate([[-np.inf], (2 * np.arange(255) + 1) / 255 - 1, [np.inf]])
+    law = scipy.stats.norm(mean, scale)
+    inner = [i for i in range(256) if law.cdf(edges[i + 1]) - law.cdf(edges[i]) > 1e-6]
+    want = np.log(np.diff(law.cdf(edges))[inner])
+    np.testing.assert_allclose(log[inner], want, rtol=2e-3, atol=2e-3)
+    assert np.isfinite(log).all()
+
+
+def test_kl_by_integration():
+    from jaxgen.diffusion.likelihood import gaussian_kl
+
+    p, q = scipy.stats.norm(0.3, 0.7), scipy.stats.norm(-0.2, 1.1)
+    grid = np.linspace(-8, 8, 100_001)
+    want = np.trapezoid(p.pdf(grid) * (p.logpdf(grid) - q.logpdf(grid)), grid)
+    assert float(gaussian_kl(0.3, 2 * jnp.log(0.7), -0.2, 2 * jnp.log(1.1))) == pytest.approx(want, rel=1e-4)
+
+
+def test_learned_variance_lies_between_its_ends():
+    process = diffusion.make_process("cosine", 30)
+    for t, s in ((30, 29), (12, 4), (1, 0)):
+        low, half, high = diffusion.log_variance(process, jnp.array([0.0, 0.5, 1.0]).reshape(1, 3, 1, 1), t, s)[
+            0, :, 0, 0
+        ]
+        least = diffusion.posterior_variance(process, t, s) if s else diffusion.posterior_variance(process, 2, 1)
+        assert float(low) == pytest.approx(float(jnp.log(least)), rel=1e-5)
+        assert float(high) == pytest.approx(float(jnp.log(diffusion.step_beta(process, t, s))), rel=1e-5)
+        assert float(half) == pytest.approx((float(low) + float(high)) / 2, rel=1e-5)
+        assert float(diffusion.log_variance(process, None, t, s)) == pytest.approx(float(low), rel=1e-6)
+
+
+def test_min_snr_weights_by_hand():
+    process = diffusion.from_alpha_bar(np.array([1.0, 0.9, 0.5, 0.1]))  # SNR 9, 1, 1 / 9
+    t = jnp.array([1, 2, 3])
+    want = {"eps": [5 / 9, 1, 1], "x0": [5, 1, 1 / 9], "v": [5 / 10, 1 / 2, (1 / 9) / (10 / 9)]}
+    for kind, values in want.items():
+        found = diffusion.loss_weight(diffusion.Objective(kind, 5.0), process, t)
+        np.testing.assert_allclose(found, values, rtol=1e-5)
+        np.testing.assert_array_equal(diffusion.loss_weight(diffusion.Objective(kind), process, t), 1)
+
+
+@pytest.mark.parametrize("kind", diffusion.PREDICTIONS)
+def test_the_loss_of_one_example(kind):
+    """Weight times mean squared error of the target; the variance's part moves the second output alone."""
+    process = diffusion.make_process("cosine", 20)
+    rng = np.random.default_rng(0)
+    x0, noise, answer = (rng.normal(size=(3, 2, 2, 1)).astype(np.float32) * 0.5 for _ in range(3))
+    draws = diffusion.Draws(jnp.array([1, 6, 15]), noise, np.array([False, True, False]))
+    objective = diffusion.Objective(kind, 5.0)
+
+    def total(first, second):
+        def network(x, t, label):
+            nonlocal asked
+            asked = (x, t, label)
+            return first if second is None else jnp.concatenate([first, second], axis=-1)
+
+        losses, parts = diffusion.example_losses(network, objective, process, x0, jnp.array([4, 5, 6]), draws)
+        return losses.sum(), (losses, parts, asked)
+
+    asked = None
+    plain, (losses, parts, (x, t, label)) = jax.jit(jax.grad(lambda a: total(a, None), has_aux=True))(answer)
+    np.testing.assert_array_equal(label, [4, 10, 6])
+    np.testing.assert_allclose(x, diffusion.q_sample(process, x0, t, noise), rtol=1e-5, atol=1e-6)
+    target = diffusion.prediction_target(kind, process, x0, noise, draws.t)
+    mse = np.mean((answer - np.asarray(target)) ** 2, axis=(1, 2, 3))
+    weight = diffusion.loss_weight(objective, process, draws.t)
+    np.testing.assert_allclose(losses, weight * mse, rtol=1e-5)
+    assert set(parts) == {"mse"}
+    both = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))
+    (of_first, of_second), (losses, parts, _) = both(answer, 0.3 * np.ones_like(answer))
+    np.testing.assert_allclose(of_first, plain, rtol=1e-4, atol=1e-6)
+    assert np.abs(of_second).min() > 0
+    # T L_t / 1000, with the mean that the first output stands for.
+    image = diffusion.to_x0(kind, process, answer, x, t)
+    denoised = diffusion.Denoised(image, None, jnp.full_like(image, 0.65))
+    np.testing.assert_allclose(parts["vlb"], 20 * diffusion.step_term(process, x0, x, denoised, t), rtol=1e-3)
+    np.testing.assert_allclose(losses, weight * mse + 1e-3 * parts["vlb"], rtol=1e-4)
+
+
+def test_what_is_drawn_for_an_example():
+    n, key = 20_000, jax.random.key(3)
+    draws = jax.jit(lambda k, p: diffusion.draw(k, p, 7, (1, 1, 1), 0.25))(key, jnp.arange(n, dtype=jnp.uint32))
+    counts = np.bincount(draws.t, minlength=8)
+    assert counts[0] == 0 and scipy.stats.chisquare(counts[1:]).pvalue > 1e-4
+    assert scipy.stats.binomtest(int(draws.dropped.sum()), n, 0.25).pvalue > 1e-4
+    assert scipy.stats.kstest(np.asarray(draws.noise).ravel(), "norm").pvalue > 1e-4
+    some = diffusion.draw(key, jnp.array([17, 4], jnp.uint32), 7, (1, 1, 1), 0.25)
+    np.testing.assert_allclose(some.noise, draws.noise[np.array([17, 4])], atol=1e-6)
+    np.testing.assert_array_equal(some.t, draws.t[np.array([17, 4])])
+
+
+def test_images_to_the_unit_interval_and_back():
+    grey = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    x = diffusion.to_unit(grey)
+    assert x.shape == (1, 16, 16, 1) and float(x.min()) == -1 and float(x.max()) == 1
+    np.testing.assert_array_equal(diffusion.to_grey(x), grey)
+    np.testing.assert_array_equal(diffusion.to_grey(np.full((1, 1, 1, 1), 1.7)), 255)

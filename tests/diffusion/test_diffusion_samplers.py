@@ -1,0 +1,204 @@
+"""Samplers on Gaussian data, where everything is known; noise keyed by image; guidance; inpainting."""
+
+import itertools
+
+import diffusion_gaussian as gaussian
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from statistical import ALPHA
+
+from jaxgen import diffusion
+
+KEY = jax.random.key(5)
+
+
+def smooth_process(n):
+    """The angle falls evenly from 1.2 to 0.3: no singular end, so that orders show."""
+    return diffusion.from_alpha_bar(np.cos(np.linspace(0.3, 1.2, n + 1)) ** 2)
+
+
+def draw(process, denoise, sampler, n_steps, start, key=KEY, **more):
+    times = jnp.asarray(diffusion.time_grid(process.n_steps, n_steps))
+    index = jnp.arange(len(start), dtype=jnp.uint32)
+    run = jax.jit(lambda key, start: diffusion.sample(key, process, denoise, sampler, times, index, start, **more))
+    return run(key, start)
+
+
+@pytest.mark.parametrize("name, order, error", [("ddim", 1, 0.0146), ("heun", 2, 0.001), ("dpm_solver", 2, 0.00137)])
+def test_order_of_convergence_and_limit(name, order, error):
+    """Halving the step divides the error by 2 to the order; the limit is the exact flow; the error is the known one.
+
+    The last, because a wrong weight of the memory of DPM-Solver++ leaves its order and only enlarges the error.
+    """
+    process, start = smooth_process(32), jnp.array([-2.0, 2.0]).reshape(2, 1, 1, 1)
+    exact, sampler = gaussian.flow(process, start), diffusion.make_sampler(name)
+    found = [draw(process, gaussian.denoiser(process), sampler, n, start)[0] for n in (16, 32)]
+    errors = [np.abs(np.asarray(x) - exact).max() for x in found]
+    assert abs(np.log2(errors[0] / errors[1]) - order) < 0.1 and errors[1] < 1.1 * error, errors
+
+
+def test_ancestral_with_the_exact_variance_draws_the_data():
+    """The reverse step of Gaussian data is Gaussian; with its variance every step, long or short, is exact."""
+    process, n = diffusion.make_process("cosine", 40), 20_000
+    start = jax.random.normal(jax.random.key(1), (n, 1, 1, 1))
+    denoise = gaussian.denoiser(process, exact_variance=True)
+    x, states = draw(process, denoise, diffusion.make_sampler("ancestral"), 40, start)
+    before = np.asarray(states[-2]).ravel()
+    spread = np.sqrt(process.alpha[1] ** 2 * gaussian.SCALE**2 + process.sigma[1] ** 2)
+    standard = (before - process.alpha[1] * gaussian.MEAN) / spread
+    assert scipy.stats.kstest(standard, "norm").pvalue > ALPHA
+    np.testing.assert_array_equal(states[-1], x)
+    # The last step takes the mean: short of the data's variance by that of x_0 given x_1.
+    left = gaussian.SCALE * process.alpha[1] * gaussian.SCALE / spread
+    assert scipy.stats.kstest((np.asarray(x).ravel() - gaussian.MEAN) / left, "norm").pvalue > ALPHA
+
+
+def test_ancestral_with_the_posterior_variance_follows_its_recursion():
+    process, n = diffusion.make_process("linear", 30), 20_000
+    start = jax.random.normal(jax.random.key(2), (n, 1, 1, 1))
+    x, _ = draw(process, gaussian.denoiser(process), diffusion.make_sampler("ancestral"), 15, start)
+    mean, variance, times = 0.0, 1.0, diffusion.time_grid(30, 15)
+    left = diffusion.alpha_bar("linear", 30)
+    for t, s in itertools.pairwise(times):
+        gain = gaussian.SCALE**2 * np.sqrt(left[t]) / (left[t] * gaussian.SCALE**2 + 1 - left[t])
+        beta = 1 - left[t] / left[s]
+        of_x0 = np.sqrt(left[s]) * beta / (1 - left[t])
+        of_x = np.sqrt(left[t] / left[s]) * (1 - left[s]) / (1 - left[t])
+        slope = of_x0 * gain + of_x
+        mean = slope * mean + of_x0 * gaussian.MEAN * (1 - gain * np.sqrt(left[t]))
+        variance = slope**2 * variance + beta * (1 - left[s]) / (1 - left[t])
+    standard = (np.asarray(x).ravel() - mean) / np.sqrt(variance)
+    assert scipy.stats.kstest(standard, "norm").pvalue > ALPHA
+
+
+def test_ddim_between_the_flow_and_ancestral_sampling():
+    """eta = 1 gives ancestral's images from the same noise; eta = 0 draws nothing; both hold for long steps."""
+    process = diffusion.make_process("cosine", 30)
+    start, denoise = jax.random.normal(jax.random.key(3), (6, 2, 2, 1)), gaussian.denoiser(process)
+    names = {"ancestral": "ancestral", 1.0: "ddim", 0.0: "ddim"}
+    found = {}
+    for eta, name in names.items():
+        sampler = diffusion.make_sampler(name, 0.0 if eta == "ancestral" else eta)
+        found[eta] = draw(process, denoise, sampler, 10, start)[0]
+    np.testing.assert_allclose(found[1.0], found["ancestral"], atol=2e-5)
+    assert np.abs(found[0.0] - found[1.0]).max() > 0.05
+    other = draw(process, denoise, diffusion.make_sampler("ddim"), 10, start, key=jax.random.key(99))[0]
+    np.testing.assert_array_equal(other, found[0.0])
+
+
+def test_an_image_depends_on_its_number_alone():
+    process, sampler = diffusion.make_process("cosine", 12), diffusion.make_sampler("ancestral")
+    times, denoise = jnp.asarray(diffusion.time_grid(12, 6)), gaussian.denoiser(process)
+
+    def images(index):
+        index = jnp.asarray(index, jnp.uint32)
+        start = diffusion.keyed_noise(jax.random.key(8), index, 12, (2, 2, 1))
+        return diffusion.sample(KEY, process, denoise, sampler, times, index, start)[0]
+
+    whole = jax.jit(images)(np.arange(6))
+    np.testing.assert_allclose(jax.jit(images)([5, 2]), whole[np.array([5, 2])], atol=1e-6)
+    assert np.abs(np.diff(whole, axis=0)).min() > 1e-4
+
+
+def test_generation_does_not_depend_on_the_batch():
+    unet = diffusion.UNet(base=8, multipliers=(1,), patch=4)
+    model = diffusion.Diffusion(unet, diffusion.make_process("cosine", 9), "v")
+    params = diffusion.init_params(KEY, unet)
+    label, settings = diffusion.classes_in_turn(5), diffusion.Generation("ancestral", 3, w=3.0)
+    known = diffusion.Known(np.linspace(-1, 1, 5 * 784, dtype=np.float32).reshape(5, 28, 28, 1), None)
+    known = known._replace(mask=diffusion.known_mask("bottom", 28, 28))
+    found = []
+    for batch in (5, 2):
+        more = {"known": known, "keep_states": True, "batch": batch}
+        pieces = list(diffusion.generate(KEY, model, params, label, settings, **more))
+        assert [len(piece.images) for piece in pieces] == ([5] if batch == 5 else [2, 2, 1])
+        found.append(np.concatenate([piece.images for piece in pieces]))
+        assert pieces[0].states.shape == (3, batch, 28, 28, 1)
+    np.testing.assert_allclose(*found, atol=1e-5)
+    np.testing.assert_array_equal(found[0][:, :14], known.images[:, :14])
+    assert np.abs(found[0][:, 14:] - known.images[:, 14:]).mean() > 0.1
+
+
+def test_time_grid():
+    assert diffusion.time_grid(300, 300).tolist() == list(range(300, -1, -1))
+    assert diffusion.time_grid(300, 4).tolist() == [300, 225, 150, 75, 0]
+    assert (np.diff(diffusion.time_grid(300, 77)) < 0).all()
+    for steps in (0, 301):
+        with pytest.raises(ValueError, match=f"sample_steps is {steps}; allowed: 1 to 300"):
+            diffusion.time_grid(300, steps)
+    with pytest.raises(ValueError, match="sampler is 'euler'; allowed: ancestral, ddim, heun, dpm_solver"):
+        diffusion.make_sampler("euler")
+
+
+def fake_network(outputs, calls):
+    """An answer that shows which label and time it was asked for."""
+
+    def apply(x, t, label):
+        calls.append(len(x))
+        answer = x * (1 + label)[:, None, None, None] + t[:, None, None, None]
+        return answer if outputs == 1 else jnp.concatenate([answer, answer / 7], axis=-1)
+
+    return apply
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_guidance(outputs):
+    x, t, label = jnp.ones((2, 1, 1, 1)) * 0.5, jnp.array([3, 4]), jnp.array([1, 6])
+    without, with_label = 0.5 * 11 + np.array([3, 4]), 0.5 * np.array([2, 7]) + np.array([3, 4])
+    for w in (0.0, 1.0, 3.0, 0.5):
+        calls = []
+        found = diffusion.guided_output(fake_network(outputs, calls), x, t, label, w)
+        np.testing.assert_allclose(found[:, 0, 0, 0], without + w * (with_label - without), rtol=1e-6)
+        assert calls == ([2] if w in (0, 1) else [4])
+        if outputs == 2:
+            np.testing.assert_allclose(found[:, 0, 0, 1], (without if w == 0 else with_label) / 7, rtol=1e-6)
+    paper = 3.0 - 1
+    guided = diffusion.guided_output(fake_network(1, []), x, t, label, 3.0)[:, 0, 0, 0]
+    np.testing.assert_allclose(guided, (1 + paper) * with_label - paper * without, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", diffusion.PREDICTIONS)
+def test_guidance_means_the_same_for_every_prediction(kind):
+    """Guiding the answer is guiding the image it stands for."""
+    process, t = diffusion.make_process("cosine", 20), 7
+    x = jnp.linspace(-1, 1, 4).reshape(4, 1, 1, 1)
+    label = jnp.array([0, 2, 5, 9])
+
+    def images(w):
+        return diffusion.make_denoiser(fake_network(1, []), process, label, kind, w, clip_x0=False)(x, t)
+
+    zero, one, three = (images(w) for w in (0.0, 1.0, 3.0))
+    np.testing.assert_allclose(three.x0, zero.x0 + 3 * (one.x0 - zero.x0), rtol=1e-4, atol=1e-4)
+    for found in (zero, three):
+        back = diffusion.q_sample(process, found.x0, t, found.eps)
+        np.testing.assert_allclose(back, x, atol=2e-4)
+    clipped = diffusion.make_denoiser(fake_network(1, []), process, label, kind, 3.0)(x, t)
+    assert np.abs(clipped.x0).max() == 1
+    np.testing.assert_allclose(diffusion.q_sample(process, clipped.x0, t, clipped.eps), x, atol=1e-5)
+
+
+def test_inpainting_keeps_what_is_known():
+    process, n = diffusion.make_process("cosine", 20), 4000
+    mask = diffusion.known_mask("left", 2, 2)
+    known = diffusion.Known(jnp.full((n, 2, 2, 1), 0.9), mask)
+    start = jax.random.normal(jax.random.key(4), (n, 2, 2, 1))
+    sampler = diffusion.make_sampler("ancestral")
+    x, states = draw(process, gaussian.denoiser(process), sampler, 10, start, known=known)
+    np.testing.assert_array_equal(x[:, :, 1], np.float32(0.9))
+    assert np.asarray(x[:, :, 0]).std() > 0.3
+    # On the way the known pixels are the forward process of the known image.
+    t = diffusion.time_grid(20, 10)[5]
+    standard = (np.asarray(states[4][:, 0, 1, 0]) - process.alpha[t] * 0.9) / process.sigma[t]
+    assert scipy.stats.kstest(standard, "norm").pvalue > ALPHA
+
+
+def test_regions():
+    for region, known in {"top": 14 * 28, "bottom": 14 * 28, "left": 14 * 28, "right": 14 * 28, "centre": 588}.items():
+        assert int(diffusion.known_mask(region, 28, 28).sum()) == known
+    assert not diffusion.known_mask("top", 28, 28)[0].any() and not diffusion.known_mask("right", 28, 28)[:, 20].any()
+    assert not diffusion.known_mask("centre", 28, 28)[7:21, 7:21].any()
+    with pytest.raises(ValueError, match="inpaint is 'middle'; allowed: top, bottom, left, right, centre"):
+        diffusion.known_mask("middle", 28, 28)
