@@ -7,3 +7,5 @@ from jaxgen.visualization.grids import samples_figure as samples_figure
 from jaxgen.visualization.grids import save_figure as save_figure
 from jaxgen.visualization.grids import save_gif as save_gif
 from jaxgen.visualization.grids import save_image as save_image
+from jaxgen.visualization.network import draw_network as draw_network
+from jaxgen.visualization.network import network_figure as network_figure

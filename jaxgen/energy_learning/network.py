@@ -1,0 +1,89 @@
+"""A chain of affine layers, shared by every energy of the family.
+
+    a_l(s) = s W_l + b_l,   l = 1 ... L,   s_0 = x
+
+A layer is any linen module that is affine in its input: `Dense`, or a convolution. What an energy needs besides a_l is
+the transpose t -> t W_l^T, which follows from the module by differentiation, so that dense and convolutional layers
+need no code of their own.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Inexact, Key
+
+Params = dict[str, dict[str, Array]]
+States = tuple[Inexact[Array, "batch ..."], ...]
+
+
+class Dense(nn.Module):
+    """s W + b of the flattened input; W Glorot-uniform times `scale`, b = `offset` at the start."""
+
+    features: int
+    scale: float = 1.0
+    offset: float = 0.0
+
+    @nn.compact
+    def __call__(self, s: Inexact[Array, "batch ..."]) -> Inexact[Array, "batch features"]:
+        s = s.reshape(s.shape[0], -1)
+        start = nn.initializers.variance_scaling(self.scale**2, "fan_avg", "uniform")
+        kernel = self.param("kernel", start, (s.shape[1], self.features))
+        bias = self.param("bias", nn.initializers.constant(self.offset), (self.features,))
+        return s @ kernel + bias
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Layers a_1 ... a_L in order; params = {"layer_1": {"kernel": ..., "bias": ...}, ...}."""
+
+    layers: tuple[nn.Module, ...]
+
+    @property
+    def depth(self) -> int:
+        return len(self.layers)
+
+    def init(self, key: Key[Array, ""], x: Float[Array, "batch ..."]) -> Params:
+        """Parameters for inputs of the shape of x."""
+        params, shape = {}, jax.ShapeDtypeStruct(x.shape, x.dtype)
+        for number, (key_layer, layer) in enumerate(zip(jax.random.split(key, self.depth), self.layers, strict=True)):
+            zeros = jnp.zeros(shape.shape, shape.dtype)
+            params[_name(number + 1)] = layer.init(key_layer, zeros)["params"]
+            shape = jax.eval_shape(layer.init_with_output, key_layer, zeros)[0]
+        return params
+
+    def drive(self, params: Params, number: int, s: Inexact[Array, "batch ..."]) -> Inexact[Array, "batch ..."]:
+        """a_l(s), l = `number` from 1."""
+        return self.layers[number - 1].apply({"params": params[_name(number)]}, s)
+
+    def back_drive(self, params: Params, number: int, s: Array, t: Inexact[Array, "batch ..."]) -> Array:
+        """t W_l^T in the shape of s, the gradient of <t, a_l(s)> with respect to s."""
+        return jax.vjp(lambda s: self.drive(params, number, s), s)[1](t)[0]
+
+    def weight_gradient(self, params: Params, number: int, s: Array, t: Inexact[Array, "batch ..."]) -> dict:
+        """The gradient of <t, a_l(s)>, summed over the batch, with respect to the parameters of layer l."""
+        layer, own = self.layers[number - 1], params[_name(number)]
+        # Complex states need complex parameters: JAX refuses to differentiate a complex value by a real number.
+        own = jax.tree.map(lambda leaf: leaf.astype(jnp.result_type(leaf, t)), own)
+        return jax.vjp(lambda own: layer.apply({"params": own}, s.astype(t.dtype)), own)[1](t)[0]
+
+    def gradients(self, each: Sequence[dict]) -> Params:
+        """The parameter tree whose layer l is each[l - 1]."""
+        return {_name(number + 1): leaf for number, leaf in enumerate(each)}
+
+
+def dense_network(widths: Sequence[int], scale: float = 1.0, offset: float = 0.0) -> Network:
+    """Dense layers with `widths` units, the output's last; Glorot weights times `scale`, hidden biases `offset`.
+
+    ValueError: no width, or one below 1.
+    """
+    if not widths or min(widths) < 1:
+        raise ValueError(f"widths is {tuple(widths)}; allowed: one or more integers, each 1 or more")
+    hidden = [Dense(width, scale, offset) for width in widths[:-1]]
+    return Network((*hidden, Dense(widths[-1], scale)))
+
+
+def _name(number: int) -> str:
+    return f"layer_{number}"

@@ -1,0 +1,125 @@
+"""Predictive coding: every layer predicts the next, and the energy is the squared error of the predictions.
+
+    F(theta, x, z) = 1/2 sum_l |e_l|^2,     e_l = z_l - f_l(a_l(z_{l-1})),     z_0 = x
+
+f_l is the activation for hidden layers and the identity for the last. Whittington and Bogacz (2017, equation 2.5).
+Without a target the minimum is F = 0 at the forward pass, which is the cold start; inference with one is gradient
+descent,
+
+    z_l <- z_l - gamma (e_l - J_{l+1}^T e_{l+1} + [l = L] beta dC/dz_L),     J_l = d f_l(a_l(z)) / dz,
+
+layer after layer from the output down, or all layers at once.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxgen.energy_learning.cost import Cost
+from jaxgen.energy_learning.hopfield import Nudge, Phase
+from jaxgen.energy_learning.minimiser import Sweep
+from jaxgen.energy_learning.network import Network, Params, States
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictiveCoding:
+    """A network, the activation of its hidden layers, its cost and the step size gamma of inference, > 0.
+
+    The methods are those of `Hopfield`, on states z_1 ... z_L; the cost reads z_L.
+    """
+
+    network: Network
+    activation: Callable[[Array], Array]
+    cost: Cost
+    step_size: float = 0.5
+    synchronous: bool = False
+
+    def __post_init__(self):
+        if not self.step_size > 0:
+            raise ValueError(f"step_size is {self.step_size}; allowed: a number above 0")
+
+    def drive(self, params: Params, x: Float[Array, "batch ..."]) -> Array:
+        """a_1(x), which no sweep changes."""
+        return self.network.drive(params, 1, x)
+
+    def start(self, params: Params, drive: Array) -> States:
+        """The forward pass, where F = 0."""
+        states = [self._function(1)(drive)]
+        for number in range(2, self.network.depth + 1):
+            states.append(self.prediction(params, drive, states, number))
+        return tuple(states)
+
+    def prediction(self, params: Params, drive: Array, states: Sequence[Array], number: int) -> Array:
+        """f_l(a_l(z_{l-1})), l = `number` from 1."""
+        net = drive if number == 1 else self.network.drive(params, number, states[number - 2])
+        return self._function(number)(net)
+
+    def errors(self, params: Params, drive: Array, states: States) -> States:
+        """e_1 ... e_L."""
+        numbered = enumerate(states, 1)
+        return tuple(z - self.prediction(params, drive, states, number) for number, z in numbered)
+
+    def energy(self, params: Params, x: Float[Array, "batch ..."], states: States) -> Float[Array, "batch"]:
+        """F of each example."""
+        errors = self.errors(params, self.drive(params, x), states)
+        return sum(0.5 * (e**2).reshape(e.shape[0], -1).sum(1) for e in errors)
+
+    def output(self, params: Params, states: States) -> Float[Array, "batch K"]:
+        """What the cost reads: z_L."""
+        return states[-1]
+
+    def sweep(self, params: Params, drive: Array, nudge: Nudge | None = None, clamped: bool = False) -> Sweep:
+        """One gradient step of every layer on F + beta C; see `Hopfield.sweep`."""
+        depth = self.network.depth
+
+        def sweep(states: States) -> States:
+            new, back = list(states), 0.0
+            for number in range(depth, 0, -1):
+                z = states[number - 1]
+                # Nothing below has moved yet, so this is the prediction at the states before the sweep in either order.
+                predicted = self.prediction(params, drive, states, number)
+                slope = z - predicted - back
+                if number == depth and nudge is not None:
+                    slope = slope + nudge.beta * self.cost.gradient(z, nudge.target)
+                if number < depth or not clamped:
+                    new[number - 1] = z - self.step_size * slope
+                error = (z if self.synchronous else new[number - 1]) - predicted
+                if number > 1:
+                    back = self.back_error(params, states, number, error)
+            return tuple(new)
+
+        return sweep
+
+    def gradient(self, params: Params, x: Array, drive: Array, phases: Sequence[Phase]) -> Params:
+        """sum over phases of c dF/d theta at fixed states, averaged over the batch; C has no parameters of its own."""
+        errors = [self.errors(params, drive, phase.states) for phase in phases]
+        each = []
+        for number in range(1, self.network.depth + 1):
+            at = [
+                self.local_force(params, drive, phase.states, number, phase.share * e[number - 1])
+                for phase, e in zip(phases, errors, strict=True)
+            ]
+            if number == 1:
+                each.append(self.network.weight_gradient(params, 1, x, sum(at)))
+            else:
+                below = jnp.concatenate([phase.states[number - 2] for phase in phases])
+                each.append(self.network.weight_gradient(params, number, below, jnp.concatenate(at)))
+        return jax.tree.map(lambda leaf: leaf / x.shape[0], self.network.gradients(each))
+
+    def local_force(self, params: Params, drive: Array, states: Sequence[Array], number: int, error: Array) -> Array:
+        """dF/da_l = - f_l'(a_l) e_l at the prediction made from `states`."""
+        net = drive if number == 1 else self.network.drive(params, number, states[number - 2])
+        return -jax.vjp(self._function(number), net)[1](error)[0]
+
+    def back_error(self, params: Params, states: Sequence[Array], number: int, error: Array) -> Array:
+        """J_l^T e_l, what layer l - 1 is told, with J_l at z_{l-1}; l = `number` from 2."""
+        return jax.vjp(lambda z: self._from(params, z, number), states[number - 2])[1](error)[0]
+
+    def _from(self, params: Params, z: Array, number: int) -> Array:
+        return self._function(number)(self.network.drive(params, number, z))
+
+    def _function(self, number: int) -> Callable[[Array], Array]:
+        return self.activation if number < self.network.depth else lambda a: a

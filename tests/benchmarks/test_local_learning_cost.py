@@ -1,0 +1,52 @@
+"""The benchmark of local learning: sane rows, a wrong gradient caught, wrong flags refused. Speed is never tested."""
+
+import json
+
+import jax
+import pytest
+
+from benchmarks import local_learning_cost as benchmark
+from jaxgen import energy_learning, training
+
+TINY = ["--widths=8", "--batch_size=16", "--steps=1"]
+
+
+def call(*flags):
+    try:
+        training.main(benchmark.CostConfig, benchmark.run, ["benchmark", *map(str, flags)])
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(benchmark.timing, "disable_compilation_cache", lambda: None)
+    kept = [case for case in benchmark.CASES if case[0] in ("backprop", "ep_centred")]
+    monkeypatch.setattr(benchmark, "CASES", kept)
+
+
+def test_a_tiny_run_writes_sane_rows(tmp_path, capsys):
+    assert call(*TINY, f"--json={tmp_path / 'rows.json'}") == 0
+    record = json.loads((tmp_path / "rows.json").read_text())
+    first, second = record["rows"]
+    assert first["scheme"] == "backprop" and first["x backprop"] == 1 and first["cosine to exact"] == pytest.approx(1)
+    assert second["sweeps"] == "8 + 4" and second["s an epoch"] > 0 and 0 < second["cosine to exact"] <= 1
+    assert "x backprop" in capsys.readouterr().out
+
+
+def test_a_gradient_that_points_uphill_is_not_timed(monkeypatch, capsys):
+    build = energy_learning.build_scheme
+
+    def uphill(name, model, settings):
+        grad_fn = build(name, model, settings)
+        return lambda *arguments: (jax.tree.map(lambda g: -g, grad_fn(*arguments)[0]), *grad_fn(*arguments)[1:])
+
+    monkeypatch.setattr(energy_learning, "build_scheme", uphill)
+    assert call(*TINY) == 2
+    assert "the gradient of backprop, ep_centred does not point downhill" in capsys.readouterr().err
+
+
+def test_too_few_repeats_are_refused(capsys):
+    assert call("--repeats=6") == 2
+    assert "--repeats=6: allowed: an integer, 7 or more" in capsys.readouterr().err

@@ -1,0 +1,185 @@
+"""Configurations, training through the common step, persistence, devices, the source's schemes, the playground."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from energy_learning_cases import flat, off
+
+from jaxgen import energy_learning as el
+from jaxgen import training
+
+HERE = Path(__file__).parent
+CONFIG = el.EnergyLearningConfig(
+    seeds=2, widths="4", epochs=5, free_sweeps=30, nudged_sweeps=30, persistent=True, tolerance=1e-5
+)
+
+
+def learn(config, steps):
+    """(task, state) after some updates of the plain step."""
+    task = el.EnergyTask.load(config)
+    state, tx = task.initial_state()
+    step = jax.jit(training.make_train_step(task.grad_fn(), tx))
+    batch = task.train_arrays() | {"position": jnp.arange(4, dtype=jnp.uint32)}
+    for _ in range(steps):
+        state, _ = step(state, batch)
+    return task, state
+
+
+def on_all_devices():
+    """Numbers of a short run with persistent states on all devices of this process."""
+    task = el.EnergyTask.load(CONFIG)
+    state, tx = task.initial_state()
+    step = training.parallel_step(task.grad_fn(), tx)
+    stacked, arrays = training.replicate_state(state), training.replicate_data(task.train_arrays())
+    for number in range(3):
+        stacked, metrics = step(stacked, arrays, training.shard_index(task.order().indices(number)))
+    state = training.unreplicate_state(stacked)
+    return {
+        "params": flat(state.params).tolist(),
+        "carry": flat(state.carry).tolist(),
+        "shape": state.carry[0].shape,
+        "metrics": {name: float(value) for name, value in metrics.items()},
+    }
+
+
+def test_one_device_is_four_devices():
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "PYTHONPATH": f"{HERE.parents[1]}:{HERE}",
+        "JAX_PLATFORMS": "cpu",
+    }
+    done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found, expected = json.loads(done.stdout), on_all_devices()
+    np.testing.assert_allclose(found["params"], expected["params"], rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(found["carry"], expected["carry"], rtol=2e-5, atol=2e-6)
+    assert found["shape"] == [4, 2, 4] == list(expected["shape"])
+    for name, value in expected["metrics"].items():
+        assert found["metrics"][name] == pytest.approx(value, rel=1e-3, abs=1e-6), name
+
+
+def test_networks_trained_together_are_those_trained_alone():
+    task, both = learn(dataclasses.replace(CONFIG, persistent=False), 3)
+    grad_fn = el.build_scheme(CONFIG.scheme, task.model, task.settings)
+    start = jax.tree.map(lambda leaf: leaf[1], task.initial_params())
+    _, tx = task.initial_state()
+    step = jax.jit(training.make_train_step(grad_fn, tx))
+    state = training.create(jax.random.key(0), start, tx)
+    for _ in range(3):
+        state, _ = step(state, task.train_arrays())
+    alone = flat(state.params)
+    np.testing.assert_allclose(flat(jax.tree.map(lambda leaf: leaf[1], both.params)), alone, atol=1e-5)
+    assert off(flat(jax.tree.map(lambda leaf: leaf[0], both.params)), alone) > 0.1
+
+
+def test_persistent_states_are_the_last_free_equilibria():
+    task, state = learn(CONFIG, 4)
+    assert [leaf.shape for leaf in state.carry] == [(4, 2, 4), (4, 2, 2)]
+    # Read label-free from the carry, and from the cold, after one more update: the same answers here.
+    warm, cold = (el.evaluate(task, state.params, task.test, carry) for carry in (state.carry, None))
+    np.testing.assert_allclose(warm.output, cold.output, atol=1e-3)
+    strange = jax.tree.map(lambda leaf: 1 - leaf, state.carry)
+    short = dataclasses.replace(
+        task, settings=task.settings._replace(phases=el.Phases(el.Minimiser(1), el.Minimiser(1)))
+    )
+    assert off(el.evaluate(short, state.params, task.test, strange).output, cold.output) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scheme": "ep_centred"},
+        {"scheme": "contrastive_hebbian", "energy": "clipped"},
+        {"scheme": "pc_equilibrium", "energy": "predictive_coding", "step_size": 0.1, "nudged_sweeps": 50},
+    ],
+    ids=lambda change: change["scheme"],
+)
+def test_xor_is_learnt_and_answered_without_labels(change):
+    config = el.EnergyLearningConfig(seeds=4, epochs=400, learning_rate=0.02, schedule="cosine")
+    if change["scheme"] == "pc_equilibrium":
+        config = dataclasses.replace(config, learning_rate=0.005)
+    task, state = learn(dataclasses.replace(config, **change), 400)
+    cold = el.evaluate(task, state.params, task.test)
+    assert (cold.error == 0).sum() >= 3
+    # Untrained networks of the same seeds do not answer.
+    assert (el.evaluate(task, task.initial_params(), task.test).error > 0).all()
+
+
+def test_an_answer_never_sees_the_label():
+    task, state = learn(dataclasses.replace(CONFIG, persistent=False), 2)
+    swapped = el.Examples(el.XOR_X, 1 - el.XOR_Y, 2)
+    right, wrong = (el.evaluate(task, state.params, examples) for examples in (task.test, swapped))
+    np.testing.assert_array_equal(right.output, wrong.output)
+    np.testing.assert_allclose(right.error, 1 - wrong.error)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"widths": "4,0"}, "widths is '4,0'; allowed: integers, each 1 or more"),
+        ({"widths": ""}, "widths is ''; allowed"),
+        ({"persistent": True, "batch_size": 2}, "persistent is true with batch_size 2; allowed: a batch of all 4"),
+        (
+            {"persistent": True, "scheme": "backprop"},
+            "persistent is true; allowed with scheme backprop: false",
+        ),
+        ({"tolerance": -1.0}, "tolerance is -1.0; allowed: a number above 0, or None"),
+    ],
+)
+def test_configurations_that_do_not_fit_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        el.EnergyTask.load(el.EnergyLearningConfig(**change))
+
+
+def test_the_source_reports_what_is_not_there():
+    """0 % wrong with the label in the states, about half wrong without it; and its first step fails on shapes."""
+    wide = el.Setting((8,), 300, rates=(0.1, 0.1))
+    chl = el.readings(el.SOURCE_SCHEMES["CHL"], wide, range(3)).mean(0)
+    ep = el.readings(el.SOURCE_SCHEMES["EP"], wide, range(3)).mean(0)
+    assert chl[0] < 0.1 and chl[2] > 0.3 and ep[0] < 0.1 and ep[2] > 0.3
+    nudge = el.readings(el.SOURCE_SCHEMES["PC nudge"], el.Setting(), range(2))
+    assert (nudge[:, 0] == 0).all() and (nudge[:, 1:] == 1).all()
+    with pytest.raises(ValueError, match="broadcast"):
+        el.readings(el.SOURCE_SCHEMES["first step"], el.Setting(), [0])
+    rows = el.source_rows(dataclasses.replace(CONFIG, seeds=1))
+    assert len(rows) == 12 and sum(row.value == "does not run" for row in rows) == 2
+
+
+def test_sliders_set_what_they_say():
+    values = {name: 0.1 * k for k, name in enumerate(el.DEFAULTS)}
+    params = el.start_params(values)
+    assert params["layer_1"]["kernel"].tolist() == [
+        [pytest.approx(0.0), pytest.approx(0.1)],
+        [pytest.approx(0.2), pytest.approx(0.3)],
+    ]
+    assert params["layer_1"]["bias"].tolist() == pytest.approx([0.4, 0.5])
+    assert params["layer_2"]["kernel"].ravel().tolist() == pytest.approx([0.6, 0.7, 0.8, 0.9])
+    assert params["layer_2"]["bias"].tolist() == pytest.approx([1.0, 1.1])
+    with pytest.raises(ValueError, match=r"values has or lacks b1\[0\]; allowed: exactly w1\[0,0\]"):
+        el.start_params({name: 0.0 for name in values if name != "b1[0]"})
+    box = el.sliders()
+    box.controls["w1[0,1]"].value = -3.0
+    box.controls["b2[1]"].value = 0.5
+    box.controls["epochs"].value = 10
+    result = box.run()
+    assert float(result.start["layer_1"]["kernel"][0, 1]) == -3.0 and float(result.start["layer_2"]["bias"][1]) == 0.5
+    assert len(result.cost) == 10
+
+
+def test_a_playground_trial_learns_and_is_drawn(tmp_path):
+    result = el.trial(el.DEFAULTS)
+    assert result.error[0] > 0 and (result.output.argmax(1) == el.XOR_Y).all()
+    el.static_figure(tmp_path / "trial.png", scheme="z_il")
+    assert (tmp_path / "trial.png").stat().st_size > 10_000
+
+
+if __name__ == "__main__":
+    print(json.dumps(on_all_devices()))
