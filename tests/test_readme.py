@@ -13,7 +13,19 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    ") and "python -m" in line]
-SHORT = ["--digits=3", "--steps=4", "--eval_every=2", "--checkpoint_every=2", "--fresh_chains=64", "--fresh_sweeps=4"]
+SHORT = {
+    "ebm_cd": [
+        "--digits=3",
+        "--steps=4",
+        "--eval_every=2",
+        "--checkpoint_every=2",
+        "--fresh_chains=64",
+        "--fresh_sweeps=4",
+    ],
+    "ebm_sample": ["--sweeps=4"],
+    "ebm_likelihood": ["--chains=16", "--temperatures=100", "--sweeps=4"],
+    "ebm_convergence": ["--chains=4", "--sweeps=50", "--sequential_sweeps=50", "--replicas=2"],
+}
 
 
 def module_and_flags(command):
@@ -38,10 +50,7 @@ def test_each_experiment_command_runs(command, workdir):
     """As written, in one folder and in the order of the text, with fewer steps and sweeps."""
     module, flags = module_and_flags(command)
     flags = [flag.replace("=runs/", f"={workdir}/") for flag in flags]
-    if module == "experiments.ebm_cd":
-        flags += SHORT
-    if module == "experiments.ebm_sample":
-        flags += ["--sweeps=4"]
+    flags += SHORT.get(module.removeprefix("experiments."), [])
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", module, *flags], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
