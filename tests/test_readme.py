@@ -1,5 +1,6 @@
 """README.md: its commands run, its example runs, its map is the tree."""
 
+import json
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -26,6 +28,7 @@ SHORT = {
     "ebm_likelihood": ["--chains=16", "--temperatures=100", "--sweeps=4"],
     "ebm_convergence": ["--chains=4", "--sweeps=50", "--sequential_sweeps=50", "--replicas=2"],
 }
+MEASURED = ("likelihood", "convergence")
 
 
 def module_and_flags(command):
@@ -56,6 +59,22 @@ def test_each_experiment_command_runs(command, workdir):
         [sys.executable, "-m", module, *flags], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_what_the_commands_measured(workdir):
+    """After the commands above: the likelihood of 4 steps from the log marginals, and where chains were looked at."""
+    records = {name: json.loads((workdir / "digit3" / f"{name}.json").read_text())["rows"] for name in MEASURED}
+    likelihood, convergence = ({row["quantity"]: row for row in rows} for rows in records.values())
+    log_p = likelihood["log-likelihood"]["value"]
+    assert "1010 test images" in likelihood["log-likelihood"]["note"]
+    assert likelihood["bits a pixel"]["value"] == pytest.approx(-log_p / 784 / np.log(2))
+    assert likelihood["independent pixels on the same images"]["value"] == pytest.approx(-302.3, abs=0.2)
+    assert -303 < log_p < -150
+    assert convergence["sweeps from data to 0.9 of the final share"]["value"] == 0
+    assert 0 <= convergence["parallel tempering: swaps taken"]["value"] <= 1
+    for name in MEASURED:
+        picture = Image.open(workdir / "digit3" / "figures" / f"{name}.png").convert("L")
+        assert np.asarray(picture).std() > 10
 
 
 def test_the_library_example_runs():

@@ -235,4 +235,5 @@ def _raised_by_jaxgen(error: Exception) -> bool:
     trace = error.__traceback__
     while trace.tb_next:
         trace = trace.tb_next
-    return trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("jaxgen", "experiments", "__main__")
+    room = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+    return room in ("jaxgen", "experiments", "benchmarks", "__main__")
