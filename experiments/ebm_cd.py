@@ -30,7 +30,7 @@ def run(config: potts.PottsConfig, workdir) -> None:
         rows = finish(task, state.params, key_fresh, folder)
         training.write_record(
             folder.path / "result.json",
-            title=f"{config.dataset} {config.digits}, neighbourhood {config.neighbourhood}, {config.coupling}",
+            title=task.title,
             family="Potts energy-based model",
             rows=rows,
             config=config,

@@ -71,11 +71,9 @@ def run(config: ConvergenceConfig, workdir: Path) -> None:
     real = read(own)
     potts.convergence_figure(figure, found, shares, real)
     rows = potts.mixing_rows(found, shares, real, np.mean(taken, axis=0))
-    trained = task.config
     training.write_record(
         workdir / "convergence.json",
-        title=f"{trained.dataset} {trained.digits}, neighbourhood {trained.neighbourhood}, {trained.coupling}, "
-        f"training seed {trained.seed}, {len(x)} chains",
+        title=f"{task.title}, training seed {task.config.seed}, {len(x)} chains",
         family="Potts energy-based model",
         rows=rows,
         config=config,

@@ -42,11 +42,9 @@ def run(config: LikelihoodConfig, workdir: Path) -> None:
     figure = workdir / "figures" / "likelihood.png"
     potts.partition_figure(figure, found, lengths)
     rows = measure(config, task, state.params, {y: partitions[-1] for y, partitions in found.items()})
-    trained = task.config
     training.write_record(
         workdir / "likelihood.json",
-        title=f"{trained.dataset} {trained.digits}, neighbourhood {trained.neighbourhood}, {trained.coupling}, "
-        f"training seed {trained.seed}",
+        title=f"{task.title}, training seed {task.config.seed}",
         family="Potts energy-based model",
         rows=rows,
         config=config,

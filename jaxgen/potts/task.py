@@ -41,6 +41,12 @@ class PottsTask:
             parts[f"{part}_label"] = jnp.asarray(labels) if config.labels else None
         return cls(config, model, **parts)
 
+    @property
+    def title(self) -> str:
+        """What was trained, for records."""
+        config = self.config
+        return f"{config.dataset} {config.digits}, neighbourhood {config.neighbourhood}, {config.coupling}"
+
     def initial_state(self) -> tuple[training.TrainState, optax.GradientTransformation]:
         """Parameters, optimiser and chains before the first step."""
         config = self.config
