@@ -110,4 +110,4 @@ def figures(task: diffusion.DiffusionTask, images: np.ndarray, folder: training.
 
 
 if __name__ == "__main__":
-    training.main(diffusion.DiffusionConfig, run)
+    training.main(diffusion.DiffusionConfig, run, distributed=True)

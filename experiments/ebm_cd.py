@@ -83,4 +83,4 @@ def curves(folder: training.RunFolder) -> None:
 
 
 if __name__ == "__main__":
-    training.main(potts.PottsConfig, run)
+    training.main(potts.PottsConfig, run, distributed=True)

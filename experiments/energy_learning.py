@@ -64,4 +64,4 @@ def title_of(config: energy_learning.EnergyLearningConfig) -> str:
 
 
 if __name__ == "__main__":
-    training.main(energy_learning.EnergyLearningConfig, run)
+    training.main(energy_learning.EnergyLearningConfig, run, distributed=True)

@@ -89,4 +89,4 @@ def write_json(path: Path, content: dict) -> None:
 
 
 if __name__ == "__main__":
-    training.main(information.InformationConfig, run)
+    training.main(information.InformationConfig, run, distributed=True)

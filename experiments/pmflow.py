@@ -74,4 +74,4 @@ def diagnose(config: pmflow.PMFlowConfig, params: dict, folder: training.RunFold
 
 
 if __name__ == "__main__":
-    training.main(pmflow.PMFlowConfig, run)
+    training.main(pmflow.PMFlowConfig, run, distributed=True)

@@ -143,4 +143,4 @@ def judged(task: vae.VAETask, drawn: vae.Drawn) -> list[training.Row]:
 
 
 if __name__ == "__main__":
-    training.main(vae.VAEConfig, run)
+    training.main(vae.VAEConfig, run, distributed=True)

@@ -150,7 +150,8 @@ def record_rows(found: Sequence[Trained]) -> list[Row]:
         d = pair.difference
         limits = "" if np.isnan(d.low) else f"95 %: {d.low:+.2f} to {d.high:+.2f}; p = {pair.p:.2g}; "
         note = f"{limits}{pair.seeds} seeds, paired; {judgement(pair)}"
-        rows.append(Row(pair.contrast.question, d.mean, "points", "", note))
+        # Accuracies are hundredths of a point: what is below is rounding.
+        rows.append(Row(pair.contrast.question, round(d.mean, 6), "points", "", note))
     rows.append(Row("verdict", verdict(pairs)))
     small = [model.seconds * model.accuracy.shape[1] for model in found if "cnn" not in model.name]
     if small:

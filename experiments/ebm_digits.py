@@ -1,0 +1,53 @@
+"""All ten digits: a Potts model for each, trained together, or one class-conditional model; by seed.
+
+  python -m experiments.ebm_digits --flagfile=experiments/flags/ebm_digits.flags --workdir=runs/digits
+  python -m experiments.ebm_digits --flagfile=experiments/flags/ebm_digits_labels.flags --workdir=runs/digits_labels
+  python -m experiments.ebm_digits --quick --workdir=runs/digits_quick
+
+The folder then holds figures/samples.png, ten samples of every digit; samples/seed0.npz and so on, which
+experiments.evaluate takes; result.json with conditional accuracy, Frechet distance, likelihood of the mixture and
+Bayes' classifier, over the seeds. The same command again goes on with a run that was stopped.
+"""
+
+import time
+
+import numpy as np
+
+from jaxgen import potts, training, visualization
+
+
+def run(config: potts.DigitsConfig, workdir) -> None:
+    """Train, sample, anneal, judge."""
+    start = time.perf_counter()
+    training.configure()
+    task = potts.DigitsTask.load(potts.effective_digits(config))
+    with training.RunFolder.open(workdir, config) as folder:
+        params = potts.train_digits(task, folder)
+        rows, samples = potts.measure_digits(task, params, folder)
+        figure(task, samples[config.seed], folder.figures / "samples.png")
+        training.write_record(
+            folder.path / "result.json",
+            title=task.title + ", quick" * config.quick,
+            family="Potts energy-based model",
+            rows=rows,
+            config=config,
+            wall_time_s=time.perf_counter() - start,
+        )
+    for row in rows:
+        print(f"{row.quantity}: {row.value:.5g} {row.unit}  {row.note}")
+    print(f"{folder.path / 'result.json'}\n{folder.figures / 'samples.png'}")
+
+
+def figure(task: potts.DigitsTask, samples, path) -> None:
+    """A row a digit: ten training images, ten samples of the first seed."""
+    levels, (states, labels), rng = task.config.levels, samples, np.random.default_rng(task.config.seed)
+    train, panels = np.asarray(task.train), []
+    sources = {"training images": (train, task.train_label), "samples": (states, labels)}
+    for name, (images, of) in sources.items():
+        rows = [rng.choice(np.flatnonzero(of == y), 10, replace=False) for y in task.digits]
+        panels.append((name, images[np.concatenate(rows)], levels))
+    visualization.samples_figure(path, panels, columns=10)
+
+
+if __name__ == "__main__":
+    training.main(potts.DigitsConfig, run)

@@ -1,0 +1,46 @@
+"""Search for good settings of contrastive divergence: random or grid, by successive halving.
+
+  python -m experiments.ebm_search --flagfile=experiments/flags/ebm_search.flags --workdir=runs/search
+  python -m experiments.ebm_search --quick --workdir=runs/search_quick
+
+Trials are judged by the log pseudo-likelihood of validation images. The folder then holds table.md, every trial with
+what became of it; figures/trials.png; result.json; best.flags, for experiments.ebm_cd; and a run folder for every
+training. The same command again goes on with a search that was stopped.
+"""
+
+import time
+
+from jaxgen import potts, training
+
+
+def run(config: potts.SearchConfig, workdir) -> None:
+    """Search, then write what came out."""
+    start = time.perf_counter()
+    training.configure()
+    search = potts.Search(potts.effective(config))
+    with training.RunFolder.open(workdir, config) as folder:
+        outcomes = search.run(folder)
+        table = potts.search_table(search, outcomes)
+        for name, text in (("table.md", table), ("best.flags", potts.best_flags(search, outcomes))):
+            with training.atomic_write(folder.path / name) as temporary:
+                temporary.write_text(text)
+        if any(one.score is not None for one in outcomes):
+            potts.search_figure(folder.figures / "trials.png", search, outcomes)
+        rows = potts.search_rows(search, outcomes)
+        training.write_record(
+            folder.path / "result.json",
+            title=f"search, {config.dataset} {config.digits}" + ", quick" * config.quick,
+            family="Potts energy-based model",
+            rows=rows,
+            config=config,
+            wall_time_s=time.perf_counter() - start,
+        )
+    print(table)
+    for row in rows:
+        value = f"{row.value:.5g}" if isinstance(row.value, float) else row.value
+        print(f"{row.quantity}: {value} {row.unit}  {row.note}")
+    print(f"{folder.path / 'best.flags'}\n{folder.figures / 'trials.png'}")
+
+
+if __name__ == "__main__":
+    training.main(potts.SearchConfig, run)
