@@ -3,7 +3,7 @@
 from jaxgen.vae.bounds import elbo as elbo
 from jaxgen.vae.bounds import elbo_loss as elbo_loss
 from jaxgen.vae.bounds import importance_weighted_bound as importance_weighted_bound
-from jaxgen.vae.bounds import kl_to_standard_normal as kl_to_standard_normal
+from jaxgen.vae.bounds import kl_divergence as kl_divergence
 from jaxgen.vae.bounds import log_weights as log_weights
 from jaxgen.vae.config import VAEConfig as VAEConfig
 from jaxgen.vae.config import build_model as build_model
@@ -19,7 +19,7 @@ from jaxgen.vae.evaluate import training_seconds as training_seconds
 from jaxgen.vae.likelihoods import Likelihood as Likelihood
 from jaxgen.vae.likelihoods import likelihood as likelihood
 from jaxgen.vae.model import VAE as VAE
-from jaxgen.vae.model import Posterior as Posterior
+from jaxgen.vae.model import Gaussian as Gaussian
 from jaxgen.vae.task import VAETask as VAETask
 from jaxgen.vae.task import initial_params as initial_params
 from jaxgen.vae.task import run_key as run_key

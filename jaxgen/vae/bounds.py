@@ -1,9 +1,10 @@
 """Lower bounds of log p(x), in nats.
 
-    ELBO(x) = E_q [log p(x | z)] - KL(q(z | x) || N(0, I))                      (Kingma and Welling 2014, equation 3)
-    KL      = 1/2 sum_d (mean_d^2 + exp log_var_d - 1 - log_var_d)              (the same, appendix B)
-    L_K(x)  = E log 1/K sum_k p(x | z_k) N(z_k; 0, I) / q(z_k | x),  z_k ~ q    (Burda et al. 2016, equation 8)
+    ELBO(x) = E_q [log p(x | z)] - KL(q(z | x) || p(z))                    (Kingma and Welling 2014, equation 3)
+    KL      = 1/2 sum_d (delta_d^2 + exp ratio_d - 1 - ratio_d)            (appendix B of it, for p = N(0, I))
+    L_K(x)  = E log 1/K sum_k p(x | z_k) p(z_k) / q(z_k | x),  z_k ~ q     (Burda et al. 2016, equation 8)
 
+with delta = (mean_q - mean_p) / sigma_p and ratio = log_var_q - log_var_p; all given the class where there is one.
 ELBO = L_1 <= L_K <= L_K+1 <= log p(x). Each is estimated without bias from draws z = mean + exp(log_var / 2) noise; the
 noise of an image comes from fold_in(key, its index).
 """
@@ -14,13 +15,14 @@ from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from jaxgen import training
 from jaxgen.vae.likelihoods import Likelihood
-from jaxgen.vae.model import VAE, Posterior
+from jaxgen.vae.model import VAE, Gaussian
 
 
-def kl_to_standard_normal(posterior: Posterior) -> Float[Array, "n"]:
-    """KL(N(mean, diag exp log_var) || N(0, I)) in nats, 0 or more."""
-    mean, log_var = posterior
-    return 0.5 * (mean**2 + jnp.exp(log_var) - 1.0 - log_var).sum(-1)
+def kl_divergence(q: Gaussian, p: Gaussian) -> Float[Array, "n"]:
+    """KL(q || p) of diagonal Gaussians in nats, 0 or more."""
+    ratio = q.log_var - p.log_var
+    delta = (q.mean - p.mean) * jnp.exp(-0.5 * p.log_var)
+    return 0.5 * (delta**2 + jnp.exp(ratio) - 1.0 - ratio).sum(-1)
 
 
 def elbo(
@@ -45,10 +47,11 @@ def elbo(
     """
     variables = {"params": params}
     posterior = model.apply(variables, x, label, method=VAE.encode)
+    prior = model.apply(variables, len(x), label, method=VAE.prior)
     noise = _noise(key, index, (model.latent,))
     z = posterior.mean + jnp.exp(0.5 * posterior.log_var) * noise
     log_likelihood = likelihood.log_prob(model.apply(variables, z, label, method=VAE.decode), x)
-    kl = kl_to_standard_normal(posterior)
+    kl = kl_divergence(posterior, prior)
     return log_likelihood - kl, kl
 
 
@@ -62,19 +65,21 @@ def log_weights(
     index: Int[Array, "n"],
     samples: int,
 ) -> Float[Array, "samples n"]:
-    """log p(x | z_k) N(z_k; 0, I) / q(z_k | x) of every image for `samples` draws of z; arguments as for `elbo`.
+    """log p(x | z_k) p(z_k) / q(z_k | x) of every image for `samples` draws of z; arguments as for `elbo`.
 
     Their mean over draws estimates the ELBO, `importance_weighted_bound` of them L_K.
     """
     variables = {"params": params}
     posterior = model.apply(variables, x, label, method=VAE.encode)
+    prior = model.apply(variables, len(x), label, method=VAE.prior)
     noise = jnp.moveaxis(_noise(key, index, (samples, model.latent)), 0, 1)
     z = posterior.mean + jnp.exp(0.5 * posterior.log_var) * noise
     labels = None if label is None else jnp.tile(label, samples)
     outputs = model.apply(variables, z.reshape(-1, model.latent), labels, method=VAE.decode)
     outputs = outputs.reshape(samples, len(x), *outputs.shape[1:])
-    # log N(z; 0, I) - log q(z | x): the factors 2 pi cancel
-    log_ratio = 0.5 * (noise**2 + posterior.log_var - z**2).sum(-1)
+    # log p(z) - log q(z | x): the factors 2 pi cancel
+    standard = (z - prior.mean) * jnp.exp(-0.5 * prior.log_var)
+    log_ratio = 0.5 * (noise**2 + posterior.log_var - standard**2 - prior.log_var).sum(-1)
     return likelihood.log_prob(outputs, x) + log_ratio
 
 

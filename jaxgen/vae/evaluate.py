@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from tqdm import tqdm
 
 from jaxgen import data, training
-from jaxgen.vae.bounds import elbo, importance_weighted_bound, kl_to_standard_normal, log_weights
+from jaxgen.vae.bounds import elbo, importance_weighted_bound, kl_divergence, log_weights
 from jaxgen.vae.config import N_CLASSES
 from jaxgen.vae.model import VAE
 from jaxgen.vae.networks import SIDE
@@ -63,7 +63,8 @@ def measure_bounds(task: VAETask, params: dict) -> Bounds:
     def chunk(params: dict, x: Array, label: Array | None, index: Array) -> tuple[Array, Array, Array]:
         weights = log_weights(task.model, task.likelihood, params, key, x, label, index, samples)
         posterior = task.model.apply({"params": params}, x, label, method=VAE.encode)
-        return weights.mean(0), kl_to_standard_normal(posterior), importance_weighted_bound(weights)
+        prior = task.model.apply({"params": params}, len(x), label, method=VAE.prior)
+        return weights.mean(0), kl_divergence(posterior, prior), importance_weighted_bound(weights)
 
     pieces = []
     for start in tqdm(range(0, n, some), desc=f"bounds, {samples} draws an image", unit="chunk", mininterval=1):
@@ -99,8 +100,10 @@ def draw_samples(task: VAETask, params: dict) -> Drawn:
 def _draw(task: VAETask, params: dict, key: Array, index: Array) -> tuple[Array, Array]:
     model, law = task.model, task.likelihood
     keys = jax.vmap(lambda k: jax.random.split(jax.random.fold_in(key, k)))(index)
-    z = jax.vmap(lambda k: jax.random.normal(k, (model.latent,)))(keys[:, 0])
     label = index % N_CLASSES if model.n_classes else None
+    prior = model.apply({"params": params}, len(index), label, method=VAE.prior)
+    noise = jax.vmap(lambda k: jax.random.normal(k, (model.latent,)))(keys[:, 0])
+    z = prior.mean + jnp.exp(0.5 * prior.log_var) * noise
     outputs = model.apply({"params": params}, z, label, method=VAE.decode)
     return jax.vmap(law.sample)(keys[:, 1], outputs), _grey(law.mean(outputs))
 

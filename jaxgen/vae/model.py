@@ -1,33 +1,38 @@
 """The variational autoencoder (Kingma and Welling 2014), with or without classes.
 
-p(x, z | y) = N(z; 0, I) p(x | z, y),      q(z | x, y) = N(z; mean(x, y), diag exp log_var(x, y))
+p(x, z | y) = p(z | y) p(x | z, y),      q(z | x, y) = N(z; mean(x, y), diag exp log_var(x, y))
+
+p(z) = N(0, I) without classes; with them p(z | y) is a Gaussian with learned mean and variances for each class (Sohn et
+al. 2015, equation 4), which starts as N(0, I). With N(0, I) for every class the label is ignored: z learns to carry the
+class first, and nothing then moves it from there.
 """
 
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, UInt8
 
 NETWORKS = ("mlp", "conv")
 
 
-class Posterior(NamedTuple):
-    """A diagonal Gaussian."""
+class Gaussian(NamedTuple):
+    """Diagonal, one a row."""
 
     mean: Float[Array, "n latent"]
     log_var: Float[Array, "n latent"]
 
 
 class VAE(nn.Module):
-    """Encoder and decoder.
+    """Encoder, decoder and prior.
 
     Attributes:
         encoder: (images in [0, 1], class codes) -> (n, 2 latent), means first.
         decoder: (z, class codes) -> outputs (n, H, W, channels), whose meaning a Likelihood knows.
         latent: dimensions of z.
         levels: number of states of a pixel; the encoder sees state / (levels - 1).
-        n_classes: 0 for a model without classes; otherwise both networks are told the label.
+        n_classes: 0 for a model without classes; otherwise networks and prior are told the label.
     """
 
     encoder: nn.Module
@@ -36,10 +41,20 @@ class VAE(nn.Module):
     levels: int
     n_classes: int = 0
 
-    def encode(self, x: UInt8[Array, "n H W"], label: Int[Array, "n"] | None = None) -> Posterior:
+    def setup(self):
+        if self.n_classes:
+            self.class_prior = nn.Embed(self.n_classes, 2 * self.latent, embedding_init=nn.initializers.zeros)
+
+    def encode(self, x: UInt8[Array, "n H W"], label: Int[Array, "n"] | None = None) -> Gaussian:
         """q(z | x, y) of states x."""
         out = self.encoder(x.astype("float32") / (self.levels - 1), self._code(len(x), label))
-        return Posterior(out[:, : self.latent], out[:, self.latent :])
+        return Gaussian(out[:, : self.latent], out[:, self.latent :])
+
+    def prior(self, n: int, label: Int[Array, "n"] | None = None) -> Gaussian:
+        """p(z | y) for each of n images."""
+        self._check(label)
+        out = jnp.zeros((n, 2 * self.latent)) if label is None else self.class_prior(label.astype("int32"))
+        return Gaussian(out[:, : self.latent], out[:, self.latent :])
 
     def decode(self, z: Float[Array, "n latent"], label: Int[Array, "n"] | None = None) -> Float[Array, "n H W C"]:
         """Outputs for p(x | z, y)."""
@@ -47,14 +62,16 @@ class VAE(nn.Module):
 
     def __call__(self, x: UInt8[Array, "n H W"], label: Int[Array, "n"] | None = None) -> Float[Array, "n H W C"]:
         """Outputs at the posterior's mean: the reconstruction."""
+        self.prior(len(x), label)  # so that `init` makes its parameters
         return self.decode(self.encode(x, label).mean, label)
 
     def _code(self, n: int, label: Int[Array, "n"] | None) -> Float[Array, "n K"]:
+        self._check(label)
+        return jnp.zeros((n, 0)) if label is None else jax.nn.one_hot(label, self.n_classes)
+
+    def _check(self, label: Int[Array, "n"] | None) -> None:
         if (label is None) != (self.n_classes == 0):
             raise ValueError(
                 f"label: got {'none' if label is None else 'one'} for n_classes={self.n_classes}; "
                 "allowed: labels exactly if the model has classes"
             )
-        if label is None:
-            return jax.numpy.zeros((n, 0))
-        return jax.nn.one_hot(label, self.n_classes)

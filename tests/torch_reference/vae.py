@@ -3,7 +3,7 @@
 params is the Flax tree of numpy arrays: kernels (inputs, outputs), convolutions (height, width, inputs, outputs).
 
     h = relu(encoder),  mean, log_var = two halves,  z = mean + exp(log_var / 2) noise
-    loss = mean over images of binary cross-entropy(decoder(z), x) + KL(q || N(0, I))
+    loss = mean over images of binary cross-entropy(decoder(z), x) + KL(q || p(z | class)), p = N(0, I) without classes
 """
 
 import numpy as np
@@ -70,5 +70,7 @@ def loss(params, x, y, noise, conv):
         decode(params["decoder"], z, y, conv), x, reduction="none"
     )
     q = Independent(Normal(mean, torch.exp(log_var / 2)), 1)
-    p = Independent(Normal(torch.zeros_like(mean), torch.ones_like(mean)), 1)
+    prior = y @ params["class_prior"]["embedding"] if y.shape[1] else torch.zeros(len(x), 2 * mean.shape[1])
+    prior_mean, prior_log_var = prior.chunk(2, 1)
+    p = Independent(Normal(prior_mean, torch.exp(prior_log_var / 2)), 1)
     return (cross_entropy.sum((1, 2)) + kl_divergence(q, p)).mean()

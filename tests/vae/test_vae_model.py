@@ -29,15 +29,19 @@ def test_depth_to_space_puts_channels_side_by_side():
         assert out[0, 2 * y + dy, 2 * x + dx, c] == h[0, y, x, 4 * dy + 2 * dx + c]
 
 
-def test_encoder_and_decoder_are_told_the_class():
+def test_encoder_decoder_and_prior_are_told_the_class():
     """Of perceptrons; the PyTorch reference shows it of convolutions."""
     model, _ = vae.build_model(vae.VAEConfig(conditional=True, width=8, latent=5))
-    variables = {"params": vae.initial_params(model, jax.random.key(0))}
+    params = vae.initial_params(model, jax.random.key(0))
+    assert not params["class_prior"]["embedding"].any()  # every class starts from N(0, I)
+    embedding = jax.random.normal(jax.random.key(1), (10, 10))
+    variables = {"params": params | {"class_prior": {"embedding": embedding}}}
 
     @jax.jit
     def both(label):
         posterior = model.apply(variables, X, label, method=vae.VAE.encode)
-        return posterior.mean, model.apply(variables, jnp.ones((3, 5)), label, method=vae.VAE.decode)
+        prior = model.apply(variables, 3, label, method=vae.VAE.prior)
+        return posterior.mean, model.apply(variables, jnp.ones((3, 5)), label, method=vae.VAE.decode), prior.log_var
 
     for first, second in zip(both(LABEL), both(LABEL[::-1]), strict=True):
         assert np.abs(first - second)[0].max() > 1e-3 and np.abs(first - second)[1].max() == 0
