@@ -4,10 +4,12 @@
 
 Chains start far apart: at noise, all black, all white, and at training images. figures/convergence.png shows energies,
 autocorrelation, and the share of chains that a classifier reads as a class of the training set, by sweep.
-convergence.json holds the numbers of block Gibbs, of a sequential scan and of parallel tempering, timed in one run.
+convergence.json holds the numbers of block Gibbs, of a sequential scan and of parallel tempering, timed in one run;
+where two colours suffice, of four colours too, as the same model with idle diagonals.
 """
 
 import dataclasses
+import functools
 import time
 from pathlib import Path
 
@@ -21,15 +23,19 @@ from jaxgen import data, evaluation, gibbs, potts, training
 from jaxgen.training import option
 
 _STAGE = 25
+_LOOKS = 40  # of each spacing, even and geometric
 _CONFIDENT = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
 class ConvergenceConfig:
     seed: int = option(0, "seed of starts and sweeps", group="chains", low=0)
-    chains: int = option(64, "chains from each of the four starts", group="chains", low=2)
-    sweeps: int = option(2000, "sweeps of every chain, in stages of 25", group="chains", low=50)
-    sequential_sweeps: int = option(500, "sweeps of the sequential scan, which is slow", group="chains", low=50)
+    chains: int = option(32, "chains from each of the four starts", group="chains", low=2)
+    sweeps: int = option(20_000, "sweeps of every chain, in stages of 25", group="chains", low=50)
+    slow_chains: int = option(
+        8, "of these, those of sequential scan and tempering, which are slow", group="chains", low=2
+    )
+    slow_sweeps: int = option(8000, "their sweeps", group="chains", low=50)
     replicas: int = option(16, "replicas of parallel tempering", group="tempering", low=2)
     digit: int | None = option(None, "class, for a model with labels", group="run", low=0, high=9)
     checkpoint: str = option("last", "which one to restore", group="run", choices=("last", "best"))
@@ -53,27 +59,29 @@ def run(config: ConvergenceConfig, workdir: Path) -> None:
 
     look(0, x)
     taken = []
+    few = jnp.concatenate([part[: config.slow_chains] for part in starts.values()])
+    lattice, beta = task.model.lattice, task.config.beta
+    stages = functools.partial(gibbs_stages, config, beta, direction)
     samplers = {
-        "block Gibbs": (gibbs_stages(config, task, params, direction, "lattice"), x, config.sweeps, look),
-        "sequential scan": (
-            gibbs_stages(config, task, params, direction, "sequential"),
-            x,
-            config.sequential_sweeps,
-        ),
+        "block Gibbs": (stages(lattice, params, "lattice"), x, config.sweeps, look),
+        "sequential scan": (stages(lattice, params, "sequential"), few, config.slow_sweeps),
         "parallel tempering": (
             tempering_stages(config, task, params, potts.base_biases(params, own), direction, taken),
-            jnp.stack([x] * config.replicas),
-            config.sweeps,
+            jnp.stack([few] * config.replicas),
+            config.slow_sweeps,
         ),
     }
+    if lattice.n_colours == 2:
+        samplers["four colours"] = (stages(*potts.in_four_colours(lattice, params), "lattice"), x, config.sweeps)
     found = {name: drive(name, *sampler) for name, sampler in samplers.items()}
+    scans = {name: mixing for name, mixing in found.items() if name != "parallel tempering"}
     figure = workdir / "figures" / "convergence.png"
     real = read(own)
     potts.convergence_figure(figure, found, shares, real)
-    rows = potts.mixing_rows(found, shares, real, np.mean(taken, axis=0))
+    rows = potts.mixing_rows(found, shares, real, np.mean(taken, axis=0)) + potts.scan_rows(scans)
     training.write_record(
         workdir / "convergence.json",
-        title=f"{task.title}, training seed {task.config.seed}, {len(x)} chains",
+        title=f"mixing, {task.title}, training seed {task.config.seed}",
         family="Potts energy-based model",
         rows=rows,
         config=config,
@@ -122,10 +130,10 @@ def reader(config: ConvergenceConfig, task: potts.PottsTask):
     return read
 
 
-def gibbs_stages(config: ConvergenceConfig, task: potts.PottsTask, params: dict, direction, engine: str):
+def gibbs_stages(config: ConvergenceConfig, beta: float, direction, lattice: gibbs.Lattice, params: dict, engine: str):
     """A stage of Gibbs sweeps with its observables, and one without."""
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    lattice, options = task.model.lattice, {"engine": engine, "beta": task.config.beta}
+    options = {"engine": engine, "beta": beta}
 
     def observed(stage: int, x):
         key_stage = jax.random.fold_in(key, stage)
@@ -160,10 +168,12 @@ def tempering_stages(config: ConvergenceConfig, task: potts.PottsTask, params: d
 def drive(name: str, stages, x, sweeps: int, look=lambda done, x: None) -> potts.Mixing:
     """All stages of one sampler, with a progress bar."""
     count = sweeps // _STAGE
+    looks = {*np.geomspace(1, count, _LOOKS).astype(int).tolist(), *np.linspace(1, count, _LOOKS).astype(int).tolist()}
     with tqdm(total=count * _STAGE, desc=name, unit="sweep") as bar:
 
         def after(done: int, x) -> None:
-            look(done * _STAGE, x)
+            if done in looks:
+                look(done * _STAGE, x)
             bar.update(_STAGE)
 
         return potts.run_stages(*stages, x, count, after)

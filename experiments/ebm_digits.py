@@ -34,7 +34,8 @@ def run(config: potts.DigitsConfig, workdir) -> None:
             wall_time_s=time.perf_counter() - start,
         )
     for row in rows:
-        print(f"{row.quantity}: {row.value:.5g} {row.unit}  {row.note}")
+        value = f"{row.value:,}" if isinstance(row.value, int) else f"{row.value:.5g}"
+        print(f"{row.quantity}: {value} {row.unit}  {row.note}")
     print(f"{folder.path / 'result.json'}\n{folder.figures / 'samples.png'}")
 
 

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jaxgen import gibbs, potts, training, visualization
+from jaxgen import gibbs, potts, training
 from jaxgen.training import option
 
-_CHAINS_SHOWN = 6
+_CHAINS_SHOWN = 3
 _CHAINS_TO_CHOOSE_FROM = 16
 _PROTOTYPES = 6
 
@@ -73,7 +73,7 @@ def draw_landscape(path: Path, config: PicturesConfig, task: potts.PottsTask, pa
     while steps[-1] < config.sweeps:
         stretch = min(max(1, steps[-1]), config.sweeps - steps[-1])
         key = jax.random.fold_in(key_sweeps, steps[-1])
-        x, _ = gibbs.sample(key, task.model.lattice, params, x, stretch, **conditions(task, params, label))
+        x = potts.advance(key, task.model.lattice, params, x, stretch, **conditions(task, params, label))
         steps.append(steps[-1] + stretch)
         seen.append(np.asarray(x)[followed])
     paths = np.stack(seen, axis=1).reshape(-1, *train.shape[1:])
@@ -87,7 +87,7 @@ def draw_landscape(path: Path, config: PicturesConfig, task: potts.PottsTask, pa
         ]
         labels = np.concatenate(parts)
     basin, names = basins(config, task, images, labels)
-    pca, tsne = potts.embed(images, len(train), config.seed)
+    pca, tsne = potts.embed_images(images, len(train), config.seed)
     energy = task.model.apply({"params": params}, jnp.asarray(images), None if labels is None else jnp.asarray(labels))
     found = potts.Landscape(images, np.asarray(energy), basin, names, (len(train), m), steps, pca, tsne)
     potts.landscape_figure(path, found, task.model.levels, title)
@@ -99,7 +99,7 @@ def basins(config: PicturesConfig, task: potts.PottsTask, images, labels) -> tup
         kept = potts.classes(task.config)
         return np.searchsorted(kept, labels), [f"class {y}" for y in kept]
     centres = potts.prototypes(np.asarray(task.train), _PROTOTYPES, config.seed)
-    return potts.nearest(images, centres), [f"nearest to prototype {k + 1}" for k in range(_PROTOTYPES)]
+    return potts.nearest(images, centres), [f"prototype {k + 1}" for k in range(_PROTOTYPES)]
 
 
 def draw_dynamics(path: Path, config: PicturesConfig, task: potts.PottsTask, params: dict) -> None:

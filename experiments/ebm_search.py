@@ -2,6 +2,7 @@
 
   python -m experiments.ebm_search --flagfile=experiments/flags/ebm_search.flags --workdir=runs/search
   python -m experiments.ebm_search --quick --workdir=runs/search_quick
+  python -m experiments.ebm_cd --flagfile=runs/search/best.flags --workdir=runs/best        train the winner
 
 Trials are judged by the log pseudo-likelihood of validation images. The folder then holds table.md, every trial with
 what became of it; figures/trials.png; result.json; best.flags, for experiments.ebm_cd; and a run folder for every

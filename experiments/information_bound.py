@@ -54,7 +54,7 @@ def run(config: information.InformationConfig, workdir: Path) -> None:
 
 def results_folder(config: information.InformationConfig, folder: training.RunFolder) -> Path:
     """Where results go. ValueError if --save_results names a folder with the results of another run."""
-    if not config.save_results:
+    if not config.save_results or not training.is_first():
         return folder.path
     target = Path(config.save_results)
     if (target / "metadata.json").exists() and not folder.resumed:

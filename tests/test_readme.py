@@ -26,7 +26,7 @@ SHORT = {
     ],
     "ebm_sample": ["--sweeps=4"],
     "ebm_likelihood": ["--chains=16", "--temperatures=100", "--sweeps=4"],
-    "ebm_convergence": ["--chains=4", "--sweeps=50", "--sequential_sweeps=50", "--replicas=2"],
+    "ebm_convergence": ["--chains=4", "--sweeps=50", "--slow_sweeps=50", "--slow_chains=2", "--replicas=2"],
 }
 MEASURED = ("likelihood", "convergence")
 

@@ -36,7 +36,7 @@ class PMFlowTask:
         """Read the images. ValueError naming what does not fit, such as a coupled batch on several devices."""
         training.validate(config)
         model = build_model(config.model, config.gain, config.faithful)
-        devices = jax.local_device_count()
+        devices = jax.device_count()
         if couples_batch(config) and devices > 1:
             raise ValueError(
                 f"models has {config.model!r}, which couples the whole batch, on {devices} devices; allowed: one device"

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from jaxgen import gibbs, visualization
 from jaxgen.potts.likelihood import Partition
-from jaxgen.potts.trajectory import Mixing
+from jaxgen.potts.trajectory import Mixing, smoothed_shares
 
 _COLUMNS = 5
 
@@ -62,7 +62,7 @@ def convergence_figure(
         shares: for each start (sweeps, share of chains read as a class).
         real: that share of training images.
     """
-    figure = Figure(figsize=(13, 4), dpi=110, layout="constrained")
+    figure = Figure(figsize=(15, 4.6), dpi=90, layout="constrained")
     energy, correlation, readable = figure.subplots(1, 3)
     first = next(iter(found.values()))
     sweeps = np.arange(1, first.observed.shape[1] + 1)
@@ -70,23 +70,25 @@ def convergence_figure(
         (line,) = energy.plot(sweeps, chains.mean(1), label=f"from {name}", linewidth=1.2)
         low, high = np.quantile(chains, (0.1, 0.9), axis=1)
         energy.fill_between(sweeps, low, high, color=line.get_color(), alpha=0.15)
-    energy.set_title("energy: mean of chains, and 80 % of them")
+    energy.set_title("energy by start: mean, and 80 % of the chains")
     energy.set_ylabel("E(x)")
     for name, mixing in found.items():
         for series, style, what, tau in zip(
             mixing.settled, ("-", "--"), ("energy", "component"), mixing.times, strict=True
         ):
             rho = gibbs.autocorrelation(series)[: len(series) // 2]
-            label = f"{name}, {what}: tau {tau:.3g}"
+            label = f"{name}, {what}: tau {tau:.0f}" if np.isfinite(tau) else f"{name}, {what}: tau not known"
             colour = f"C{list(found).index(name)}"
             correlation.plot(np.arange(1, len(rho)), rho[1:], style, color=colour, label=label, linewidth=1.2)
     correlation.set_ylim(-0.1, 1)
-    correlation.set_title("autocorrelation")
+    correlation.set_title("autocorrelation at equilibrium; tau: its time in sweeps")
     for name, curve in shares.items():
-        readable.plot([s + 1 for s, _ in curve], [share for _, share in curve], label=f"from {name}", linewidth=1.2)
+        sweeps, smooth = smoothed_shares(curve)
+        (line,) = readable.plot(sweeps + 1, smooth, label=f"from {name}", linewidth=1.4)
+        readable.plot(sweeps + 1, [share for _, share in curve], ".", color=line.get_color(), markersize=3, alpha=0.5)
     readable.axhline(real, color="black", linestyle="--", linewidth=1, label="training images")
     readable.set_ylim(0, 1.02)
-    readable.set_title("share that a classifier reads with confidence")
+    readable.set_title("share of chains a classifier is sure to read (line: smoothed)")
     for axis, label in ((energy, "sweeps"), (correlation, "lag (sweeps)"), (readable, "sweeps + 1")):
         axis.set_xscale("log")
         axis.set_xlabel(label, fontsize=9)

@@ -21,6 +21,7 @@ from jaxgen import gibbs, training
 from jaxgen.potts.annealed import linear_energy
 
 READABLE = 0.9
+_NEAR = 1.5
 _REPEATS = 7
 
 
@@ -145,14 +146,39 @@ def mixing_rows(
             rows.append(training.Row(f"{name}: autocorrelation time of the {what}", value, "sweeps", "", length))
         rows.append(training.Row(f"{name}: sweeps a second", 1 / mixing.sweep_seconds, "1/s"))
         rows.append(training.Row(f"{name}: independent samples a second", mixing.effective_per_second, "1/s"))
-        for what, r_hat in zip(("energy", "principal component"), mixing.r_hats, strict=True):
-            rows.append(training.Row(f"{name}: R-hat of the {what} from dispersed starts", r_hat, "", "< 1.01"))
+        half = mixing.settled.shape[1] // 2
+        for what, r_hat, tau in zip(("energy", "principal component"), mixing.r_hats, mixing.times, strict=True):
+            # The means of settled half-chains differ by var(f) tau / T' all the same.
+            note = f"{math.sqrt(1 + tau / half):.3f} expected of settled chains this short"
+            note = note if math.isfinite(tau) else ""
+            rows.append(training.Row(f"{name}: R-hat of the {what} from dispersed starts", r_hat, "", "< 1.01", note))
     swaps = f"from {acceptance.min():.2f} to {acceptance.max():.2f} along the ladder of {len(acceptance) + 1}"
     rows.append(training.Row("parallel tempering: swaps taken", float(acceptance.mean()), "", "", swaps))
     for start, curve in shares.items():
-        reached = [sweeps for sweeps, share in curve if share >= READABLE * curve[-1][1]]
-        note = f"{curve[-1][1]:.3f} of chains read as a class at the end; of training images {real:.3f}"
+        reached, final = readable_from(curve)
+        reached = "not settled in the run" if reached is None else reached
+        note = f"{final:.3f} of chains read as a class in the end, {curve[0][1]:.3f} at the start; of training images "
+        note += f"{real:.3f}"
         rows.append(
-            training.Row(f"sweeps from {start} to {READABLE:g} of the final share", reached[0], "sweeps", "", note)
+            training.Row(f"sweeps from {start} to {READABLE:g} of the final share", reached, "sweeps", "", note)
         )
     return rows
+
+
+def smoothed_shares(curve: Sequence[tuple[int, float]]) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
+    """Sweeps s, and the mean of the shares between s / 1.5 and 1.5 s: a few chains read at one moment scatter."""
+    sweeps, shares = np.array(curve, float).T
+    near = (sweeps >= sweeps[:, None] / _NEAR) & (sweeps <= sweeps[:, None] * _NEAR)
+    return sweeps, (near * shares).sum(1) / near.sum(1)
+
+
+def readable_from(curve: Sequence[tuple[int, float]]) -> tuple[int | None, float]:
+    """The sweeps after which the smoothed share stays at READABLE of the final one or above, and that final share.
+
+    Final is the mean over the second half of the run. None if the share is below at the end.
+    """
+    sweeps, smooth = smoothed_shares(curve)
+    final = float(np.mean([share for s, share in curve if s >= sweeps[-1] / 2]))
+    below = np.flatnonzero(smooth < READABLE * final)
+    first = below[-1] + 1 if len(below) else 0
+    return (int(sweeps[first]) if first < len(sweeps) else None), final

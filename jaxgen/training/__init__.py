@@ -6,7 +6,6 @@ from jaxgen.training.config import define_flags as define_flags
 from jaxgen.training.config import differences as differences
 from jaxgen.training.config import from_flags as from_flags
 from jaxgen.training.config import from_json as from_json
-from jaxgen.training.config import main as main
 from jaxgen.training.config import option as option
 from jaxgen.training.config import to_flagfile as to_flagfile
 from jaxgen.training.config import to_json as to_json
@@ -21,6 +20,8 @@ from jaxgen.training.parallel import replicate_data as replicate_data
 from jaxgen.training.parallel import replicate_state as replicate_state
 from jaxgen.training.parallel import shard_index as shard_index
 from jaxgen.training.parallel import unreplicate_state as unreplicate_state
+from jaxgen.training.processes import is_first as is_first
+from jaxgen.training.program import main as main
 from jaxgen.training.results import Row as Row
 from jaxgen.training.results import command_line as command_line
 from jaxgen.training.results import write_record as write_record

@@ -2,7 +2,9 @@
 
 Layout: `checkpoints/<step>/`, with a `seal.json` there that gives the CRC-32 of every file and the shape of every
 array, so that damage and another model are found before anything is read. The state is saved un-stacked: a run goes on
-with another number of devices.
+with another number of devices or processes.
+
+Of several processes only process 0 reads and writes; in the others a Checkpoints is empty and saves nothing.
 """
 
 import concurrent.futures
@@ -10,11 +12,13 @@ import json
 import math
 import zlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
+import numpy as np
 
 from jaxgen.training.atomic import PREFIX, atomic_write
+from jaxgen.training.processes import is_first, several
 from jaxgen.training.state import TrainState, data_to_keys, keys_to_data
 
 KEPT = 2
@@ -46,6 +50,11 @@ class Checkpoints:
         self._folder = Path(folder).absolute()
         self._best = best
         self._worst = math.inf if mode == "min" else -math.inf
+        self._manager = None
+        self._sealer = concurrent.futures.ThreadPoolExecutor(1)
+        self._sealing = self._sealer.submit(lambda: None)
+        if not is_first():
+            return
         # orbax costs a good part of a second of start-up, and importing jaxgen.training should not.
         import orbax.checkpoint as ocp
         from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
@@ -60,21 +69,34 @@ class Checkpoints:
             best_mode=mode,
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
+            create=False,
+            multiprocessing_options=_alone() if several() else ocp.options.MultiprocessingOptions(),
         )
         # Every step is checked here because orbax reads all their metrics at once.
         for step in self.steps():
             self._verify(step)
+        if not read_only:
+            self._folder.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(self._folder, options=options)
-        self._sealer = concurrent.futures.ThreadPoolExecutor(1)
-        self._sealing = self._sealer.submit(lambda: None)
 
     def save(self, step: int, state: TrainState, metrics: dict[str, float] | None = None) -> None:
-        """Start saving a plain state as `step`; `metrics` are the evaluation at this very step, if there was one."""
+        """Start saving a plain state as `step`; `metrics` are the evaluation at this very step, if there was one.
+
+        OSError if it, or the one before it, cannot be written: the message names the last good one.
+        """
         self.wait()
+        if self._manager is None:
+            return
         # Without a best metric orbax takes no metrics; with one it warns unless it gets some.
         kept = None if self._best is None else {name: float(value) for name, value in (metrics or {}).items()}
         arrays = keys_to_data(state)
-        self._manager.save(step, args=self._args.StandardSave(arrays), metrics=kept)
+        if several():
+            # orbax takes an array on one device for a part that the other processes hold the rest of.
+            arrays = jax.tree.map(np.asarray, arrays)
+        try:
+            self._manager.save(step, args=self._args.StandardSave(arrays), metrics=kept)
+        except Exception as error:
+            raise self._unwritten(step, error) from error
         self._sealing = self._sealer.submit(self._seal, step, _shapes(arrays))
 
     def steps(self) -> list[int]:
@@ -106,17 +128,22 @@ class Checkpoints:
         """Wait, then release the folder."""
         self.wait()
         self._sealer.shutdown()
-        self._manager.close()
+        if self._manager is not None:
+            self._manager.close()
 
     def _rank(self, metrics: dict[str, float]) -> float:
         value = metrics.get(self._best, self._worst)
         return self._worst if math.isnan(value) else value
 
     def _seal(self, step: int, shapes: dict[str, str]) -> None:
-        self._manager.wait_until_finished()
-        seal = {"files": _digests(self._folder / str(step)), "arrays": shapes}
-        with atomic_write(self._folder / str(step) / SEAL) as temporary:
-            temporary.write_text(json.dumps(seal, indent=1))
+        try:
+            self._manager.wait_until_finished()
+            seal = {"files": _digests(self._folder / str(step)), "arrays": shapes}
+            with atomic_write(self._folder / str(step) / SEAL) as temporary:
+                temporary.write_text(json.dumps(seal, indent=1))
+        # orbax and tensorstore raise a dozen types for a full disk.
+        except Exception as error:
+            raise self._unwritten(step, error) from error
 
     def _read_seal(self, step: int) -> dict[str, dict]:
         """The seal of a checkpoint. A run killed just before sealing leaves none; orbax then finds what is wrong."""
@@ -150,12 +177,27 @@ class Checkpoints:
             raise self._refusal(step, f"is damaged: {type(error).__name__} {str(error)[:200]}") from error
         return data_to_keys(arrays, like=template)
 
+    def _unwritten(self, step: int, error: Exception) -> OSError:
+        good = [other for other in self.steps() if other < step]
+        last = f"the last good checkpoint is step {good[-1]}" if good else "there is no checkpoint yet"
+        return OSError(
+            f"checkpoint {self._folder / str(step)} cannot be written: {type(error).__name__} {str(error)[:200]}; "
+            f"{last}; make room, and the same command again goes on from there"
+        )
+
     def _refusal(self, step: int, what: str) -> ValueError:
         earlier = [other for other in self.steps() if other < step]
         way = f"resume from step {earlier[-1]}" if earlier else "start from step 0"
         if step != self.steps()[-1]:
             way = "go on without it"
         return ValueError(f"checkpoint {self._folder / str(step)} {what}; remove that folder to {way}")
+
+
+def _alone() -> Any:
+    """orbax's options for a manager that only process 0 has: it then waits for no other."""
+    import orbax.checkpoint as ocp
+
+    return ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="first")
 
 
 def _digests(folder: Path) -> dict[str, int]:

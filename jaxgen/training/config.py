@@ -19,8 +19,7 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -89,11 +88,10 @@ class _Option:
         if self.choices is not None:
             return value in self.choices
         if self.type in (int, float):
-            return (
-                math.isfinite(value)
-                and (self.low is None or value >= self.low)
-                and (self.high is None or value <= self.high)
-            )
+            # No math.isfinite: it overflows on an integer of hundreds of digits, and a comparison does not.
+            largest = sys.float_info.max if self.type is float else math.inf
+            low, high = (-largest if self.low is None else self.low), (largest if self.high is None else self.high)
+            return low <= value <= min(high, largest)
         return True
 
 
@@ -165,8 +163,16 @@ def to_json(config: Any) -> str:
 
 
 def from_json(config_type: type, text: str) -> Any:
-    """The Config that `to_json` wrote; ValueError on unknown fields by name and on values that are not allowed."""
-    values = json.loads(text)
+    """The Config that `to_json` wrote.
+
+    ValueError if the text is no JSON object, on unknown fields by name and on values that are not allowed.
+    """
+    try:
+        values = json.loads(text)
+    except RecursionError:
+        raise ValueError("config is nested too deeply; allowed: a JSON object of plain values") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"config is a JSON {type(values).__name__}; allowed: an object of fields")
     known = [spec.name for spec in _options(config_type)]
     unknown = [name for name in values if name not in known]
     if unknown:
@@ -190,50 +196,3 @@ def differences(a: Any, b: Any) -> list[str]:
         return [f"config: {type(a).__name__} -> {type(b).__name__}"]
     pairs = zip(dataclasses.asdict(a).items(), dataclasses.asdict(b).values(), strict=True)
     return [f"{name}: {value!r} -> {other!r}" for (name, value), other in pairs if value != other]
-
-
-def main(config_type: type, run: Callable[[Any, Path], None], argv: Sequence[str] | None = None) -> None:
-    """The whole of an experiment script: read flags, then `run(config, workdir)`.
-
-    Flags live in a FlagValues of their own, so two experiments in one process cannot collide. Bad input, on the
-    command line or found by jaxgen later, ends the program with one line on stderr and exit code 2; an error
-    raised inside a library is a bug and keeps its traceback.
-
-    Args:
-        config_type: a frozen dataclass whose fields are declared by `option`.
-        run: called with the Config and the run folder's path.
-        argv: the command line, program name first (default sys.argv).
-
-    Raises:
-        SystemExit: code 2 on bad input.
-    """
-    program = sys.modules["__main__"]
-    name = program.__spec__.name.rpartition(".")[2] if program.__spec__ else Path(sys.argv[0]).stem
-    flag_values = flags.FlagValues()
-    define_flags(config_type, flag_values)
-    where = {"flag_values": flag_values, "module_name": "run"}
-    flags.DEFINE_string("workdir", f"runs/{name}", "run folder; a second start with the same folder resumes", **where)
-    flags.DEFINE_boolean("help", False, "show this help", short_name="?", **where)
-    flags.DEFINE_boolean("helpfull", False, "same as --help", **where)
-    try:
-        extra = flag_values(list(sys.argv if argv is None else argv))[1:]
-        if flag_values["help"].value or flag_values["helpfull"].value:
-            print((program.__doc__ or name).strip() + "\n" + flag_values.get_help())
-            return
-        if extra:
-            raise ValueError(f"unexpected arguments: {' '.join(extra)}; allowed: --name=value flags, see --help")
-        run(from_flags(config_type, flag_values), Path(flag_values["workdir"].value))
-    except (flags.Error, ValueError, FloatingPointError, FileNotFoundError) as error:
-        if not isinstance(error, flags.Error) and not _raised_by_jaxgen(error):
-            raise
-        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-
-
-def _raised_by_jaxgen(error: Exception) -> bool:
-    """Whether the innermost frame belongs to this code base rather than to a library it called."""
-    trace = error.__traceback__
-    while trace.tb_next:
-        trace = trace.tb_next
-    room = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
-    return room in ("jaxgen", "experiments", "benchmarks", "__main__")

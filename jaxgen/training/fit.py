@@ -21,7 +21,15 @@ from jaxtyping import Array, Int
 from tqdm import tqdm
 
 from jaxgen.training.checkpoint import Checkpoints
-from jaxgen.training.parallel import ParallelStep, replicate_data, replicate_state, shard_index, unreplicate_state
+from jaxgen.training.parallel import (
+    ParallelStep,
+    any_process,
+    replicate_data,
+    replicate_state,
+    shard_index,
+    unreplicate_state,
+)
+from jaxgen.training.processes import end_soon, fingerprints, is_first, lost, require_same, several, tree_from_first
 from jaxgen.training.run_folder import RunFolder
 from jaxgen.training.state import TrainState
 from jaxgen.training.step import Metrics
@@ -82,11 +90,12 @@ def fit(
 ) -> TrainState:
     """Train to `options.steps` from the last checkpoint of `run`, or from `state` if there is none.
 
-    SIGTERM and SIGINT let the step end, save, say how to go on and exit with code 0.
+    SIGTERM and SIGINT let the step end, save, say how to go on and exit with code 0. With several processes all of them
+    call it; a signal to one stops them all, a step later.
 
     Args:
         state: plain state of `create`; also the template of what is restored.
-        train_step: of `parallel_step`, on all local devices.
+        train_step: of `parallel_step`, on all devices.
         data: arrays (N, ...), copied to every device once.
         order: `order.indices(k)` are the int32 (B,) examples of update k, from 0.
         run: the open run folder.
@@ -99,15 +108,19 @@ def fit(
 
     Raises:
         NonFiniteError: loss, gradient norm or parameters are not finite; the last good checkpoint stays.
-        ValueError: a checkpoint is damaged, or the batch or carry does not divide by the number of devices.
+        ValueError: a checkpoint is damaged, the batch or carry does not divide by the number of devices, or processes
+            hold different data.
+        OSError: a checkpoint cannot be written; those before it stay.
     """
+    if several():
+        require_same("data", fingerprints(data))
     with contextlib.closing(Checkpoints(run.checkpoints, options.best, options.best_mode)) as checkpoints:
-        state = checkpoints.restore_latest(state) or state
+        state = tree_from_first(checkpoints.restore_latest(state) or state)
         done = int(state.step)
         run.log.rewind(done)
         if done >= options.steps:
             return state
-        if done:
+        if done and is_first():
             print(f"resuming {run.path} after step {done}", file=sys.stderr)
         try:
             return _train(state, train_step, data, order, run, options, hooks, checkpoints)
@@ -115,7 +128,12 @@ def fit(
             checkpoints.wait()
             kept = checkpoints.steps()
             last = f"the last good checkpoint is step {kept[-1]} in {run.checkpoints}" if kept else "no checkpoint yet"
+            last = last if is_first() else "process 0 names the last good checkpoint"
             raise NonFiniteError(f"{error}; {last}") from None
+        except Exception as error:
+            if lost(error):
+                end_soon()
+            raise
 
 
 def _train(
@@ -133,14 +151,16 @@ def _train(
     stacked = replicate_state(state)
     data = replicate_data(data)
     meter = _Meter(options.work)
-    with _progress(first, options.steps) as bar, _stop_requests() as stop:
+    with _progress(first, options.steps) as bar, _stop_requests() as received:
+        stop = _Stop(received)
         for step in range(first, options.steps + 1):
             index = order.indices(step - 1)
             stacked, metrics = train_step(stacked, data, shard_index(index))
             meter.push(step, metrics, len(index))
             log = options.due(step, options.log_every)
             evaluate = bool(hooks) and options.due(step, options.eval_every)
-            save = bool(stop) or options.due(step, options.checkpoint_every)
+            stopping = stop.asked()
+            save = stopping or options.due(step, options.checkpoint_every)
             if log or evaluate or save:
                 with meter.paused():
                     record = meter.averages() if log else {}
@@ -152,12 +172,14 @@ def _train(
                     if save:
                         _save(checkpoints, step, state, evaluated)
             bar.update()
-            if save and stop:
+            if stopping:
                 checkpoints.wait()
                 run.log.close()
                 bar.close()
-                again = shlex.join(["python", *sys.orig_argv[1:]])
-                print(f"{stop[0]}: step {step} is saved in {run.path}; to go on, run again: {again}", file=sys.stderr)
+                if is_first():
+                    again = shlex.join(["python", *sys.orig_argv[1:]])
+                    why = received[0] if received else "a signal to another process"
+                    print(f"{why}: step {step} is saved in {run.path}; to go on, run again: {again}", file=sys.stderr)
                 sys.exit(0)
     return state
 
@@ -188,7 +210,13 @@ def _progress(first: int, steps: int) -> tqdm:
     # In a log file every refresh is a line of its own: one in half a minute is enough.
     pause = 0.5 if sys.stderr.isatty() else 30.0
     return tqdm(
-        total=steps, initial=first - 1, mininterval=pause, maxinterval=2 * pause, unit="step", dynamic_ncols=True
+        total=steps,
+        initial=first - 1,
+        mininterval=pause,
+        maxinterval=2 * pause,
+        unit="step",
+        dynamic_ncols=True,
+        disable=not is_first(),
     )
 
 
@@ -216,6 +244,22 @@ def _stop_requests() -> Iterator[list[str]]:
         yield received
     finally:
         restore()
+
+
+class _Stop:
+    """Whether to stop after this step: of several processes all must, at the same one, when any received a signal."""
+
+    def __init__(self, received: list[str]):
+        self._received = received
+        self._any = any_process() if several() else None
+        self._pending: Array | bool = False
+
+    def asked(self) -> bool:
+        """Call it every step. Of several processes the answer is that of the step before, so as not to wait for it."""
+        if self._any is None:
+            return bool(self._received)
+        before, self._pending = self._pending, self._any(bool(self._received))
+        return bool(before)
 
 
 class _Meter:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from jaxgen.training.atomic import atomic_write
+from jaxgen.training.processes import bytes_from_first, several
 
 
 class Logger:
@@ -22,12 +23,19 @@ class Logger:
         self._start = 0
 
     def rewind(self, step: int) -> None:
-        """Forget what was recorded after `step`, the step restored, so that going on records nothing twice."""
+        """Forget what was recorded after `step`, the step restored, so that going on records nothing twice.
+
+        With several processes all call it, and have the records of process 0 then.
+        """
         self._start = step + 1
         if self._path.exists():
             kept = [json.dumps(record) + "\n" for record in _records(self._path) if record["step"] <= step]
             with atomic_write(self._path) as temporary:
                 temporary.write_text("".join(kept))
+        if several():
+            content = bytes_from_first(self._path.read_bytes() if self._path.exists() else b"")
+            with atomic_write(self._path) as temporary:
+                temporary.write_bytes(content)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """One line {"step", "time", name: value, ...}; nan and infinities become the strings float() reads back."""

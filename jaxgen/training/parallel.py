@@ -4,6 +4,9 @@ Parameters, optimiser state, moving average, step and key are copies, one a devi
 and the batch are split. The data lie on every device and a step is sent only the indices of its examples, from which
 each device gathers its share. `batch["position"]` is the place of an example in the whole batch: noise keyed by it does
 not depend on the number of devices.
+
+With several processes the devices are those of all of them, in the order of the processes; every process passes and
+gets the rows of its own devices.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 from jaxtyping import Array, Int, PyTree
 
 from jaxgen.training.state import TrainState, data_to_keys, keys_to_data
@@ -29,7 +33,7 @@ def parallel_step(
     ema_decay: float | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> ParallelStep:
-    """`make_train_step` mapped over `devices` (default: all local ones): `(state, data, index) -> (state, metrics)`.
+    """`make_train_step` mapped over `devices` (default: all): `(state, data, index) -> (state, metrics)`.
 
     `grad_fn` sees the batch `{name: data[name][index]}` with "position" uint32 (batch / devices,) added. The returned
     step takes `state` of `replicate_state`, donated, so use only what comes back; `data` of `replicate_data`; `index`
@@ -39,7 +43,7 @@ def parallel_step(
         grad_fn: see `make_train_step`; `axis_name` there is AXIS.
         tx: the optimiser.
         ema_decay: in [0, 1), for a state made with ema=True.
-        devices: default, all local ones.
+        devices: default, all of all processes.
     """
     step = make_train_step(grad_fn, tx, axis_name=AXIS, ema_decay=ema_decay)
 
@@ -50,6 +54,12 @@ def parallel_step(
         return step(state, batch)
 
     return jax.pmap(device_step, axis_name=AXIS, devices=_devices(devices), donate_argnums=(0,), out_axes=(0, None))
+
+
+def any_process() -> Callable[[bool], Int[Array, ""]]:
+    """A function that tells every process whether any of them passed True; all must call it, and none waits for it."""
+    any_device = jax.pmap(lambda flag: jax.lax.pmax(flag, AXIS), axis_name=AXIS, devices=_devices(None), out_axes=None)
+    return lambda flag: any_device(np.full(jax.local_device_count(), flag, np.int32))
 
 
 def replicate_state(state: TrainState, devices: Sequence[jax.Device] | None = None) -> TrainState:
@@ -67,38 +77,47 @@ def replicate_state(state: TrainState, devices: Sequence[jax.Device] | None = No
 
 
 def unreplicate_state(stacked: TrainState) -> TrainState:
-    """The plain state on the first device; the carry back in global order, (n, ...). Copies, safe from donation."""
+    """The plain state on the first device; the carry back in global order, (n, ...). Copies, safe from donation.
+
+    With several processes all must call it, since each holds a part of the carry.
+    """
     arrays = keys_to_data(stacked)
     first = _drop_axis(jax.tree.map(lambda x: x.addressable_data(0), arrays.replace(carry=None)))
     return data_to_keys(first.replace(carry=jax.tree.map(_join, arrays.carry)), like=stacked)
 
 
 def replicate_data(data: dict[str, Array | np.ndarray], devices: Sequence[jax.Device] | None = None) -> Data:
-    """A dict of arrays (N, ...) copied to every device: each (devices, N, ...)."""
-    devices = _devices(devices)
-    return {name: _copies(array, devices) for name, array in data.items()}
+    """A dict of arrays (N, ...) copied to every device of this process: each (devices, N, ...)."""
+    return {name: _copies(array, _devices(devices)) for name, array in data.items()}
 
 
 def shard_index(
     index: Int[np.ndarray, " batch"], devices: Sequence[jax.Device] | None = None
 ) -> Int[np.ndarray, "devices local"]:
-    """Batch indices, one row a device. ValueError if the batch does not divide by the number of devices."""
-    count = len(_devices(devices))
+    """Batch indices, one row a device of this process. ValueError if the batch does not divide by all devices."""
+    devices = _devices(devices)
+    count = len(devices)
     if len(index) % count or not len(index):
         raise ValueError(f"batch_size is {len(index)} on {count} devices; allowed: a multiple of {count}")
-    return np.asarray(index, np.int32).reshape(count, -1)
+    return np.asarray(index, np.int32).reshape(count, -1)[_local_rows(devices)]
 
 
 def _devices(devices: Sequence[jax.Device] | None) -> list[jax.Device]:
-    return list(devices or jax.local_devices())
+    return list(devices or sorted(jax.devices(), key=lambda device: (device.process_index, device.id)))
+
+
+def _local_rows(devices: Sequence[jax.Device]) -> list[int]:
+    """Which of all rows, one a device, this process holds."""
+    return [row for row, device in enumerate(devices) if device.process_index == jax.process_index()]
 
 
 def _place(rows: Callable[[int], np.ndarray], shape: tuple[int, ...], devices: Sequence[jax.Device]) -> Array:
-    """An array (devices, *shape) whose row d is rows(d), put on device d without ever being whole on the host."""
-    mesh = jax.sharding.Mesh(np.asarray(devices), (AXIS,))
+    """An array (local devices, *shape) with rows(d) on device d of all, without ever being whole on the host."""
+    local = _local_rows(devices)
+    mesh = jax.sharding.Mesh(np.asarray([devices[row] for row in local]), (AXIS,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
-    shape = (len(devices), *shape)
-    return jax.make_array_from_callback(shape, sharding, lambda place: rows(place[0].indices(shape[0])[0])[None])
+    shape = (len(local), *shape)
+    return jax.make_array_from_callback(shape, sharding, lambda place: rows(local[place[0].indices(shape[0])[0]])[None])
 
 
 def _copies(x: Array, devices: Sequence[jax.Device]) -> Array:
@@ -120,7 +139,10 @@ def _split(x: Array, devices: Sequence[jax.Device], name: str) -> Array:
 
 def _join(x: Array) -> Array:
     rows = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
-    return jnp.asarray(np.concatenate([np.asarray(row.data)[0] for row in rows]))
+    local = np.concatenate([np.asarray(row.data)[0] for row in rows])
+    if jax.process_count() == 1:
+        return jnp.asarray(local)
+    return jnp.asarray(multihost_utils.process_allgather(local, tiled=True))
 
 
 @jax.jit

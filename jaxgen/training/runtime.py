@@ -20,8 +20,8 @@ def configure() -> None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    devices = jax.local_devices()
-    print(f"jax {jax.__version__} on {len(devices)} x {device_name()}", file=sys.stderr)
+    if jax.process_index() == 0:
+        print(f"jax {jax.__version__} on {jax.device_count()} x {device_name()}", file=sys.stderr)
 
 
 def machine_id() -> str:

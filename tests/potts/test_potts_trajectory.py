@@ -73,6 +73,9 @@ def test_rows_and_figure(tmp_path):
     assert rows["block Gibbs: autocorrelation time of the principal component"].value == pytest.approx(9, rel=0.1)
     assert rows["short: autocorrelation time of the energy"].value == "longer than the run can tell"
     assert rows["block Gibbs: sweeps a second"].value == 0.5
+    found_r_hat = rows["block Gibbs: R-hat of the principal component from dispersed starts"]
+    expected = float(found_r_hat.note.split()[0])
+    assert found_r_hat.value == pytest.approx(expected, abs=0.003) and expected == pytest.approx(1.006, abs=0.001)
     assert rows["parallel tempering: swaps taken"].value == pytest.approx(0.3)
     assert rows["sweeps from noise to 0.9 of the final share"].value == 50
     assert rows["sweeps from data to 0.9 of the final share"].value == 0

@@ -64,4 +64,4 @@ def run(config, workdir):
 
 
 if __name__ == "__main__":
-    training.main(ToyConfig, run)
+    training.main(ToyConfig, run, distributed=True)

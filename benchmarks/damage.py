@@ -1,0 +1,114 @@
+"""Faults of `benchmarks.faults` that need no process of their own: damaged files, and numbers that are none."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxgen import data, training
+from jaxgen.training import option
+
+DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "a bit flipped": lambda content: bytes([content[0] ^ 1]) + content[1:],
+    "removed": lambda content: None,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class NanConfig:
+    """Of the run that is poisoned."""
+
+    seed: int = option(0, "seed", group="run", low=0)
+
+
+def row(fault: str, tried: int, survived: int, note: str) -> dict:
+    return {"fault": fault, "tried": tried, "survived": survived, "lost": tried - survived, "note": note}
+
+
+def checkpoint_row(finished: Path, folder: Path) -> dict:
+    """Every file of the last checkpoint damaged in turn."""
+    shutil.copytree(finished / "checkpoints", folder)
+    steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    last, survived, tried = folder / str(steps[-1]), 0, 0
+    for file in [path for path in sorted(last.rglob("*")) if path.is_file() and path.stat().st_size]:
+        content = file.read_bytes()
+        for damage in DAMAGES.values():
+            if file.name == "seal.json" and damage(content) is None:
+                continue  # a checkpoint without its seal is whole, only unproven
+            damaged(file, damage(content))
+            tried += 1
+            try:
+                training.Checkpoints(folder, read_only=True).close()
+            except ValueError as error:
+                survived += file.name in str(error) and f"to resume from step {steps[-2]}" in str(error)
+            file.write_bytes(content)
+    return row("checkpoint file " + ", ".join(DAMAGES), tried, survived, "named, with the step to go on from")
+
+
+def damaged(file: Path, content: bytes | None) -> None:
+    """Put the content of a damage in place; None removes the file."""
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+
+
+def data_row(folder: Path) -> dict:
+    """Every file of a dataset damaged in turn."""
+    source = data.datasets.SOURCES["mnist"].directories[0]
+    shutil.copytree(source, folder)
+    survived, tried = 0, 0
+    for file in sorted(folder.iterdir()):
+        content = file.read_bytes()
+        for damage in DAMAGES.values():
+            damaged(file, damage(content))
+            tried += 1
+            try:
+                data.load("mnist", data_dir=folder)
+            except (ValueError, FileNotFoundError) as error:
+                survived += file.name in str(error)
+            file.write_bytes(content)
+    return row("data file " + ", ".join(DAMAGES), tried, survived, "named, with what to do")
+
+
+def nan_row(folder: Path) -> dict:
+    """A loss, or a gradient, that is not a number at step 25; the checkpoint of step 20 stays."""
+    survived = 0
+    for what in ("loss", "grad_norm"):
+        state, error = poisoned_run(folder / what, what)
+        checkpoints = training.Checkpoints(folder / what / "checkpoints", read_only=True)
+        kept = checkpoints.restore_latest(state)
+        checkpoints.close()
+        fine = kept is not None and int(kept.step) == 20 and bool(jnp.isfinite(kept.params["w"]).all())
+        survived += fine and f"{what} is nan at step 25; the last good checkpoint is step 20" in error
+    return row("loss or gradient not a number", 2, survived, "stopped by step and name, the last good checkpoint kept")
+
+
+def poisoned_run(folder: Path, what: str) -> tuple[training.TrainState, str]:
+    """Least squares whose loss or gradient is not a number at step 25: the state before it, and the error."""
+    tx = optax.sgd(0.1)
+    state = training.create(jax.random.key(0), {"w": jnp.ones(4)}, tx)
+    poison = jax.random.key_data(jax.random.fold_in(state.key, 24))
+
+    def grad_fn(params, carry, key, batch):
+        bad = jnp.where((jax.random.key_data(key) == poison).all(), jnp.nan, 0.0)
+        loss, grads = jax.value_and_grad(lambda w: jnp.mean((w - batch["x"]) ** 2))(params["w"])
+        return (
+            ({"w": grads}, carry, {"loss": loss + bad})
+            if what == "loss"
+            else ({"w": grads + bad}, carry, {"loss": loss})
+        )
+
+    order = data.EpochOrder(jax.random.key(1), 8, 8)
+    options = training.FitOptions(40, 10, 10, 10)
+    with training.RunFolder.open(folder, NanConfig()) as run:
+        try:
+            training.fit(state, training.parallel_step(grad_fn, tx), {"x": np.zeros((8, 4))}, order, run, options)
+        except training.NonFiniteError as error:
+            return state, str(error)
+    return state, ""

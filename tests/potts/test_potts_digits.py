@@ -1,0 +1,130 @@
+"""Stacked models are the models alone, and the mixture of digits is a distribution."""
+
+import dataclasses
+import json
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import random_params
+
+from experiments import ebm_digits
+from jaxgen import data, evaluation, gibbs, potts, training
+from jaxgen.potts import exact
+
+
+def noisy_grad_fn(params, carry, key, batch):
+    """An estimator that shows what it was given: key, positions, images and carry all enter."""
+    noise = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i)))(batch["position"])
+    score = (batch["image"] @ params["w"] * noise).mean()
+    chains = None if carry is None else {"chains": carry["chains"] + score}
+    return {"w": score * params["w"]}, chains, {"score": score}
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_a_stack_takes_the_steps_its_models_take_alone(persistent):
+    rng, key = np.random.default_rng(0), jax.random.key(3)
+    params = [{"w": jnp.asarray(rng.normal(size=5))} for _ in range(3)]
+    images = jnp.asarray(rng.normal(size=(8, 3, 5)))  # image b of model m at b 3 + m
+    carries = [{"chains": jnp.asarray(rng.normal(size=(4, 2)))} if persistent else None for _ in range(3)]
+    stack, carry = potts.stack_states(params, carries)
+    batch = {"image": images.reshape(24, 5), "position": jnp.arange(24, dtype=jnp.uint32)}
+    grads, carry, metrics = potts.stacked_grad_fn(noisy_grad_fn, 3)(stack, carry, key, batch)
+    scores = []
+    for m in range(3):
+        own = {"image": images[:, m], "position": jnp.arange(8, dtype=jnp.uint32)}
+        expected, chains, found = noisy_grad_fn(params[m], carries[m], jax.random.fold_in(key, m), own)
+        np.testing.assert_allclose(grads["w"][m], expected["w"], rtol=1e-5)
+        if persistent:
+            np.testing.assert_allclose(carry["chains"][:, m], chains["chains"], rtol=1e-5)
+        scores.append(found["score"])
+    np.testing.assert_allclose(metrics["score"], np.mean(scores), rtol=1e-5)
+
+
+def test_every_model_sees_its_own_images_in_its_own_order():
+    keys, rows = [jax.random.key(0), jax.random.key(1)], [np.arange(0, 20, 2), np.arange(1, 20, 2)]
+    order = potts.StackedOrder(keys, rows, 4)
+    for step in (0, 3):
+        found = order.indices(step).reshape(4, 2)
+        for m in range(2):
+            np.testing.assert_array_equal(found[:, m], rows[m][data.EpochOrder(keys[m], 10, 4).indices(step)])
+
+
+@pytest.fixture(scope="module")
+def task():
+    """Two digits, two seeds, few images."""
+    config = potts.DigitsConfig(digits="3,7", seeds=2, batch_size=32, chains=32, cd_steps=1, coupling="tied", steps=6)
+    return potts.DigitsTask.load(config)
+
+
+def test_models_start_as_they_would_alone(task):
+    state, _ = task.initial_state()
+    assert [(one.config.seed, one.config.digits) for one in task.tasks] == [(0, "3"), (0, "7"), (1, "3"), (1, "7")]
+    alone = potts.PottsTask.load(dataclasses.replace(task.tasks[3].config))
+    own, _ = alone.initial_state()
+    np.testing.assert_allclose(state.params["bias"][3], own.params["bias"], rtol=1e-6)
+    np.testing.assert_array_equal(state.carry["chains"][:, 3], own.carry["chains"])
+    rows = task.order().indices(0).reshape(32, 4)
+    assert [set(task.train_label[rows[:, m]]) for m in range(4)] == [{3}, {7}, {3}, {7}]
+    assert len({tuple(rows[:, m]) for m in range(4)}) == 4
+    models = task.single_models(state.params)
+    np.testing.assert_array_equal(models[1, 7]["bias"], state.params["bias"][3])
+    assert task.fit_options().work["site_updates"] == 4 * 32 * 784
+
+
+def test_a_labelled_model_is_split_into_its_digits(task):
+    config = dataclasses.replace(task.config, labels=True)
+    labelled = dataclasses.replace(task, config=config, tasks=[task.tasks[0], task.tasks[2]])
+    rng = np.random.default_rng(0)
+    shapes = {"bias": (2, 2, 3), "coupling": (2, 2), "label_coupling": (2, 2, 3, 10)}
+    params = {name: jnp.asarray(rng.normal(size=shape)) for name, shape in shapes.items()}
+    params["bias"], params["label_coupling"] = params["bias"][:, None], params["label_coupling"][:, None]
+    models = labelled.single_models(params)
+    assert sorted(models) == [(0, 3), (0, 7), (1, 3), (1, 7)] and set(labelled.arrays()) == {"image", "label"}
+    np.testing.assert_allclose(models[1, 7]["bias"], params["bias"][1] + params["label_coupling"][1, ..., 7])
+    np.testing.assert_allclose(models[1, 7]["coupling"], params["coupling"][1])
+
+
+def test_the_mixture_sums_to_one(task):
+    """On a 2 x 3 grid: sum over images of sum_y pi_y p(x | y), with exact log Z."""
+    small = gibbs.Lattice.grid(2, 3)
+    tasks = [dataclasses.replace(one, model=potts.PottsEBM(small, 4, "tied")) for one in task.tasks]
+    tiny = dataclasses.replace(task, tasks=tasks)
+    models = {(0, y): random_params(y, small, 4, "tied") for y in (3, 7)}
+    log_z = {y: float(exact.log_partition(small, models[0, y])) for y in (3, 7)}
+    terms = potts.digit_log_terms(tiny, models, 0, log_z, exact.all_states(small, 4))
+    assert np.exp(terms).sum() == pytest.approx(1, abs=1e-4)
+    assert np.exp(terms[1]).sum() == pytest.approx((task.train_label == 7).sum() / len(task.train_label), abs=1e-4)
+
+
+def test_centring_is_refused(task):
+    centred = dataclasses.replace(task, config=dataclasses.replace(task.config, centring=True))
+    with pytest.raises(ValueError, match="centring is true; allowed: false"):
+        centred.grad_fn()
+
+
+def panel(images, labels, reference):
+    """In place of the panel, whose networks take long: every second sample is read right."""
+    figures = {"accuracy": 0.5, "frechet": 2.0, "diversity": 0.9}
+    accuracy = evaluation.conditional_accuracy(np.where(np.arange(len(labels)) % 2, labels, 0), labels)
+    return types.SimpleNamespace(figures=figures, accuracy=accuracy, baselines={"real": figures})
+
+
+def test_the_command_ends_with_a_file_that_the_panel_takes(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "load_reference", lambda *args, **options: None)
+    monkeypatch.setattr(evaluation, "evaluate", panel)
+    config = potts.DigitsConfig(
+        digits="3,7", coupling="tied", cd_steps=1, chains=16, batch_size=16, steps=4, eval_every=4, checkpoint_every=4,
+        fresh_chains=1000, fresh_sweeps=2, temperatures=2, annealed_chains=16,
+    )  # fmt: skip
+    ebm_digits.run(config, tmp_path / "run")
+    samples = evaluation.load_samples(tmp_path / "run" / "samples" / "seed0.npz", 4, True)
+    np.testing.assert_array_equal(np.bincount(samples.labels, minlength=10)[[3, 7]], [1000, 1000])
+    rows = {row["quantity"]: row["value"] for row in json.loads((tmp_path / "run" / "result.json").read_text())["rows"]}
+    assert -784 * np.log(4) < rows["log-likelihood"] < 0 and rows["test images classified right by Bayes' rule"] > 0.5
+    assert rows["parameters of a seed"] == 2 * 3138 and rows["conditional accuracy, digit 7"] == 0.5
+    assert (tmp_path / "run" / "figures" / "samples.png").stat().st_size > 5000
+    records = training.read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert "validation_log_pl" in records[-1]
