@@ -2,6 +2,7 @@
 
   python -m benchmarks.train_step_time --json=steps.json --workdir=runs/steps
   python -m benchmarks.train_step_time --sizes=small --batches=64 --json=steps.json --workdir=runs/steps
+  python -m benchmarks.train_step_time --write           puts the table into benchmarks/README.md as well
 
 A training step is the whole of it: gather of the batch, times, noise, label dropout, forward, backward, clipping,
 Adam. A sampling step is one of ancestral sampling with guidance 3, a batch of twice as many images. PyTorch's model is
@@ -27,7 +28,7 @@ import optax
 from jaxtyping import Float
 
 from benchmarks import timing
-from benchmarks.tables import aligned, write_json
+from benchmarks.tables import aligned, markdown, write_between, write_json
 from jaxgen import data, diffusion, training
 from jaxgen.training import option
 
@@ -48,6 +49,7 @@ class BenchmarkConfig:
     repeats: int = option(timing.LEAST_REPEATS, "rounds through all paths", group="run", low=timing.LEAST_REPEATS)
     torch: bool = option(True, "time PyTorch where it is installed", group="run")
     json: str = option("", "file for the rows", group="run")
+    write: bool = option(False, "put the table into benchmarks/README.md", group="run")
 
 
 class Case(NamedTuple):
@@ -90,6 +92,10 @@ def run(config: BenchmarkConfig, workdir: Path) -> None:
         print(line)
     if config.json:
         write_json(config.json, record)
+    if config.write:
+        names = ", ".join(f"{name} {record['versions'][name]}" for name in ("jax", "torch"))
+        head = f"`{record['command']}` on {record['device']}, load {record['load_at_start']} at the start; {names}."
+        write_between(Path(__file__).with_name("README.md"), "train_step_time", f"{head}\n\n{markdown(rows, COLUMNS)}")
     training.write_record(
         workdir / "result.json",
         title=f"Training and sampling steps, {config.sizes}, batch {config.batches}",

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -25,6 +26,7 @@ SHORT = {
         "--fresh_sweeps=4",
     ],
     "ebm_sample": ["--sweeps=4"],
+    "data_exploration": [],
     "ebm_likelihood": ["--chains=16", "--temperatures=100", "--sweeps=4"],
     "ebm_convergence": ["--chains=4", "--sweeps=50", "--slow_sweeps=50", "--slow_chains=2", "--replicas=2"],
 }
@@ -43,22 +45,37 @@ def test_the_two_commands_install_then_run():
     assert any(module_and_flags(command) == ("pytest", ["-n", "2", "--dist", "loadfile"]) for command in COMMANDS)
 
 
+def name_of(command):
+    return module_and_flags(command)[0].removeprefix("experiments.")
+
+
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     return tmp_path_factory.mktemp("readme")
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if "experiments." in c], ids=lambda c: c[-60:])
-def test_each_experiment_command_runs(command, workdir):
+@pytest.mark.parametrize("command", [c for c in COMMANDS if name_of(c) in SHORT], ids=lambda c: c[-60:])
+def test_the_commands_about_the_main_job_run(command, workdir):
     """As written, in one folder and in the order of the text, with fewer steps and sweeps."""
     module, flags = module_and_flags(command)
-    flags = [flag.replace("=runs/", f"={workdir}/") for flag in flags]
-    flags += SHORT.get(module.removeprefix("experiments."), [])
+    flags = [flag.replace("=runs/", f"={workdir}/") for flag in flags] + SHORT[name_of(command)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", module, *flags], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if "experiments." in c and name_of(c) not in SHORT], ids=lambda c: c[-60:]
+)
+def test_the_flags_of_the_other_commands_are_right(command, monkeypatch, capsys):
+    """They are read, and --help keeps the rest, whose short forms the tests of each family run, from running."""
+    module, flags = module_and_flags(command)
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", [module, *flags, "--help"])
+    runpy.run_module(module, run_name="__main__")
+    assert f"python -m {module}" in capsys.readouterr().out
 
 
 def test_what_the_commands_measured(workdir):
