@@ -74,7 +74,7 @@ def test_the_flags_of_the_other_commands_are_right(command, monkeypatch, capsys)
     module, flags = module_and_flags(command)
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", [module, *flags, "--help"])
-    runpy.run_module(module, run_name="__main__")
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
     assert f"python -m {module}" in capsys.readouterr().out
 
 

@@ -49,7 +49,7 @@ def test_every_seed_has_its_own_start_and_order_which_models_share():
 
 
 def test_a_coupled_batch_needs_one_device(monkeypatch):
-    monkeypatch.setattr(jax, "local_device_count", lambda: 4)
+    monkeypatch.setattr(jax, "device_count", lambda: 4)
     with pytest.raises(ValueError, match="models has 'pmflow_bnn_batch', which couples the whole batch, on 4 devices"):
         pmflow.PMFlowTask.load(pmflow.ModelConfig("pmflow_bnn_batch", **SHORT))
     pmflow.PMFlowTask.load(pmflow.ModelConfig("pmflow_bnn", **SHORT))
