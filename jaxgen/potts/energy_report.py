@@ -87,7 +87,8 @@ def energy_rows(
         text = ", ".join(f"{name} {count:g}" for name, count in parts.items())
         ratio = f"{total / work.operations:.3f} of the compiler's; {text}"
         rows.insert(1, row("operations an update, by hand", float(total), "", "", ratio))
-        ratio = f"{moved / work.bytes:.2f} of the compiler's; it seems to count a word anew at every shift it is read at"
+        ratio = f"{moved / work.bytes:.2f} of the compiler's; "
+        ratio += "it seems to count a word anew at every shift it is read at"
         rows.insert(3, row("bytes an update, by hand", moved, "bytes", "", ratio))
     rows += [
         row(f"{one.name}: joules a sample", one.joules, "J", "", f"{one.kind}; {one.note}") for one in study.baselines
