@@ -42,8 +42,8 @@ def run(config: BlindConfig, workdir: Path) -> None:
     if config.samples:
         make(config, workdir)
         return
-    key = potts.read_key(config.key)
-    rows = potts.blind_rows(key, potts.read_answers(config.score, list(key)))
+    key = evaluation.read_key(config.key)
+    rows = evaluation.blind_rows(key, evaluation.read_answers(config.score, list(key)))
     training.write_record(
         workdir / "score.json",
         title=f"blind sheet, {Path(config.score).stem}",
@@ -69,8 +69,8 @@ def make(config: BlindConfig, workdir: Path) -> None:
         logits, _ = evaluation.apply_network("accuracy", reference.params["accuracy"], samples.images)
         kept = potts.classes(potts.PottsConfig(digits=config.digits))
         digits = np.asarray(kept)[np.asarray(logits)[:, kept].argmax(1)]
-    sheet = potts.mixed((samples.images, digits), (images, labels), config.each, config.seed)
-    potts.write_sheet(workdir, sheet, {"samples": Path(config.samples).name, "seed": config.seed})
+    sheet = evaluation.mixed((samples.images, digits), (images, labels), config.each, config.seed)
+    evaluation.write_sheet(workdir, sheet, {"samples": Path(config.samples).name, "seed": config.seed})
     print("\n".join(str(workdir / name) for name in ("sheet.png", "answers.csv", "key.json")))
 
 

@@ -1,5 +1,11 @@
 """How good is a generator? Features, distances, likelihoods of exact baselines, one panel for all."""
 
+from jaxgen.evaluation.blind import BlindSheet as BlindSheet
+from jaxgen.evaluation.blind import blind_rows as blind_rows
+from jaxgen.evaluation.blind import mixed as mixed
+from jaxgen.evaluation.blind import read_answers as read_answers
+from jaxgen.evaluation.blind import read_key as read_key
+from jaxgen.evaluation.blind import write_sheet as write_sheet
 from jaxgen.evaluation.chow_liu import ChowLiuTree as ChowLiuTree
 from jaxgen.evaluation.chow_liu import PairCounts as PairCounts
 from jaxgen.evaluation.chow_liu import choose_pseudo_count as choose_pseudo_count

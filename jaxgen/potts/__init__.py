@@ -6,12 +6,6 @@ from jaxgen.potts.annealed import PartitionEstimate as PartitionEstimate
 from jaxgen.potts.annealed import bound_log_partition as bound_log_partition
 from jaxgen.potts.annealed import class_params as class_params
 from jaxgen.potts.annealed import estimate_log_partition as estimate_log_partition
-from jaxgen.potts.blind import BlindSheet as BlindSheet
-from jaxgen.potts.blind import blind_rows as blind_rows
-from jaxgen.potts.blind import mixed as mixed
-from jaxgen.potts.blind import read_answers as read_answers
-from jaxgen.potts.blind import read_key as read_key
-from jaxgen.potts.blind import write_sheet as write_sheet
 from jaxgen.potts.colour_scans import in_four_colours as in_four_colours
 from jaxgen.potts.colour_scans import scan_rows as scan_rows
 from jaxgen.potts.config import BEST as BEST

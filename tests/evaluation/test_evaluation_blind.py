@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen import evaluation, potts
+from jaxgen import evaluation
 
 
 def pool(n, kind):
@@ -17,7 +17,7 @@ def pool(n, kind):
     return images, digits
 
 
-SHEET = potts.mixed(pool(60, 1), pool(90, 2), 20, 0)
+SHEET = evaluation.mixed(pool(60, 1), pool(90, 2), 20, 0)
 
 
 def test_a_sheet_has_as_many_of_either_kind_of_the_same_classes_and_none_twice():
@@ -28,20 +28,20 @@ def test_a_sheet_has_as_many_of_either_kind_of_the_same_classes_and_none_twice()
     np.testing.assert_array_equal(*counts)
     assert len({tuple(image[0, :3]) for image in SHEET.images}) == 40
     assert 2 < SHEET.real[:20].sum() < 18  # shuffled
-    assert not np.array_equal(potts.mixed(pool(60, 1), pool(90, 2), 20, 1).images, SHEET.images)
+    assert not np.array_equal(evaluation.mixed(pool(60, 1), pool(90, 2), 20, 1).images, SHEET.images)
 
 
 def test_what_does_not_suffice_for_a_sheet_is_refused():
     with pytest.raises(ValueError, match="each is 61; allowed: 1 to 60"):
-        potts.mixed(pool(60, 1), pool(90, 2), 61, 0)
+        evaluation.mixed(pool(60, 1), pool(90, 2), 61, 0)
     with pytest.raises(ValueError, match=r"each is 60, which needs 20 real images of class 0; allowed: up to 5"):
-        potts.mixed(pool(60, 1), pool(15, 2), 60, 0)
+        evaluation.mixed(pool(60, 1), pool(15, 2), 60, 0)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("blind")
-    potts.write_sheet(folder, SHEET, {"samples": "x.npz"})
+    evaluation.write_sheet(folder, SHEET, {"samples": "x.npz"})
     return folder
 
 
@@ -49,19 +49,19 @@ def test_the_files_of_a_sheet(folder):
     assert np.asarray(Image.open(folder / "sheet.png").convert("L")).std() > 10
     assert (folder / "answers.csv").read_text().splitlines()[:2] == ["number,answer", "1,"]
     assert json.loads((folder / "key.json").read_text())["samples"] == "x.npz"
-    key = potts.read_key(folder / "key.json")
+    key = evaluation.read_key(folder / "key.json")
     assert [key[n + 1] for n in range(40)] == list(zip(SHEET.real.tolist(), SHEET.digit.tolist(), strict=True))
     with pytest.raises(ValueError, match=r"holds a key.json; allowed: a folder without one"):
-        potts.write_sheet(folder, SHEET, {})
+        evaluation.write_sheet(folder, SHEET, {})
     with pytest.raises(ValueError, match=r"score is .*answers.csv, which holds no answers"):
-        potts.read_answers(folder / "answers.csv", list(key))
+        evaluation.read_answers(folder / "answers.csv", list(key))
     with pytest.raises(ValueError, match=r"key is .*answers.csv, which cannot be read"):
-        potts.read_key(folder / "answers.csv")
+        evaluation.read_key(folder / "answers.csv")
 
 
 def test_scores_by_hand():
     key = {1: (True, 3), 2: (False, 3), 3: (True, 5), 4: (False, 5), 5: (True, 5)}
-    rows = {row.quantity: row for row in potts.blind_rows(key, {1: True, 2: True, 3: True, 4: False})}
+    rows = {row.quantity: row for row in evaluation.blind_rows(key, {1: True, 2: True, 3: True, 4: False})}
     assert rows["share told apart"].value == 0.75
     interval = evaluation.wilson(3, 4)
     assert rows["share told apart"].note == f"95 % {interval.low:.3f} to {interval.high:.3f}; 3 of 4"
@@ -83,11 +83,11 @@ def test_scores_by_hand():
 def test_answers_that_are_none(tmp_path, text, message):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
-        potts.read_answers(tmp_path / "a.csv", [1, 2])
+        evaluation.read_answers(tmp_path / "a.csv", [1, 2])
 
 
 def test_answers_in_any_case_and_some_left_out(tmp_path):
     (tmp_path / "a.csv").write_text("number,answer\n1, Real \n2,G\n3,\n")
-    assert potts.read_answers(tmp_path / "a.csv", [1, 2, 3]) == {1: True, 2: False}
+    assert evaluation.read_answers(tmp_path / "a.csv", [1, 2, 3]) == {1: True, 2: False}
     with pytest.raises(ValueError, match="which cannot be read"):
-        potts.read_answers(tmp_path / "none.csv", [1])
+        evaluation.read_answers(tmp_path / "none.csv", [1])

@@ -17,7 +17,8 @@ import scipy.stats
 from jaxtyping import Bool, Int, UInt8
 from matplotlib.figure import Figure
 
-from jaxgen import evaluation, training, visualization
+from jaxgen import training, visualization
+from jaxgen.evaluation.intervals import wilson
 
 ANSWERS = {"real": True, "r": True, "generated": False, "g": False}
 _COLUMNS = 10
@@ -150,7 +151,7 @@ def blind_rows(key: Mapping[int, tuple[bool, int]], answers: Mapping[int, bool])
     chance = scipy.stats.binomtest(sum(right.values()), len(right)).pvalue
 
     def row(what: str, hits: Sequence[bool], target: str = "") -> training.Row:
-        found = evaluation.wilson(sum(hits), len(hits))
+        found = wilson(sum(hits), len(hits))
         note = f"95 % {found.low:.3f} to {found.high:.3f}; {sum(hits)} of {len(hits)}"
         return training.Row(what, found.value, "", target, note)
 
