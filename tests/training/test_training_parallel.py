@@ -80,7 +80,7 @@ def test_any_number_of_devices_gives_the_same_numbers(count, expected):
     assert found["carry_shard"] == [1, 8 // count] and found["carry"] == [8]
 
 
-def test_state_survives_the_round_trip_and_is_donated():
+def test_state_survives_the_round_trip_and_is_donated_except_on_cpus():
     state = start()
     stacked = replicate_state(state)
     back = unreplicate(stacked)
@@ -88,7 +88,7 @@ def test_state_survives_the_round_trip_and_is_donated():
     np.testing.assert_array_equal(flat(back), flat(state))
     assert back.key == state.key
     parallel_step(toy_grad_fn(), TX, ema_decay=0.9)(stacked, replicate_data(DATA), shard_index(index_of(0)))
-    assert stacked.params["w"].is_deleted()
+    assert stacked.params["w"].is_deleted() == (jax.default_backend() != "cpu")
     np.testing.assert_array_equal(flat(back), flat(state))
 
 
