@@ -8,6 +8,7 @@ A figure of S seeds is given as their mean, with every seed's value beside it.
 
 import functools
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,11 +30,14 @@ _STAGE = 50
 
 def digit_samples(
     task: DigitsTask, models: dict, seed: int, path: Path
-) -> tuple[UInt8[np.ndarray, "n H W"], UInt8[np.ndarray, "n"]]:
-    """`fresh_chains` samples of every digit from noise, and their labels; of the file at `path` if it is there."""
+) -> tuple[UInt8[np.ndarray, "n H W"], UInt8[np.ndarray, "n"], float]:
+    """`fresh_chains` samples of every digit from noise, their labels, and how many a second the sweeps gave.
+
+    They are of the file at `path` if it is there.
+    """
     config = task.config
     if not path.exists():
-        drawn = []
+        drawn, seconds = [], []
         with tqdm(total=config.fresh_sweeps * len(task.digits), desc=f"samples, seed {seed}", unit="sweep") as bar:
             for y in task.digits:
                 key_start, key_sweeps = jax.random.split(_key(seed, y, "samples"))
@@ -48,16 +52,21 @@ def digit_samples(
                     engine=config.engine,
                     beta=config.beta,
                 )
-                before = bar.n
+                before, clock = bar.n, time.perf_counter()
                 for done, x, _ in stages:
                     jax.block_until_ready(x)
+                    seconds.append((time.perf_counter() - clock) / (before + done - bar.n))
+                    clock = time.perf_counter()
                     bar.update(before + done - bar.n)
                 drawn.append(np.asarray(x))
         labels = np.repeat(np.array(task.digits, np.uint8), config.fresh_chains)
+        arrays = {"states": np.concatenate(drawn), "labels": labels, "levels": config.levels}
+        # The median of the stages leaves the compilation of the first out.
+        speed = config.fresh_chains / (config.fresh_sweeps * np.median(seconds))
         with training.atomic_write(path) as temporary:
-            np.savez_compressed(temporary, states=np.concatenate(drawn), labels=labels, levels=config.levels)
+            np.savez_compressed(temporary, **arrays, per_second=speed)
     with np.load(path, allow_pickle=False) as file:
-        return file["states"], file["labels"]
+        return file["states"], file["labels"], float(file["per_second"])
 
 
 def digit_partitions(task: DigitsTask, models: dict, seed: int, samples: np.ndarray, path: Path) -> dict[int, dict]:
@@ -106,22 +115,25 @@ def measure_digits(task: DigitsTask, params: dict, folder: training.RunFolder) -
     config, models = task.config, task.single_models(params)
     x, labels = test_images(config)
     reference = evaluation.load_reference(config.dataset, config.levels, data_dir=config.data_dir or None)
-    samples, judged, by_class, likelihood, read, gaps, errors = {}, [], [], [], [], [], []
+    samples, speeds, judged, by_class, likelihood, read, gaps, errors = {}, [], [], [], [], [], [], []
     for seed in range(config.seed, config.seed + config.seeds):
-        samples[seed] = digit_samples(task, models, seed, folder.samples / f"seed{seed}.npz")
-        partitions = digit_partitions(task, models, seed, samples[seed][0], folder.path / f"log_z_seed{seed}.json")
+        states, shown, speed = digit_samples(task, models, seed, folder.samples / f"seed{seed}.npz")
+        samples[seed] = states, shown
+        speeds.append(speed)
+        partitions = digit_partitions(task, models, seed, states, folder.path / f"log_z_seed{seed}.json")
         terms = digit_log_terms(task, models, seed, {y: one["log_z"] for y, one in partitions.items()}, x)
         likelihood.append(np.logaddexp.reduce(terms, axis=0))
         read.append(float((np.array(task.digits)[terms.argmax(0)] == labels).mean()))
         gaps.append(max(one["gap"] for one in partitions.values()))
         errors.append(max(one["error"] for one in partitions.values()))
-        images = evaluation.check_samples(data.decode(samples[seed][0], config.levels), samples[seed][1], config.levels)
+        images = evaluation.check_samples(data.decode(states, config.levels), shown, config.levels)
         found = evaluation.evaluate(images.images, images.labels, reference)
         judged.append(found.figures)
         by_class.append(found.accuracy.right / np.maximum(found.accuracy.count, 1))
     real = found.baselines["real"]
     rows = [
         Row("parameters of a seed", sum(leaf.size for leaf in jax.tree.leaves(params)) // config.seeds),
+        _over("samples a second", speeds, "1/s", f"{config.fresh_sweeps} sweeps from noise; compilation apart"),
         _over("conditional accuracy", [one["accuracy"] for one in judged], "", f"real {real['accuracy']:.3f}"),
         _over("MNIST-Frechet", [one["frechet"] for one in judged], "", f"real {real['frechet']:.3g}"),
         _over("diversity in a class", [one["diversity"] for one in judged], "", f"real {real['diversity']:.3g}"),
