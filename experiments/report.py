@@ -2,59 +2,78 @@
 
 python -m experiments.report            write the file
 python -m experiments.report --check    exit with code 1 if the file is not what would be written
+
+A family is a section, a title a table; records of one title, which differ by seed, share it. `side_by_side.json` says
+which numbers of which records are compared, and which of our numbers answers what the sources claimed.
 """
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
+from experiments.side_by_side import line, sections
 from jaxgen.training import atomic_write
 
 HERE = Path(__file__).parent
 HEAD = """# Results
 
-Written by `python -m experiments.report` from `experiments/results/*.json`; do not edit by hand.
+Written by `python -m experiments.report` from `experiments/results/*.json`; do not edit by hand. Several numbers in a
+cell are those of several seeds.
 """
-COLUMNS = ("what", "number", "target", "note", "command", "seed", "device", "wall time")
+FIELDS = ("family", "title", "rows", "command", "seed", "device", "versions", "wall_time_s")
 
 
 def build(folder: Path) -> str:
-    """RESULTS.md as text: a section a family, a table row a number. ValueError naming a record that lacks a field."""
-    families: dict[str, list[str]] = {}
-    versions: dict[str, None] = {}
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text())
-        try:
-            families.setdefault(record["family"], []).extend(_rows(record))
-            versions[", ".join(f"{name} {version}" for name, version in record["versions"].items())] = None
-        except KeyError as error:
-            raise ValueError(f"{path.name} has no field {error}; allowed: what training.write_record writes") from error
-    if not families:
+    """RESULTS.md as text, of `folder`/results and side_by_side.json. ValueError naming what a record lacks."""
+    records = {path.stem: _read(path) for path in sorted((folder / "results").glob("*.json"))}
+    if not records:
         return HEAD + "\nNo results yet.\n"
-    parts = [HEAD]
-    for family, rows in sorted(families.items()):
-        parts.append(f"## {family}\n\n{_line(COLUMNS)}\n{_line(['---'] * len(COLUMNS))}\n" + "\n".join(rows) + "\n")
-    parts.append("## Versions\n\n" + "\n".join(f"- {line}" for line in versions) + "\n")
+    parts, comparison = [HEAD], folder / "side_by_side.json"
+    if comparison.exists():
+        parts += sections(json.loads(comparison.read_text()), records)
+    for family in sorted({record["family"] for record in records.values()}):
+        parts.append(f"## {family}\n")
+        titles: dict[str, list[dict]] = {}
+        for record in records.values():
+            if record["family"] == family:
+                titles.setdefault(record["title"], []).append(record)
+        parts += [_table(title, group) for title, group in titles.items()]
+    versions = {", ".join(f"{name} {version}" for name, version in one["versions"].items()) for one in records.values()}
+    parts.append("## Versions\n\n" + "\n".join(f"- {line}" for line in sorted(versions)) + "\n")
     return "\n".join(parts)
 
 
-def _rows(record: dict) -> list[str]:
-    """The table rows of one record, the shared columns written once."""
-    shared = (f"`{record['command']}`", record["seed"], record["device"], f"{record['wall_time_s']:.0f} s")
-    lines = []
-    for number, row in enumerate(record["rows"]):
-        what = f"{record['title']}: {row['quantity']}"
-        value = f"{row['value']:.4g}" if isinstance(row["value"], float) else row["value"]
-        ends = shared if number == 0 else ("same",) * len(shared)
-        lines.append(_line([what, f"{value} {row['unit']}".strip(), row["target"], row["note"], *ends]))
-    return lines
+def _read(path: Path) -> dict:
+    record = json.loads(path.read_text())
+    missing = [field for field in FIELDS if field not in record]
+    if missing:
+        raise ValueError(f"{path.name} has no field {missing[0]!r}; allowed: what training.write_record writes")
+    return record
 
 
-def _line(cells: list | tuple) -> str:
-    texts = ("" if cell is None else str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells)
-    return "| " + " | ".join(texts) + " |"
+def _table(title: str, records: Sequence[dict]) -> str:
+    """One table of records with the same title, how each was made above it."""
+    lines = [f"### {title}\n"]
+    for one in records:
+        seed = "" if one["seed"] is None else f"seed {one['seed']}, "
+        lines.append(f"- `{one['command']}`: {seed}{one['device']}, {one['wall_time_s']:.0f} s")
+    lines += ["", line(("what", "number", "target", "note")), line(["---"] * 4)]
+    rows = [{row["quantity"]: row for row in one["rows"]} for one in records]
+    for quantity in dict.fromkeys(name for of_record in rows for name in of_record):
+        found = [of_record[quantity] for of_record in rows if quantity in of_record]
+        numbers = [_number(row["value"]) for row in found]
+        numbers = numbers[:1] if len(set(numbers)) == 1 else numbers
+        unit, target = found[0]["unit"], found[0]["target"]
+        notes = " / ".join(dict.fromkeys(row["note"] for row in found if row["note"]))
+        lines.append(line([quantity, f"{', '.join(numbers)} {unit}".strip(), target, notes]))
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | int | str) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def main(argv: list[str]) -> int:
@@ -65,7 +84,7 @@ def main(argv: list[str]) -> int:
     try:
         flag_values(argv)
         target = Path(flag_values["folder"].value) / "RESULTS.md"
-        text = build(target.parent / "results")
+        text = build(target.parent)
     except (flags.Error, ValueError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -63,23 +63,53 @@ def test_report_has_a_section_a_family_and_a_row_a_number(tmp_path, monkeypatch)
     assert report.main([*arguments, "--check"]) == 1
     assert report.main(arguments) == 0
     text = (tmp_path / "RESULTS.md").read_text()
-    assert "## toys\n" in text
-    assert "| Toy: loss | 0.1235 nats | < 1 |  | `python toy.py --steps=3` | 3 |" in text and "| 12 s |" in text
-    assert "| Toy: a\\|b | failed |" in text
+    assert "## toys\n" in text and "### Toy\n\n- `python toy.py --steps=3`: seed 3, " in text and ", 12 s\n" in text
+    assert "| loss | 0.1235 nats | < 1 |  |" in text and "| a\\|b | failed |" in text
     assert report.main([*arguments, "--check"]) == 0
     (tmp_path / "RESULTS.md").write_text(text + "typed by hand")
     assert report.main([*arguments, "--check"]) == 1
+
+
+def test_seeds_share_a_table_and_models_are_compared_by_their_records(tmp_path, monkeypatch):
+    (tmp_path / "results").mkdir()
+    for name, nats in (("potts_0", -3.0), ("potts_1", -5.0), ("vae", -2.5)):
+        rows = [Row("bound", nats, "nats", note=name), Row("rate", 4.0 if "potts" in name else 1.0)]
+        record(tmp_path / "results" / f"{name}.json", monkeypatch, rows)
+    columns = [
+        {"name": "nats", "title": "likelihood", "better": "higher", "compare": "difference"},
+        {"name": "rate", "title": "samples", "better": "higher", "compare": "ratio"},
+    ]
+    models = [
+        {"name": "lattice", "potts": True, "levels": 2, "records": "potts_*", "nats": "bound", "rate": "rate"},
+        {"name": "worse lattice", "potts": True, "levels": 2, "records": "potts_1", "nats": "bound"},
+        {"name": "VAE", "levels": 2, "records": "vae", "nats": "bound", "rate": "rate"},
+    ]
+    claim = {"claim": "fast", "about": "untimed", "record": "vae", "quantity": "rate", "at_least": 2}
+    spec = {"columns": columns, "generators": models, "claims": [claim]}
+    (tmp_path / "side_by_side.json").write_text(json.dumps(spec))
+    text = report.build(tmp_path)
+    assert "| bound | -3, -5, -2.5 nats |  | potts_0 / potts_1 / vae |" in text and "| rate | 4, 4, 1 |" in text
+    assert "| lattice | -4 | 4 |" in text and "| worse lattice | -5 | - |" in text
+    assert (
+        "the best Potts model, lattice, -4; the best of the others, VAE, -2.5. The Potts model is worse: 1.5 apart"
+        in text
+    )
+    assert "The Potts model is better: 4 times." in text
+    assert "| fast | untimed | rate: 1 | no |" in text
+    (tmp_path / "side_by_side.json").write_text(json.dumps(spec | {"claims": [claim | {"quantity": "speed"}]}))
+    with pytest.raises(ValueError, match=r"no quantity 'speed' in results/vae\.json"):
+        report.build(tmp_path)
 
 
 def test_report_names_a_record_that_lacks_a_field(tmp_path, capsys):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "bad.json").write_text('{"family": "toys"}')
     assert report.main(["report", f"--folder={tmp_path}"]) == 2
-    assert "bad.json has no field 'command'" in capsys.readouterr().err
+    assert "bad.json has no field 'title'" in capsys.readouterr().err
 
 
 def test_committed_report_is_what_the_command_makes():
-    assert (ROOT / "experiments" / "RESULTS.md").read_text() == report.build(ROOT / "experiments" / "results")
+    assert (ROOT / "experiments" / "RESULTS.md").read_text() == report.build(ROOT / "experiments")
 
 
 def test_cache_is_filled_and_found_again_without_noise(tmp_path):
