@@ -4,9 +4,9 @@
   python -m experiments.ebm_search --quick --workdir=runs/search_quick
   python -m experiments.ebm_cd --flagfile=runs/search/best.flags --workdir=runs/best        train the winner
 
-Trials are judged by the log pseudo-likelihood of validation images. The folder then holds table.md, every trial with
-what became of it; figures/trials.png; result.json; best.flags, for experiments.ebm_cd; and a run folder for every
-training. The same command again goes on with a search that was stopped.
+Trials are judged by the likelihood of validation images, annealed, or by their pseudo-likelihood (--criterion). The
+folder then holds table.md, every trial with what became of it; figures/trials.png; result.json; best.flags, for
+experiments.ebm_cd; and a run folder for every training. The same command again goes on with a search that was stopped.
 """
 
 import time

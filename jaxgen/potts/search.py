@@ -1,14 +1,14 @@
 """Random or grid search over settings of contrastive divergence by successive halving (Jamieson and Talwalkar 2016).
 
     rung r = 0 .. R-1:  the best ceil(n / eta^r) of n trials, each trained anew for steps / eta^(R-1-r) updates
-    score              = mean over validation images of sum_i log p(x_i | rest)             (Besag 1975), in nats
+    likelihood         = mean over validation images of log p(x), log Z annealed (Neal 2001), in nats
+    pseudo-likelihood  = mean over validation images of sum_i log p(x_i | rest)             (Besag 1975), in nats
 
-The score is a proper scoring rule that needs no chains and no partition function, so trials with other numbers of
-chains or sweeps are judged alike. The energy gap between data and samples is none: it grows with the scale of the
-parameters, and it is largest where the chains have lagged behind. What the score does not see is where long chains go:
-chains that start at the data (CD) can win by it with samples that miss, so the last rung's trials also show the pair
-error of samples from noise. Each training ends with its own cosine, lest a small step size win because a larger one is
-still noisy.
+The score is one of the two. The second needs no chains and no partition function, but does not see where long chains
+go: trials whose chains start at the data (CD) win by it with samples that miss, as the record of a search tells. The
+energy gap between data and samples is no score: it grows with the scale of the parameters, and it is largest where the
+chains have lagged behind. The last rung's trials also show the pair error of samples from noise. Each training ends
+with its own cosine, lest a small step size win because a larger one is still noisy.
 
 A sampler, batch and lattice are shapes: trials that share them share one executable, for step size and decay are
 numbers in the optimiser's state. Trials run one after another. Mapped over trials by vmap a step takes 1.7 times as
@@ -30,6 +30,7 @@ from jaxgen.potts.model import COUPLINGS
 from jaxgen.training import option
 
 _INITS = ("log_marginals", "zeros")
+CRITERIA = ("likelihood", "pseudo_likelihood")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,7 @@ class SearchConfig:
     eta: int = option(3, "each rung keeps one in so many, and trains it so many times as long", group="search", low=2)
     rungs: int = option(3, "trainings that the winner has gone through", group="search", low=1)
     steps: int = option(1800, "parameter updates of the last rung", group="search", low=1)
+    criterion: str = option("likelihood", "what decides, on validation images", group="search", choices=CRITERIA)
     validation: int = option(2000, "validation images of the score, or all if fewer", group="search", low=1)
     quick: bool = option(False, "6 trials, 2 rungs, 60 updates: shows that everything runs", group="search")
 
@@ -68,7 +70,8 @@ class Outcome:
 
     Attributes:
         trial, rung: which.
-        score: log pseudo-likelihood of validation images in nats an image, None if the training broke down.
+        score: by the search's criterion, in nats an image, None if the training broke down.
+        pseudo_likelihood: of the validation images, in nats an image.
         diverged: why the trial is out, "" if it is not.
         energy_gap: mean energy of the chains less that of the data, at the end.
         moment_error: mean |error| of P(x_i = a, x_j = b) of fresh samples, known of the last rung.
@@ -79,6 +82,7 @@ class Outcome:
     rung: int
     score: float | None
     diverged: str = ""
+    pseudo_likelihood: float | None = None
     energy_gap: float | None = None
     moment_error: float | None = None
     seconds: float = 0.0
@@ -187,16 +191,16 @@ def standing(outcomes: Sequence[Outcome]) -> list[Outcome]:
     )
 
 
-def verdict_of(score: float, at_start: float) -> str:
+def verdict_of(pseudo_likelihood: float, at_start: float) -> str:
     """Why a training that ended counts as diverged; "" if it does not.
 
     Gradients of contrastive divergence are differences of frequencies, so too large a step seldom ends in a nan: it
     ends in parameters that predict the pixels worse than those it started from.
     """
-    if not math.isfinite(score):
-        return f"score is {score}"
-    if score < at_start:
-        return f"score {score:.1f} is below {at_start:.1f}, that before the first update"
+    if not math.isfinite(pseudo_likelihood):
+        return f"log pseudo-likelihood is {pseudo_likelihood}"
+    if pseudo_likelihood < at_start:
+        return f"log pseudo-likelihood {pseudo_likelihood:.1f} is below {at_start:.1f}, that before the first update"
     return ""
 
 

@@ -14,9 +14,11 @@ import scipy.stats
 from jaxtyping import UInt8
 
 from jaxgen import data, gibbs, training
+from jaxgen.potts.annealed import estimate_log_partition
 from jaxgen.potts.config import PottsConfig, build_model, contrastive_settings
 from jaxgen.potts.contrastive import contrastive_divergence
 from jaxgen.potts.evaluate import noise
+from jaxgen.potts.likelihood import base_biases, log_likelihood
 from jaxgen.potts.model import log_marginal_init
 from jaxgen.potts.search import (
     NUMBERS,
@@ -36,6 +38,7 @@ from jaxgen.training import Row
 from jaxgen.visualization import parallel_coordinates_figure
 
 _FRESH, _SWEEPS = 512, 500
+_ANNEALED, _TEMPERATURES = 64, 1000
 _CHUNK = 250
 
 
@@ -50,7 +53,7 @@ class Search:
         self.validation = self._base.validation[: config.validation]
         lattice = gibbs.Lattice.grid(*self.validation.shape[1:], "4")
         alone = {"bias": jnp.zeros((*self.validation.shape[1:], config.levels)), "coupling": jnp.zeros(2)}
-        self.independent = mean_score(lattice, log_marginal_init(alone, self._base.train), self.validation)
+        self.independent = mean_pseudo_likelihood(lattice, log_marginal_init(alone, self._base.train), self.validation)
 
     def run(self, folder: training.RunFolder) -> list[Outcome]:
         """Every rung in turn. An outcome is read from its file if it is there, else made and written."""
@@ -79,7 +82,7 @@ class Search:
         tx = adam_by_numbers(config.learning_rate, config.l2, steps)
         state, _ = task.initial_state()
         state = training.create(state.key, state.params, tx, state.carry)
-        at_start = mean_score(task.model.lattice, state.params, self.validation)
+        at_start = mean_pseudo_likelihood(task.model.lattice, state.params, self.validation)
         order = data.EpochOrder(jax.random.fold_in(state.key, 2**31), len(task.train), config.batch_size)
         options = dataclasses.replace(task.fit_options(), best=None)
         diverged = ""
@@ -92,12 +95,14 @@ class Search:
         seconds = time.perf_counter() - start
         if diverged:
             return Outcome(trial, rung, None, diverged, seconds=seconds)
-        score = mean_score(task.model.lattice, state.params, self.validation)
-        diverged = verdict_of(score, at_start)
+        pseudo = mean_pseudo_likelihood(task.model.lattice, state.params, self.validation)
+        diverged = verdict_of(pseudo, at_start)
+        if diverged:
+            return Outcome(trial, rung, None, diverged, energy_gap=records[-1]["energy_gap"], seconds=seconds)
+        score = pseudo if self.config.criterion == "pseudo_likelihood" else self._likelihood(task, state.params)
         last = rung == self.config.rungs - 1
-        moments = float(self._moment_error(task, state.params)) if last and not diverged else None
-        score = score if np.isfinite(score) else None
-        return Outcome(trial, rung, score, diverged, records[-1]["energy_gap"], moments, seconds)
+        moments = float(self._moment_error(task, state.params)) if last else None
+        return Outcome(trial, rung, score, "", pseudo, records[-1]["energy_gap"], moments, seconds)
 
     def _step(self, task: PottsTask, tx):
         """The compiled step that all trials of these shapes share."""
@@ -106,6 +111,12 @@ class Search:
         if key not in self._steps:
             self._steps[key] = training.parallel_step(contrastive_divergence(task.model, settings), tx)
         return self._steps[key]
+
+    def _likelihood(self, task: PottsTask, params: dict) -> float:
+        """Mean log p(x) of the validation images, log Z from below."""
+        key, base = jax.random.key(self.config.seed + 2), base_biases(params, self._base.train)
+        log_z = estimate_log_partition(key, task.model.lattice, params, base, _ANNEALED, _TEMPERATURES).log_z
+        return float(log_likelihood(task.model, params, self.validation, log_z).mean())
 
     def _moment_error(self, task: PottsTask, params: dict):
         key_start, key_sweeps = jax.random.split(jax.random.key(self.config.seed + 1))
@@ -119,7 +130,7 @@ def _scores(lattice, params, x):
     return gibbs.log_pseudo_likelihood(lattice, params, x)
 
 
-def mean_score(lattice: gibbs.Lattice, params: dict, x: UInt8[np.ndarray, "n H W"]) -> float:
+def mean_pseudo_likelihood(lattice: gibbs.Lattice, params: dict, x: UInt8[np.ndarray, "n H W"]) -> float:
     """Mean log pseudo-likelihood of images, in nats."""
     pieces = [np.asarray(_scores(lattice, params, x[i : i + _CHUNK]), np.float64) for i in range(0, len(x), _CHUNK)]
     return float(np.concatenate(pieces).mean())
@@ -128,13 +139,18 @@ def mean_score(lattice: gibbs.Lattice, params: dict, x: UInt8[np.ndarray, "n H W
 def search_table(search: Search, outcomes: Sequence[Outcome]) -> str:
     """Every trial, best first, as Markdown."""
     names = ("learning_rate", *NUMBERS, *(name if name != "batch" else "batch_size" for name in SHAPES))
-    head = ["trial", *names, "rung", "updates", "score", "energy gap", "pair error", "s", ""]
+    head = ["trial", *names, "rung", "updates", "score", "log PL", "energy gap", "pair error", "s", ""]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lengths = rungs(search.config, len(search.trials))
     for one in standing(outcomes):
         settings = [_text(getattr(search.trials[one.trial], name)) for name in names]
         cells = [one.trial, *settings, one.rung, lengths[one.rung][1], _text(one.score, "{:.2f}")]
-        cells += [_text(one.energy_gap, "{:.1f}"), _text(one.moment_error), f"{one.seconds:.1f}"]
+        cells += [
+            _text(one.pseudo_likelihood, "{:.2f}"),
+            _text(one.energy_gap, "{:.1f}"),
+            _text(one.moment_error),
+            f"{one.seconds:.1f}",
+        ]
         cells.append(f"diverged: {one.diverged}" if one.diverged else "")
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"
@@ -167,8 +183,9 @@ def search_rows(search: Search, outcomes: Sequence[Outcome]) -> list[Row]:
         return [Row("winner", "every trial diverged", "", "", found[0].diverged)]
     best, settings = found[0], search.trials[found[0].trial]
     note = f"trial {best.trial} of {len(search.trials)}; {len(search.validation)} images"
+    name = search.config.criterion.replace("_", "-")
     rows = [
-        Row("log pseudo-likelihood, validation, of the winner", best.score, "nats", "", note),
+        Row(f"log {name}, validation, of the winner", best.score, "nats", "", note),
         Row("the same of independent pixels", search.independent, "nats"),
         Row("settings of the winner", " ".join(_flags(settings))),
     ]
@@ -181,10 +198,14 @@ def search_rows(search: Search, outcomes: Sequence[Outcome]) -> list[Row]:
     rows.append(Row("trials that diverged", len({one.trial for one in outcomes if one.diverged})))
     first = [one for one in outcomes if one.rung == 0 and one.score is not None]
     if len(first) > 2:
-        rho = scipy.stats.spearmanr([one.score for one in first], [one.energy_gap for one in first]).statistic
-        note = f"{len(first)} trials of the first rung; near 1 if the gap chose the same trials"
-        value = float(rho) if np.isfinite(rho) else "none"
-        rows.append(Row("rank correlation of score and energy gap", value, "", "", note))
+        note = f"{len(first)} trials of the first rung; near 1 if it chose the same trials"
+        for name, values in (
+            ("energy gap", [one.energy_gap for one in first]),
+            ("log pseudo-likelihood", [one.pseudo_likelihood for one in first]),
+        ):
+            rho = scipy.stats.spearmanr([one.score for one in first], values).statistic
+            value = float(rho) if np.isfinite(rho) else "none"
+            rows.append(Row(f"rank correlation of score and {name}", value, "", "", note))
     rows.append(Row("trainings", len(outcomes), "", "", f"{sum(one.seconds for one in outcomes):.0f} s in all"))
     return rows
 
