@@ -57,8 +57,7 @@ def main() -> None:
             rows.append(training.Row(f"start to first training step, {name}", seconds, "s", target))
         memory = peak_memory(Path(folder) / "memory", environment)
         rows.append(training.Row("peak resident memory", memory, "GiB", "< 2 GiB", "50 steps and the final samples"))
-    for row in rows:
-        print(f"{row.quantity}: {row.value:.3g} {row.unit} ({row.target})")
+    print(*rows, sep="\n")
     if len(sys.argv) > 1:
         training.write_record(
             sys.argv[1],

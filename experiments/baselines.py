@@ -88,8 +88,7 @@ def run(config: BaselinesConfig, workdir: Path) -> None:
             config=config,
             wall_time_s=time.perf_counter() - start,
         )
-    for row in rows:
-        print(f"{row.quantity}: {row.value:.6g} {row.unit}  {row.note}")
+    print(*rows, sep="\n")
     for path in pictures:
         print(f"samples: {path}")
 

@@ -40,9 +40,7 @@ def run(config: diffusion.DiffusionConfig, workdir: Path) -> None:
             config=config,
             wall_time_s=time.perf_counter() - start,
         )
-    for row in rows:
-        value = f"{row.value:,}" if isinstance(row.value, int) else f"{row.value:.4g}"
-        print(f"{row.quantity}: {value} {row.unit}".strip() + (f"  {row.note}" if row.note else ""))
+    print(*rows, sep="\n")
     print(f"samples: {folder.figures / 'samples.png'}")
 
 

@@ -52,8 +52,7 @@ def run(config: BlindConfig, workdir: Path) -> None:
         config=config,
         wall_time_s=time.perf_counter() - start,
     )
-    for row in rows:
-        print(f"{row.quantity}: {row.value:.3g}  {row.note}")
+    print(*rows, sep="\n")
     print(workdir / "score.json")
 
 

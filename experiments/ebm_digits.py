@@ -33,9 +33,7 @@ def run(config: potts.DigitsConfig, workdir) -> None:
             config=config,
             wall_time_s=time.perf_counter() - start,
         )
-    for row in rows:
-        value = f"{row.value:,}" if isinstance(row.value, int) else f"{row.value:.5g}"
-        print(f"{row.quantity}: {value} {row.unit}  {row.note}")
+    print(*rows, sep="\n")
     print(f"{folder.path / 'result.json'}\n{folder.figures / 'samples.png'}")
 
 

@@ -73,9 +73,7 @@ def run(config: EnergyConfig, workdir: Path) -> None:
         config=config,
         wall_time_s=time.perf_counter() - start,
     )
-    for row in rows:
-        value = f"{row.value:.4g}" if isinstance(row.value, float) else row.value
-        print(f"{row.quantity}: {value} {row.unit}  {row.note}")
+    print(*rows, sep="\n")
     print(f"{workdir / 'energy.json'}\n{figure}")
 
 

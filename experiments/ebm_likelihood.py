@@ -50,8 +50,7 @@ def run(config: LikelihoodConfig, workdir: Path) -> None:
         config=config,
         wall_time_s=time.perf_counter() - start,
     )
-    for row in rows:
-        print(f"{row.quantity}: {row.value:.5g} {row.unit}  {row.note}")
+    print(*rows, sep="\n")
     print(f"{workdir / 'likelihood.json'}\n{figure}")
 
 

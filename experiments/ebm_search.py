@@ -37,9 +37,7 @@ def run(config: potts.SearchConfig, workdir) -> None:
             wall_time_s=time.perf_counter() - start,
         )
     print(table)
-    for row in rows:
-        value = f"{row.value:.5g}" if isinstance(row.value, float) else row.value
-        print(f"{row.quantity}: {value} {row.unit}  {row.note}")
+    print(*rows, sep="\n")
     print(f"{folder.path / 'best.flags'}\n{folder.figures / 'trials.png'}")
 
 

@@ -69,8 +69,7 @@ def run(config: GradientsConfig, workdir: Path) -> None:
             config=config,
             wall_time_s=time.perf_counter() - start,
         )
-    for row in rows:
-        print(f"{row.quantity}: {row.value:.4g}  {row.note}")
+    print(*rows, sep="\n")
 
 
 def directions(config: GradientsConfig) -> dict[str, np.ndarray]:

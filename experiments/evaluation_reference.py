@@ -49,9 +49,7 @@ def run(config: ReferenceConfig, workdir: Path) -> None:
             config=config,
             wall_time_s=sum(seconds.values()) + time.perf_counter() - start,
         )
-    for row in rows:
-        value = row.value if isinstance(row.value, str) else f"{row.value:.4g}"
-        print(f"{row.quantity}: {value} {row.unit}  {row.note}".rstrip())
+    print(*rows, sep="\n")
     print(f"reference: {folder.path / 'weights'}")
 
 

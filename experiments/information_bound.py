@@ -47,8 +47,7 @@ def run(config: information.InformationConfig, workdir: Path) -> None:
             config=config,
             wall_time_s=time.perf_counter() - start,
         )
-    for row in rows:
-        print(f"{row.quantity}: {row.value:.4g} {row.unit}  {row.note}")
+    print(*rows, sep="\n")
     print(f"figure: {target / 'mlp_training_analysis.png'}")
 
 

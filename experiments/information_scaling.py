@@ -70,8 +70,7 @@ def run(config: ScalingConfig, workdir: Path) -> None:
             config=config,
             wall_time_s=time.perf_counter() - start,
         )
-    for row in rows:
-        print(f"{row.quantity}: {row.value:.4g} {row.unit}  {row.note}")
+    print(*rows, sep="\n")
     print(f"figure: {folder.path / 'scaling.png'}")
 
 

@@ -51,8 +51,7 @@ def run(config: TableConfig, workdir: Path) -> None:
             config=config,
             wall_time_s=time.perf_counter() - start,
         )
-    for row in rows:
-        print(f"{row.quantity}: {row.value:.4f} {row.unit} {row.note}")
+    print(*rows, sep="\n")
 
 
 def _rows(name: str, distribution: information.CellDistribution) -> list[training.Row]:

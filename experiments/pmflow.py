@@ -41,9 +41,7 @@ def run(config: pmflow.PMFlowConfig, workdir: Path) -> None:
             wall_time_s=max(time.perf_counter() - start, sum(model.span for model in found)),
         )
     print(table)
-    for row in rows:
-        value = row.value if isinstance(row.value, str) else f"{row.value:.4g} {row.unit}"
-        print(f"{row.quantity}: {value}" + f" ({row.target})" * bool(row.target) + f"  {row.note}")
+    print(*rows, sep="\n")
     print(f"figures: {folder.figures}")
 
 

@@ -53,8 +53,8 @@ def _verdict(column: dict, values: Mapping[str, float | None], potts: set[str]) 
         apart = f"{high / low:.3g} times"
     word = "better" if sign * (known[best] - known[rival]) > 0 else "worse"
     return [
-        f"- {column['title']} ({column['better']} is better): the best Potts model, {best}, {known[best]:.4g}; the "
-        f"best of the others, {rival}, {known[rival]:.4g}. The Potts model is {word}: {apart}."
+        f"- {column['title']} ({column['better']} is better): {best} {known[best]:.4g}, best of the others {rival} "
+        f"{known[rival]:.4g}: the Potts model is {word}, {apart}."
     ]
 
 

@@ -33,7 +33,7 @@ def run(config: vae.VAEConfig, workdir: Path) -> None:
         save(task, drawn, folder.samples)
         figures(task, state.params, drawn, folder)
         rows = measured(task, state.params, drawn, folder)
-        show(rows)
+        print(*rows, sep="\n")
         rows += judged(task, drawn)
         training.write_record(
             folder.path / "result.json",
@@ -58,13 +58,6 @@ def measured(task: vae.VAETask, params: dict, drawn: vae.Drawn, folder: training
     found = vae.measure_bounds(task, params)
     seconds = vae.training_seconds(training.read_metrics(folder.path / "metrics.jsonl"), task.config.batch_size)
     return vae.rows(task, params, found, drawn, seconds)
-
-
-def show(rows: list[training.Row]) -> None:
-    """Print the numbers."""
-    for row in rows:
-        value = f"{row.value:,}" if isinstance(row.value, int) else f"{row.value:.4g}"
-        print(f"{row.quantity}: {value} {row.unit}".strip() + (f" (target {row.target})" if row.target else ""))
 
 
 def save(task: vae.VAETask, drawn: vae.Drawn, path: Path) -> None:

@@ -79,7 +79,7 @@ def diagnosis_figure(path: str | Path, found: Diagnosis) -> None:
     eigenvalues.legend(fontsize=8)
     for axis, values, title in (
         (accuracy, found.accuracy, "test accuracy (%)"),
-        (changed, found.changed, "labels that change with the batch mates (%)"),
+        (changed, found.changed, "labels changed by batch mates (%)"),
     ):
         mean, low, high = (100 * pick(values, axis=0) for pick in (np.mean, np.min, np.max))
         axis.plot(found.sizes, mean, marker="o", label="mean, range of the seeds")

@@ -27,6 +27,12 @@ class Row:
     target: str = ""
     note: str = ""
 
+    def __str__(self) -> str:
+        forms = {int: "{:,}", str: "{}"}
+        value = forms.get(type(self.value), "{:.5g}").format(self.value)
+        target = f"({self.target})" * bool(self.target)
+        return "  ".join(filter(None, (f"{self.quantity}: {value} {self.unit}".rstrip(), target, self.note)))
+
 
 def write_record(
     path: str | Path, *, title: str, family: str, rows: Sequence[Row], wall_time_s: float, config: Any = None

@@ -56,6 +56,11 @@ def test_record_refuses_what_is_no_number(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_row_is_printed_with_all_it_says():
+    assert str(Row("loss", 0.1234567, "nats", "< 1", "of 3")) == "loss: 0.12346 nats  (< 1)  of 3"
+    assert str(Row("parameters", 27328)) == "parameters: 27,328" and str(Row("run", "failed")) == "run: failed"
+
+
 def test_report_has_a_section_a_family_and_a_row_a_number(tmp_path, monkeypatch):
     (tmp_path / "results").mkdir()
     record(tmp_path / "results" / "toy.json", monkeypatch, [Row("loss", 0.123456, "nats", "< 1"), Row("a|b", "failed")])
