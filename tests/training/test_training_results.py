@@ -99,7 +99,7 @@ def test_seeds_share_a_table_and_models_are_compared_by_their_records(tmp_path, 
         "the best Potts model, lattice, -4; the best of the others, VAE, -2.5. The Potts model is worse: 1.5 apart"
         in text
     )
-    assert "The Potts model is better: 4 times." in text
+    assert "the Potts model is better, 4 times." in text
     assert "| fast | untimed | rate: 1 | no |" in text
     (tmp_path / "side_by_side.json").write_text(json.dumps(spec | {"claims": [claim | {"quantity": "speed"}]}))
     with pytest.raises(ValueError, match=r"no quantity 'speed' in results/vae\.json"):
