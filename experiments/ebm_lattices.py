@@ -16,6 +16,8 @@ import numpy as np
 
 from jaxgen import data, evaluation, potts, training, visualization
 
+_SHOWN = 24  # samples of a lattice in the figure
+
 
 def run(config: potts.LatticesConfig, workdir) -> None:
     """Train and measure every lattice, then compare."""
@@ -27,19 +29,19 @@ def run(config: potts.LatticesConfig, workdir) -> None:
     train, test = jnp.asarray(parts["train"]), parts["test"][: 500 if study.quick else None]
     reference = evaluation.load_reference("mnist", 2, data_dir=study.data_dir or None)
     floor = evaluation.evaluate(data.decode(parts["train"][: study.chains], 2), None, reference).figures["frechet"]
-    found, shown = {}, [("binarised training images", train[:64], 2)]
+    found, shown = {}, [("training images", train[:_SHOWN], 2)]
     with training.RunFolder.open(workdir, config) as folder:
         for name in study.lattices.split(","):
             task = potts.LatticeTask.of(study, name, train)
             params, steps = potts.train_lattice(task, folder.path)
             path = folder.path / "measured" / name
             found[name], images = potts.measure_lattice(task, params, steps, test, reference, path)
-            shown.append((name, np.asarray(images), 2))
+            shown.append((name, np.asarray(images)[:_SHOWN], 2))
         table = potts.lattice_table(found)
         with training.atomic_write(folder.path / "table.md") as temporary:
             temporary.write_text(table)
         potts.lattices_figure(folder.figures / "lattices.png", found, floor)
-        visualization.samples_figure(folder.figures / "samples.png", shown, columns=8)
+        visualization.samples_figure(folder.figures / "samples.png", shown, columns=3)
         rows = potts.lattice_rows(found, floor, study.chains, len(test))
         training.write_record(
             folder.path / "result.json",

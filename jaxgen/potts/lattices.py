@@ -77,7 +77,7 @@ class LatticesConfig:
 
     chains: int = option(5000, "samples judged, from noise, 2000 or more", group="measures", low=2000)
     sweeps: int = option(1000, "sweeps of each", group="measures", low=1)
-    mixing_sweeps: int = option(1000, "further sweeps of 64 chains, for the mixing time", group="measures", low=50)
+    mixing_sweeps: int = option(10_000, "further sweeps of 64 chains, for the mixing time", group="measures", low=50)
     temperatures: int = option(4000, "of each estimate of a partition function", group="measures", low=1)
     annealed_chains: int = option(256, "chains of each", group="measures", low=2)
 
