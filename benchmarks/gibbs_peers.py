@@ -18,6 +18,7 @@ from thrml import Block, BlockGibbsSpec, CategoricalNode, FactorSamplingProgram,
 from thrml.models import CategoricalGibbsConditional, SquareCategoricalEBMFactor
 
 from jaxgen import gibbs
+from jaxgen.gibbs import kernel_engine
 from jaxgen.gibbs.sequential_engine import neighbour_table
 
 ANCHOR = "thrml"
@@ -65,7 +66,7 @@ class Path(NamedTuple):
     """prepare: (problem, sweeps) -> Prepared. slow: timed only at the base case and at one chain.
 
     one_chain: cannot run several. note: printed with its rows. gate_chains: chains of the correctness gate.
-    least_sweeps: fewer would time what a call costs besides sweeps.
+    least_sweeps: fewer would time what a call costs besides sweeps. most_levels: it takes no more.
     """
 
     prepare: Callable[[Problem, int], Prepared]
@@ -74,6 +75,7 @@ class Path(NamedTuple):
     note: str = ""
     gate_chains: int = 16384
     least_sweeps: int = 5
+    most_levels: int = 256
 
 
 def compiled_jax(sampler: Callable, params: dict, x: Array) -> Prepared:
@@ -214,3 +216,11 @@ PATHS = {
         least_sweeps=1,
     ),
 }
+
+
+def gpu_paths() -> tuple[dict[str, Path], list[str]]:
+    """The engine that needs a GPU, or why it cannot run here."""
+    if jax.default_backend() != "gpu":
+        return {}, ["kernel: no GPU"]
+    most_levels = kernel_engine.MOST_LEVELS["edge"]
+    return {"kernel": Path(functools.partial(prepare_engine, engine="kernel"), most_levels=most_levels)}, []

@@ -15,7 +15,7 @@ CPU_LIMITS = (
     ("code XLA can emit", 1.4, ("thrml", "jaxgen thrml", "lattice", "lattice13", "dense JAX")),
     ("hand-written intrinsics", 3.0, ("numba",)),
 )
-GPU_LIMITS = (("fusion XLA can emit", 350.0, CPU_LIMITS[0][2]), ("hand-written kernel", 1300.0, ()))
+GPU_LIMITS = (("fusion XLA can emit", 350.0, CPU_LIMITS[0][2]), ("hand-written kernel", 1300.0, ("kernel",)))
 
 
 def limits(rows: list[dict], environment: dict) -> list[dict]:

@@ -84,6 +84,8 @@ class Options:
         """Whether a path is timed on a problem."""
         if path.one_chain:
             return problem == self.base._replace(chains=1)
+        if problem.levels > path.most_levels:
+            return False
         return not path.slow or problem in (self.base, self.base._replace(chains=1))
 
 
@@ -188,7 +190,9 @@ def benchmark(options: Options, profile: str | None) -> tuple[dict, bool]:
     timing.disable_compilation_cache()
     record = timing.environment()
     peers, absent = installed_peers(options.quick)
-    paths, rates, gate_rows = passed_gate(gibbs_peers.PATHS | peers, options)
+    gpu, no_gpu = gibbs_peers.gpu_paths()
+    absent = no_gpu + absent
+    paths, rates, gate_rows = passed_gate(gibbs_peers.PATHS | gpu | peers, options)
     timed, base_gate_rows = prepare_rows(paths, rates, options)
     empty = prepare_empty_calls()
     trusted = {t.row["engine"] for t in timed}

@@ -5,7 +5,8 @@
 Chains start far apart: at noise, all black, all white, and at training images. figures/convergence.png shows energies,
 autocorrelation, and the share of chains that a classifier reads as a class of the training set, by sweep.
 convergence.json holds the numbers of block Gibbs, of a sequential scan and of parallel tempering, timed in one run;
-where two colours suffice, of four colours too, as the same model with idle diagonals.
+where two colours suffice, of four colours too, as the same model with idle diagonals; with --columns, of sweeps that
+draw every second column at once.
 """
 
 import dataclasses
@@ -36,13 +37,14 @@ class ConvergenceConfig:
         8, "of these, those of sequential scan and tempering, which are slow", group="chains", low=2
     )
     slow_sweeps: int = option(8000, "their sweeps", group="chains", low=50)
+    columns: bool = option(False, "also blocked columns, slow too, for 4 or 8 neighbours", group="chains")
     replicas: int = option(16, "replicas of parallel tempering", group="tempering", low=2)
     digit: int | None = option(None, "class, for a model with labels", group="run", low=0, high=9)
     checkpoint: str = option("last", "which one to restore", group="run", choices=("last", "best"))
 
 
 def run(config: ConvergenceConfig, workdir: Path) -> None:
-    """Restore, run the three samplers, write the record and the figure."""
+    """Restore, run the samplers, write the record and the figure."""
     start = time.perf_counter()
     training.configure()
     task, state = potts.restore_run(workdir, config.checkpoint)
@@ -73,6 +75,8 @@ def run(config: ConvergenceConfig, workdir: Path) -> None:
     }
     if lattice.n_colours == 2:
         samplers["four colours"] = (stages(*potts.in_four_colours(lattice, params), "lattice"), x, config.sweeps)
+    if config.columns:
+        samplers[potts.BLOCKED_COLUMNS] = (stages(lattice, params, "columns"), few, config.slow_sweeps)
     found = {name: drive(name, *sampler) for name, sampler in samplers.items()}
     scans = {name: mixing for name, mixing in found.items() if name != "parallel tempering"}
     figure = workdir / "figures" / "convergence.png"
@@ -87,9 +91,7 @@ def run(config: ConvergenceConfig, workdir: Path) -> None:
         config=config,
         wall_time_s=time.perf_counter() - start,
     )
-    for row in rows:
-        value = f"{row.value:.4g}" if isinstance(row.value, float) else row.value
-        print(f"{row.quantity}: {value} {row.unit}  {row.note}")
+    print(*rows, sep="\n")
     print(f"{workdir / 'convergence.json'}\n{figure}")
 
 

@@ -27,7 +27,7 @@ from jaxgen.gibbs.threefry import threefry2x32
 from jaxgen.gibbs.tiles import Tiles
 
 LARGEST_EXPONENT = 80.0  # exp(88) overflows float32, and a sum of levels needs room
-_MASKED_LEVELS = 4  # up to here masked products beat indexing a table
+_MASKED_LEVELS = 8  # up to here masked products beat reading rows of a table
 # 2^t on [0, 1], highest power first: Chebyshev interpolation of degree 6
 _EXP2 = (
     np.polynomial.Chebyshev.interpolate(np.exp2, 6, [0, 1])
@@ -64,7 +64,8 @@ def run(
             padded, done = carry
             for quarters, colour_key in zip(colours, sweep_keys, strict=True):
                 hashes = threefry2x32((colour_key[0], colour_key[1]), _counters(tiles.shape, chain_ids), rounds)
-                padded = _update_colour(tiles, padded, quarters, tables, hashes, held, mode)
+                seen = [_for_chains(tables[q]) for q in quarters]
+                padded = _update_colour(tiles, padded, quarters, seen, hashes, held, mode)
             return (padded, done + 1), None
 
         (padded, done), _ = jax.lax.scan(sweep, (tiles.with_halo(words), jnp.int32(0)), keys)
@@ -99,12 +100,13 @@ def _exp(x: Float[Array, "*k"]) -> Float[Array, "*k"]:
     XLA never fuses its own exponential into several consumers; this it does.
     """
     t = jnp.maximum(x * np.float32(np.log2(np.e)), -126.0)
-    whole = jnp.floor(t)
-    rest = t - whole
+    down = t.astype(jnp.int32)
+    whole = down - (down.astype(jnp.float32) > t).astype(jnp.int32)  # floor, which not every kernel language has
+    rest = t - whole.astype(jnp.float32)
     power = jnp.full_like(rest, _EXP2[0])
     for coefficient in _EXP2[1:]:
         power = power * rest + coefficient
-    scale = jax.lax.bitcast_convert_type((whole.astype(jnp.int32) + 127) << 23, jnp.float32)
+    scale = jax.lax.bitcast_convert_type((whole + 127) << 23, jnp.float32)
     return jnp.where(t > -126.0, power * scale, 0.0)
 
 
@@ -127,9 +129,9 @@ def _counters(shape: tuple[int, ...], chain_ids: UInt32[Array, "n"]) -> tuple[Ar
 def _quarter_tables(tiles: Tiles, params: Params, quarter: int, conditions: Conditions, spare: int) -> dict:
     """beta b and beta W as seen from the sites of one quarter, relative to level 0.
 
-    bias: (L, *cells, 1 or n). terms, one a neighbour: its tied strength (*cells,), or R[a, c] as (L, L, *cells) or, to
-    be indexed by c, (L, *cells, L). R[0, :] = R[:, 0] = 0: the terms for c = 0 are moved into the bias. Where a site
-    has no such neighbour the term is 0.
+    bias: (L, *cells, 1 or n). terms, one a neighbour: its tied strength (*cells,), or R[a, c] as (L, L, *cells) or, in
+    rows c, (*cells, L, L). R[0, :] = R[:, 0] = 0: the terms for c = 0 are moved into the bias. Where a site has no such
+    neighbour the term is 0.
     """
     lattice, levels = tiles.lattice, n_levels(params)
     bias, terms = params["bias"][..., None], []
@@ -142,7 +144,7 @@ def _quarter_tables(tiles: Tiles, params: Params, quarter: int, conditions: Cond
             seen = seen - seen[..., :1]
         term = conditions.beta * tiles.quarter(seen, quarter)
         if not is_tied(params):
-            term = jnp.moveaxis(term, (-2, -1), (0, 1)) if levels <= _MASKED_LEVELS else jnp.moveaxis(term, -2, 0)
+            term = jnp.moveaxis(term, (-2, -1), (0, 1)) if levels <= _MASKED_LEVELS else jnp.swapaxes(term, -2, -1)
         terms.append(term)
     bias = conditions.beta * (bias - bias[..., :1, :])
     return {"bias": jnp.moveaxis(tiles.quarter(bias, quarter), -2, 0), "terms": terms}
@@ -176,7 +178,7 @@ def _exponent_bound(table: dict) -> Float[Array, ""]:
     bound = jnp.abs(table["bias"]).max((0, -1))
     for term in table["terms"]:
         if term.ndim > bound.ndim:
-            term = jnp.abs(term).max((0, 1) if len(table["bias"]) <= _MASKED_LEVELS else (0, -1))
+            term = jnp.abs(term).max((0, 1) if len(table["bias"]) <= _MASKED_LEVELS else (-2, -1))
         bound = bound + jnp.abs(term)
     return bound.max()
 
@@ -185,35 +187,47 @@ def _update_colour(tiles, padded, quarters, tables, hashes, held, mode) -> UInt3
     """Redraw the sites of one colour, given all others; `mode` says how terms join and become weights."""
     centre = tiles.shifted(padded, (0, 0))
     drawn, redrawn = jnp.zeros_like(centre), np.uint32(0)
-    for quarter, word in zip(quarters, hashes, strict=False):
+    for quarter, table, word in zip(quarters, tables, hashes, strict=False):
         byte = np.uint32(8 * quarter)
-        drawn = drawn | (_inverse_cdf(_weights(tiles, padded, quarter, tables[quarter], mode), word) << byte)
+        drawn = drawn | (_inverse_cdf(_weights(tiles, padded, quarter, table, mode), word) << byte)
         redrawn = redrawn | (np.uint32(255) << byte)
     kept = ~redrawn if held is None else ~redrawn | held
     return tiles.with_halo((centre & kept) | (drawn & ~kept))
 
 
+def _for_chains(table: dict) -> dict:
+    """A table of `_quarter_tables` with an axis for the chains.
+
+    bias: a list of levels. terms: tied strengths (*cells, 1), or R as a list (a = 1..) of lists (c = 1..). For many
+    levels: bias (*cells, 1 or n, L) and terms (*cells, L, L), whose row c holds what a neighbour in c gives each level.
+    """
+    bias, terms, levels = table["bias"], table["terms"], range(1, len(table["bias"]))
+    if not terms or terms[0].ndim == bias.ndim - 2:
+        return {"bias": list(bias), "terms": [term[..., None] for term in terms]}
+    if len(bias) > _MASKED_LEVELS:
+        return {"bias": jnp.moveaxis(bias, 0, -1), "terms": terms}
+    return {"bias": list(bias), "terms": [[[term[a, c][..., None] for c in levels] for a in levels] for term in terms]}
+
+
 def _weights(tiles, padded, quarter, table, mode) -> list[Float[Array, "*cells n"]]:
-    """P_a for every level a of the sites of one quarter."""
+    """P_a for every level a of the sites of one quarter; `table` as `_for_chains` gives it."""
     join, finish = mode
-    levels = len(table["bias"])
     shape = tiles.shifted(padded, (0, 0)).shape
-    weights = [jnp.broadcast_to(bias, shape) for bias in table["bias"]]
+    rows = table["bias"]
+    weights = [jnp.broadcast_to(bias, shape) for bias in rows] if isinstance(rows, list) else []
     for offset, term in zip(_directions(tiles.lattice), table["terms"], strict=True):
         there, shift = tiles.neighbour(quarter, offset)
         state = (tiles.shifted(padded, shift) >> np.uint32(8 * there)) & np.uint32(255)
-        if term.ndim == len(tiles.shape):  # tied: level a is favoured where the neighbour has it
-            for a in range(levels):
-                weights[a] = jnp.where(state == a, join(weights[a], term[..., None]), weights[a])
-        elif levels <= _MASKED_LEVELS:
-            for c in range(1, levels):
-                for a in range(1, levels):
-                    weights[a] = jnp.where(state == c, join(weights[a], term[a, c][..., None]), weights[a])
+        if isinstance(term, list):
+            for c in range(1, len(weights)):
+                for a in range(1, len(weights)):
+                    weights[a] = jnp.where(state == c, join(weights[a], term[a - 1][c - 1]), weights[a])
+        elif weights:  # tied: level a is favoured where the neighbour has it
+            weights = [jnp.where(state == a, join(weight, term), weight) for a, weight in enumerate(weights)]
         else:
-            for a in range(1, levels):
-                chosen = jnp.take_along_axis(term[a], state.astype(jnp.int32), axis=-1, mode="promise_in_bounds")
-                weights[a] = join(weights[a], chosen)
-    return finish(weights)
+            row = jnp.take_along_axis(term, state[..., None].astype(jnp.int32), axis=-2, mode="promise_in_bounds")
+            rows = join(rows, row)
+    return finish(weights or [rows[..., a] for a in range(rows.shape[-1])])
 
 
 def _inverse_cdf(weights: list[Float[Array, "*k"]], word: UInt32[Array, "*k"]) -> UInt32[Array, "*k"]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8, UInt32
 
-from jaxgen.gibbs import lattice_engine, sequential_engine, thrml_engine
+from jaxgen.gibbs import column_engine, kernel_engine, lattice_engine, sequential_engine, thrml_engine
 from jaxgen.gibbs.conditions import Conditions, SampleInfo
 from jaxgen.gibbs.couplings import Params, check_params, n_levels
 from jaxgen.gibbs.lattice import Lattice
@@ -18,8 +18,10 @@ from jaxgen.gibbs.lattice import Lattice
 _ENGINES = {
     "lattice": lattice_engine.run,
     "lattice13": functools.partial(lattice_engine.run, rounds=13),
+    "kernel": kernel_engine.run,
     "thrml": thrml_engine.run,
     "sequential": sequential_engine.run,
+    "columns": column_engine.run,
 }
 ENGINES = tuple(_ENGINES)
 
@@ -45,8 +47,9 @@ def sample(
       params: parameter tree of `potts.PottsEBM`, or any of the shapes in `gibbs.couplings`.
       x: states 0..L-1, one image a chain.
       n_sweeps: at least 1 (static).
-      engine: "lattice" (fast), "lattice13" (the same with 13 hash rounds instead of 20), "thrml" (THRML factors and
-        conditionals) or "sequential" (raster scan, naive).
+      engine: "lattice" (fast), "lattice13" (the same with 13 hash rounds instead of 20), "kernel" (the states of
+        "lattice" from one GPU kernel), "thrml" (THRML factors and conditionals), "sequential" (raster scan, naive) or
+        "columns" (every second column at once, exactly).
       beta: inverse temperature; may be traced.
       clamp: True sites never change, for all chains or for each.
       field: added to the bias, for all chains or for each: a label, a noisy image, a side model.
@@ -56,8 +59,9 @@ def sample(
       The new states, and the sweeps and site updates counted by the loop.
 
     Raises:
-      ValueError naming the argument: unknown engine, n_sweeps < 1, shapes or dtypes that do not fit, and (outside jit)
-      states beyond L - 1, non-finite parameters, field or beta.
+      ValueError naming the argument: unknown engine, one that cannot take the lattice, the levels or the device,
+      n_sweeps < 1, shapes or dtypes that do not fit, and (outside jit) states beyond L - 1, non-finite parameters,
+      field or beta.
     """
     conditions = _checked_conditions(lattice, params, x, beta, clamp, field, chain_ids)
     if engine not in _ENGINES:

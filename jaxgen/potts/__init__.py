@@ -6,6 +6,7 @@ from jaxgen.potts.annealed import PartitionEstimate as PartitionEstimate
 from jaxgen.potts.annealed import bound_log_partition as bound_log_partition
 from jaxgen.potts.annealed import class_params as class_params
 from jaxgen.potts.annealed import estimate_log_partition as estimate_log_partition
+from jaxgen.potts.colour_scans import BLOCKED_COLUMNS as BLOCKED_COLUMNS
 from jaxgen.potts.colour_scans import in_four_colours as in_four_colours
 from jaxgen.potts.colour_scans import scan_rows as scan_rows
 from jaxgen.potts.config import BEST as BEST

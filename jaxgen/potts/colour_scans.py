@@ -9,7 +9,8 @@ are cyclic shifts of each other: the same eigenvalues, so the same autocorrelati
 the sweep at which one looks. Four colours cannot beat two: predicted ratio of autocorrelation times 1, at twice as many
 passes. Site by site in raster order is to the checkerboard what lexicographic Gauss-Seidel is to red-black, which for
 Gaussian fields converge at the same rate (Young 1954; Goodman and Sokal 1989): predicted ratio about 1 as well, at as
-many passes as there are sites.
+many passes as there are sites. Whole columns drawn at once (`gibbs.column_engine`) move what single sites cannot:
+predicted below 1.
 """
 
 import math
@@ -20,6 +21,7 @@ import jax.numpy as jnp
 from jaxgen import gibbs, training
 from jaxgen.potts.trajectory import Mixing
 
+BLOCKED_COLUMNS = "blocked columns"
 _DIAGONAL = (1, 1)  # one is enough to make a checkerboard improper
 _WINDOW = 5  # of `gibbs.integrated_autocorrelation_time`
 
@@ -58,11 +60,12 @@ def scan_rows(found: Mapping[str, Mixing]) -> list[training.Row]:
     for name, mixing in others:
         for what, mine, theirs in zip(("energy", "component"), mixing.times, reference.times, strict=True):
             quantity = f"{name} / {first}: autocorrelation time of the {what}"
+            target = "< 1 predicted" if name == BLOCKED_COLUMNS else "1 predicted"
             if math.isfinite(mine) and math.isfinite(theirs):
                 error = math.hypot(relative_error(mixing, mine), relative_error(reference, theirs))
                 ratio = mine / theirs
                 note = f"+- {2 * error * ratio:.2g}, two standard errors"
-                rows.append(training.Row(quantity, ratio, "", "1 predicted", note))
+                rows.append(training.Row(quantity, ratio, "", target, note))
             else:
-                rows.append(training.Row(quantity, "longer than the run can tell", "", "1 predicted"))
+                rows.append(training.Row(quantity, "longer than the run can tell", "", target))
     return rows

@@ -1,4 +1,4 @@
-"""The main job as a user runs it: short runs in processes of their own."""
+"""The main job as a user runs it: short runs of the commands."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 from PIL import Image
@@ -36,7 +37,10 @@ def command(module, *flags, devices=1, **popen):
     )
 
 
-def run(module, *flags, devices=1):
+def run(module, *flags, devices=None):
+    """In this process, or in one of its own with so many devices."""
+    if devices is None:
+        return commands.run(f"experiments.{module}", *flags)
     process = command(module, *flags, devices=devices)
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
@@ -144,7 +148,7 @@ def test_killed_run_resumes_bit_for_bit(finished, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert seal.exists() and process.returncode == -signal.SIGKILL and not (workdir / "result.json").exists()
-    code, _, err = run("ebm_cd", *SHORT, f"--workdir={workdir}")
+    code, _, err = run("ebm_cd", *SHORT, f"--workdir={workdir}", devices=1)
     assert code == 0 and "resuming" in err
     ours, theirs = last_params(workdir), last_params(finished[0])
     for a, b in zip(_leaves(ours), _leaves(theirs), strict=True):

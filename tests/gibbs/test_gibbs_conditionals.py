@@ -87,6 +87,7 @@ def engine_conditionals(name, mode):
             table = lattice_engine._quarter_tables(tiles, params, quarter, conditions, 0)
             if mode is lattice_engine._PRODUCTS:
                 table = jax.tree.map(jnp.exp, table)
+            table = lattice_engine._for_chains(table)
             found.append(jnp.stack(lattice_engine._weights(tiles, padded, quarter, table, mode), -1))
         return found
 

@@ -24,7 +24,7 @@ def test_sweeps_are_at_least_one(n_sweeps):
 
 
 def test_refusals():
-    refused("engine: got 'fast', allowed are lattice, lattice13, thrml, sequential", engine="fast")
+    refused("engine: got 'fast', allowed are lattice, lattice13, kernel, thrml, sequential, columns", engine="fast")
     torus = Lattice.grid(3, 3, boundary="periodic")
     refused(
         r"engine: 'lattice' needs a colouring by 2 x 2 tiles, which the periodic 3 x 3 .* use 'thrml' or 'sequential'",
