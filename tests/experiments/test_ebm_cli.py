@@ -24,8 +24,9 @@ SHORT = [
 
 
 def command(module, *flags, devices=1, **popen):
-    flag = f"--xla_force_host_platform_device_count={devices}"
-    environment = {**os.environ, "XLA_FLAGS": flag, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if devices > 1:  # with one device the flags are those of this process, and so is its cache of compiled functions
+        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, "-m", f"experiments.{module}", *flags],
         cwd=ROOT,

@@ -14,7 +14,7 @@ from experiments import ebm_study
 
 ROOT = Path(ebm_study.__file__).parents[1]
 PART = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 folder = Path(sys.argv[-1].split("=")[1])
 folder.mkdir(parents=True, exist_ok=True)
@@ -24,11 +24,9 @@ if "--fail" in sys.argv and not (folder / "again").exists():
     (folder / "again").touch()
     sys.exit(1)
 if "--wait" in sys.argv:
-    try:
-        time.sleep(60)
-    except KeyboardInterrupt:
-        (folder / "saved").touch()
-        sys.exit(0)
+    signal.signal(signal.SIGTERM, lambda *a: ((folder / "saved").touch(), sys.exit(0)))
+    (folder / "ready").touch()
+    time.sleep(60)
 (folder / "made").touch()
 """
 
@@ -79,11 +77,11 @@ def test_a_signal_lets_the_part_save_and_ends_the_study(tmp_path):
         [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     for _ in range(600):
-        if (tmp_path / "a" / "calls").exists():
+        if (tmp_path / "a" / "ready").exists():
             break
         time.sleep(0.1)
-    time.sleep(0.2)
-    child.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    child.send_signal(signal.SIGTERM)
     out, error = child.communicate(timeout=30)
     assert child.returncode == 0 and out == "" and "the same command goes on from here" in error
     assert (tmp_path / "a" / "saved").exists() and not (tmp_path / "a" / "made").exists()
