@@ -88,7 +88,7 @@ def convergence_figure(
         readable.plot(sweeps + 1, [share for _, share in curve], ".", color=line.get_color(), markersize=3, alpha=0.5)
     readable.axhline(real, color="black", linestyle="--", linewidth=1, label="training images")
     readable.set_ylim(0, 1.02)
-    readable.set_title("share of chains a classifier is sure to read (line: smoothed)")
+    readable.set_title("share a classifier is sure to read (smoothed)")
     for axis, label in ((energy, "sweeps"), (correlation, "lag (sweeps)"), (readable, "sweeps + 1")):
         axis.set_xscale("log")
         axis.set_xlabel(label, fontsize=9)
