@@ -44,7 +44,7 @@ class Part(NamedTuple):
 
 def parts() -> list[Part]:
     """The study in order: what reads a trained model comes after its training."""
-    fresh = ("--steps=60", "--eval_every=60", "--checkpoint_every=60", "--fresh_chains=256", "--fresh_sweeps=50")
+    fresh = ("--steps=60", "--eval_every=60", "--checkpoint_every=60", "--fresh_chains=2000", "--fresh_sweeps=50")
     annealing = ("--temperatures=200", "--chains=32", "--sweeps=50")
     chains = ("--chains=4", "--sweeps=100", "--slow_chains=2", "--slow_sweeps=50", "--replicas=2")
     found = []
