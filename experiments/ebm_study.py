@@ -58,7 +58,7 @@ def parts() -> list[Part]:
         Part("ebm_pictures", "digit3_seed0", "figures/dynamics.gif", (), ("--images=100", "--sweeps=100")),
         Part("ebm_blind", "blind", "sheet.png", ("--samples={study}/digit3_seed0/samples/fresh.npz", "--digits=3")),
         Part("ebm_cd", "nearest", "result.json", (f"{FLAGS}ebm_digit3_nearest.flags",), fresh),
-        Part("ebm_convergence", "nearest", "convergence.json", (), chains),
+        Part("ebm_convergence", "nearest", "convergence.json", ("--columns",), chains),
         Part("ebm_search", "search", "result.json", (f"{FLAGS}ebm_search.flags",), ("--quick",)),
         Part("ebm_digits", "digits", "result.json", (f"{FLAGS}ebm_digits.flags",), ("--quick",)),
         Part("ebm_digits", "digits_labels", "result.json", (f"{FLAGS}ebm_digits_labels.flags",), ("--quick",)),

@@ -42,7 +42,7 @@ def build(folder: Path) -> str:
                 titles.setdefault(record["title"], []).append(record)
         parts += [_table(title, group) for title, group in titles.items()]
     versions = {", ".join(f"{name} {version}" for name, version in one["versions"].items()) for one in records.values()}
-    parts.append("## Versions\n\n" + "\n".join(f"- {line}" for line in sorted(versions)) + "\n")
+    parts.append("## Versions\n\n" + "\n".join(f"- {names}" for names in sorted(versions)) + "\n")
     return "\n".join(parts)
 
 

@@ -67,9 +67,7 @@ def _claims(claims: Sequence[dict], records: Records) -> str:
         value = row["value"]
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         holds = "-"
-        if "at_least" in one:
-            holds = "yes" if value >= one["at_least"] else "no"
-        elif "at_most" in one:
+        if "at_most" in one:
             holds = "yes" if value <= one["at_most"] else "no"
         measured = f"{one['quantity']}: {shown} {row['unit']}".strip() + (f" ({row['note']})" if row["note"] else "")
         lines.append(line([one["claim"], one["about"], measured, holds]))
