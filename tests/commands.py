@@ -6,12 +6,17 @@ import runpy
 import sys
 from unittest import mock
 
+from absl.testing import flagsaver
+
 
 def run(module: str, *flags: str) -> tuple[int, str, str]:
-    """`python -m module flags`: exit code, stdout, stderr."""
+    """`python -m module flags`: exit code, stdout, stderr. The flags it defines are gone afterwards."""
     out, err = io.StringIO(), io.StringIO()
+    others = {name: loaded for name, loaded in sys.modules.items() if name != module}
     with (
         mock.patch.object(sys, "argv", [module, *flags]),
+        mock.patch.dict(sys.modules, others, clear=True),
+        flagsaver.flagsaver(),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
