@@ -14,14 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    ") and "python -m" in line]
 SHORT = {
-    "ebm_cd": [
-        "--digits=3",
-        "--steps=4",
-        "--eval_every=2",
-        "--checkpoint_every=2",
-        "--fresh_chains=64",
-        "--fresh_sweeps=4",
-    ],
+    "ebm_cd": commands.SHORT_RUN,
     "ebm_sample": ["--sweeps=4"],
     "data_exploration": [],
     "ebm_likelihood": ["--chains=16", "--temperatures=100", "--sweeps=4"],
@@ -59,7 +52,7 @@ def workdir(tmp_path_factory):
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if name_of(c) in SHORT], ids=lambda c: c[-60:])
 def test_the_commands_about_the_main_job_run(command, workdir, monkeypatch):
-    """As written, in one folder and in the order of the text, with fewer steps and sweeps."""
+    """As written, in one folder and in the order of the text, with fewer steps, sweeps and neighbours."""
     module, flags = module_and_flags(command)
     flags = [flag.replace("=runs/", f"={workdir}/") for flag in flags] + SHORT[name_of(command)]
     monkeypatch.chdir(ROOT)
