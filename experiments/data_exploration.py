@@ -1,42 +1,63 @@
 """Look at a dataset before modelling it: samples of every class, grey values, and what level coding loses.
 
-    python -m experiments.data_exploration --out=data.png --dataset=mnist --levels=2,4,16
+    python -m experiments.data_exploration --dataset=mnist --levels=2,4,16 --workdir=runs/data
 
-prints class counts, the share of pixels at each level and the reconstruction PSNR, and draws them in one figure. The
-training part of the split is shown; the first images of each class stand for it.
+prints class counts, the share of pixels at each level and the reconstruction PSNR, and draws them in
+figures/data.png. The training part of the split is shown; the first images of each class stand for it.
 """
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
-from absl import app, flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxgen import data, visualization
+from jaxgen import data, training, visualization
+from jaxgen.training import option
 
 _EXAMPLES = 12  # images a class
 
 
-def explore(dataset: str, levels: list[int], out: str) -> None:
-    """Print the numbers and write the figure."""
-    images, labels = data.split(data.load(dataset), "train")
-    reconstructions = {level: data.decode(data.encode(images, level), level) for level in levels}
-    psnrs = {level: data.psnr(images, reconstructions[level]) for level in levels}
+@dataclasses.dataclass(frozen=True)
+class ExplorationConfig:
+    dataset: str = option("mnist", "images to look at", group="data", choices=("mnist", "fashion_mnist"))
+    data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
+    levels: str = option("2,4,16", "numbers of grey levels to code with, separated by commas", group="data")
 
-    print(f"{dataset}: {len(images)} training images of {images.shape[1]} x {images.shape[2]}")
+
+def run(config: ExplorationConfig, workdir: Path) -> None:
+    """Print the numbers and write the figure."""
+    codings = numbers_of_levels(config.levels)
+    images, labels = data.split(data.load(config.dataset, data_dir=config.data_dir or None), "train")
+    reconstructions = {level: data.decode(data.encode(images, level), level) for level in codings}
+    psnrs = {level: data.psnr(images, reconstructions[level]) for level in codings}
+
+    print(f"{config.dataset}: {len(images)} training images of {images.shape[1]} x {images.shape[2]}")
     print("images a class:", " ".join(f"{digit}:{count}" for digit, count in enumerate(np.bincount(labels))))
-    for level in levels:
+    for level in codings:
         shares = np.bincount(data.encode(images, level).ravel(), minlength=level) / images.size
         print(f"{level} levels: PSNR {psnrs[level]:.2f} dB; share of pixels", " ".join(f"{s:.4f}" for s in shares))
 
-    heights = (5.4, 0.5 + 1.1 * (1 + len(levels)))  # inches: the classes, then one row a reconstruction
+    heights = (5.4, 0.5 + 1.1 * (1 + len(codings)))  # inches: the classes, then one row a reconstruction
     figure = Figure(figsize=(12, sum(heights)), dpi=150, layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=heights)
     left, right = top.subplots(1, 2, width_ratios=(1.25, 1))
     draw_classes(left, images, labels)
     draw_histogram(right, images)
     draw_reconstructions(bottom.subplots(), images, labels, reconstructions, psnrs)
-    figure.suptitle(f"{dataset}: the {len(images):,} training images", fontsize=14)
-    visualization.save_figure(out, figure)
+    figure.suptitle(f"{config.dataset}: the {len(images):,} training images", fontsize=14)
+    path = workdir / "figures" / "data.png"
+    visualization.save_figure(path, figure)
+    print(path)
+
+
+def numbers_of_levels(text: str) -> list[int]:
+    """The numbers of a list such as "2,4,16". ValueError if one is no number."""
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"levels is {text!r}; allowed: 2, 4 and 16, separated by commas") from error
 
 
 def draw_classes(axes: Axes, images: np.ndarray, labels: np.ndarray) -> None:
@@ -81,13 +102,5 @@ def _name_rows(axes: Axes, names: list[str], image_height: int) -> None:
         spine.set_visible(False)
 
 
-def main() -> None:
-    """Define the flags and run; here, not at import, so that importing two experiments never collides."""
-    dataset = flags.DEFINE_string("dataset", "mnist", "mnist or fashion_mnist")
-    levels = flags.DEFINE_list("levels", ["2", "4", "16"], "numbers of levels to code with")
-    out = flags.DEFINE_string("out", None, "PNG file to write", required=True)
-    app.run(lambda _: explore(dataset.value, [int(n) for n in levels.value], out.value))
-
-
 if __name__ == "__main__":
-    main()
+    training.main(ExplorationConfig, run)

@@ -6,8 +6,6 @@ import runpy
 import sys
 from unittest import mock
 
-from absl.testing import flagsaver
-
 # experiments.ebm_cd in seconds. Tests that agree on the shapes share what is compiled.
 SHORT_RUN = [
     "--digits=3", "--steps=30", "--eval_every=10", "--checkpoint_every=10", "--log_every=5", "--neighbourhood=4",
@@ -16,12 +14,11 @@ SHORT_RUN = [
 
 
 def run(module: str, *flags: str) -> tuple[int, str, str]:
-    """`python -m module flags`: exit code, stdout, stderr. The flags it defines are gone afterwards."""
+    """`python -m module flags`: exit code, stdout, stderr."""
     out, err = io.StringIO(), io.StringIO()
     imported = sys.modules.pop(module, None)  # by another test: runpy warns of running it once more
     with (
         mock.patch.object(sys, "argv", [module, *flags]),
-        flagsaver.flagsaver(),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):

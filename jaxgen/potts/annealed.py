@@ -145,8 +145,7 @@ def independent_params(params: dict, bias: Float[Array, "H W L"]) -> dict:
     """The model of `bias` alone, with the shapes of `params`. ValueError for a bias of another shape."""
     if bias.shape != params["bias"].shape:
         raise ValueError(f"base_bias: got shape {bias.shape}, must be {params['bias'].shape}")
-    # A sum with the model's own zeros lies where the model lies: the ways up and down share what is compiled.
-    return {"bias": jnp.zeros_like(params["bias"]) + bias, "coupling": jax.tree.map(jnp.zeros_like, params["coupling"])}
+    return {"bias": jnp.asarray(bias), "coupling": jax.tree.map(jnp.zeros_like, params["coupling"])}
 
 
 def linear_energy(lattice: gibbs.Lattice, params: dict, x: UInt8[Array, "n H W"]) -> Float[Array, "n"]:

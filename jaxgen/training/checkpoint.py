@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.training.atomic import PREFIX, atomic_write
@@ -175,7 +176,8 @@ class Checkpoints:
         # orbax and tensorstore raise a dozen types for what they cannot read; the way on is always the same.
         except Exception as error:
             raise self._refusal(step, f"is damaged: {type(error).__name__} {str(error)[:200]}") from error
-        return data_to_keys(arrays, like=template)
+        # Arrays from the host are bound to no device: what is called with these and with new ones is compiled once.
+        return data_to_keys(jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), arrays), like=template)
 
     def _unwritten(self, step: int, error: Exception) -> OSError:
         good = [other for other in self.steps() if other < step]

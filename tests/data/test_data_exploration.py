@@ -1,17 +1,25 @@
-"""The exploration script prints its numbers and writes a figure; importing it defines no flags."""
+"""The exploration script prints its numbers, writes a figure and refuses what cannot be coded."""
 
-from absl import flags
+import pytest
 from PIL import Image
 
 from experiments import data_exploration
+from experiments.data_exploration import ExplorationConfig
 
 
 def test_numbers_and_figure(tmp_path, capsys):
-    data_exploration.explore("mnist", [2, 4], str(tmp_path / "data.png"))
+    data_exploration.run(ExplorationConfig(levels="2, 4"), tmp_path)
     printed = capsys.readouterr().out
     assert "mnist: 54000 training images of 28 x 28" in printed
     assert "2 levels: PSNR 20.68 dB; share of pixels 0.8677 0.1323" in printed
     assert "4 levels: PSNR 27.95 dB" in printed
-    with Image.open(tmp_path / "data.png") as picture:
+    with Image.open(tmp_path / "figures" / "data.png") as picture:
         assert picture.width == 1800
-    assert "levels" not in flags.FLAGS
+
+
+@pytest.mark.parametrize(
+    "levels, message", [("", "levels is ''; allowed: 2, 4 and 16"), ("4,x", "levels is '4,x'"), ("4,5", "levels")]
+)
+def test_levels_that_are_none(levels, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        data_exploration.run(ExplorationConfig(levels=levels), tmp_path)
