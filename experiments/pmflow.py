@@ -33,7 +33,7 @@ def run(config: pmflow.PMFlowConfig, workdir: Path) -> None:
             temporary.write_text(table + "\n")
         training.write_record(
             folder.path / "result.json",
-            title="source's form" if config.faithful else f"{config.epochs} epochs",
+            title="source's form" if config.faithful else f"{_models(found)}, {config.epochs} epochs",
             family="Pushing-medium flow",
             rows=rows,
             config=config,
@@ -43,6 +43,11 @@ def run(config: pmflow.PMFlowConfig, workdir: Path) -> None:
     print(table)
     print(*rows, sep="\n")
     print(f"figures: {folder.figures}")
+
+
+def _models(found: list[pmflow.Trained]) -> str:
+    labels = [model.label for model in found]
+    return " and ".join(labels) if len(labels) < 3 else f"{len(labels)} models"
 
 
 def train_all(runs: dict, epochs: int) -> dict:

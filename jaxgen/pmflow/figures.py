@@ -44,7 +44,7 @@ def accuracy_figure(path: str | Path, found: Sequence[Trained], sources: bool = 
         _label(axis, "epoch", "accuracy (%)")
         axis.legend(fontsize=8, loc="lower right")
     figure.suptitle(
-        "accuracy: test (solid, band: range of the seeds), training (dotted, mean of the epoch)", fontsize=11
+        "accuracy: test (solid, band: range of the seeds),\ntraining (dotted, mean of the epoch)", fontsize=11
     )
     save_figure(path, figure)
 
