@@ -158,17 +158,9 @@ def cases(config: ScalingConfig) -> list[Case]:
     found = [Case("base", path, backward=backward) for backward in (False, True) for path in paths]
     for field, text in (("centres", config.centres), ("latent", config.latents), ("batch", config.batches)):
         flag = {"latent": "latents", "batch": "batches"}.get(field, field)
-        found += [Case(field, path, **{field: n}) for n in numbers(flag, text) for path in paths]
-    counts = numbers("devices", config.devices)
+        found += [Case(field, path, **{field: n}) for n in training.integers(flag, text) for path in paths]
+    counts = training.integers("devices", config.devices)
     return found + [Case("devices", "jaxgen", batch=LARGE_BATCH, devices=n) for n in counts]
-
-
-def numbers(name: str, text: str) -> list[int]:
-    """The numbers of a list such as "1,2,4". ValueError naming the flag if they are not integers, 1 or more."""
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() and int(word) for word in words) or len(set(words)) < len(words):
-        raise ValueError(f"{name} is {text!r}; allowed: integers, 1 or more, each once, separated by commas")
-    return [int(word) for word in words]
 
 
 def measure(config: ScalingConfig) -> tuple[list[dict], list[str]]:
@@ -218,7 +210,7 @@ def claims(rows: list[dict]) -> list[dict]:
 
 def run(config: ScalingConfig, workdir: Path) -> None:
     """Measure, print, write; exit code 1 if a path was wrong."""
-    counts = numbers("devices", config.devices)
+    counts = training.integers("devices", config.devices)
     if max(counts) > 1:
         jax.config.update("jax_num_cpu_devices", max(counts))
     if max(counts) > jax.device_count():

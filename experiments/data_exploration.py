@@ -28,7 +28,7 @@ class ExplorationConfig:
 
 def run(config: ExplorationConfig, workdir: Path) -> None:
     """Print the numbers and write the figure."""
-    codings = numbers_of_levels(config.levels)
+    codings = training.integers("levels", config.levels)
     images, labels = data.split(data.load(config.dataset, data_dir=config.data_dir or None), "train")
     reconstructions = {level: data.decode(data.encode(images, level), level) for level in codings}
     psnrs = {level: data.psnr(images, reconstructions[level]) for level in codings}
@@ -50,14 +50,6 @@ def run(config: ExplorationConfig, workdir: Path) -> None:
     path = workdir / "figures" / "data.png"
     visualization.save_figure(path, figure)
     print(path)
-
-
-def numbers_of_levels(text: str) -> list[int]:
-    """The numbers of a list such as "2,4,16". ValueError if one is no number."""
-    try:
-        return [int(word) for word in text.split(",")]
-    except ValueError as error:
-        raise ValueError(f"levels is {text!r}; allowed: 2, 4 and 16, separated by commas") from error
 
 
 def draw_classes(axes: Axes, images: np.ndarray, labels: np.ndarray) -> None:

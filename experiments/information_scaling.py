@@ -35,7 +35,7 @@ def run(config: ScalingConfig, workdir: Path) -> None:
     """Train the networks of the three curves, draw and record them."""
     start = time.perf_counter()
     training.configure()
-    lists = {name: numbers(name, getattr(config, name)) for name in ("examples", "widths", "depths")}
+    lists = {name: training.integers(name, getattr(config, name)) for name in ("examples", "widths", "depths")}
     options = information.TogetherOptions(config.steps, config.batch_size)
     key_examples, key_shapes = jax.random.split(jax.random.key(config.seed))
     many = [config.many] * config.repeats
@@ -72,14 +72,6 @@ def run(config: ScalingConfig, workdir: Path) -> None:
         )
     print(*rows, sep="\n")
     print(f"figure: {folder.path / 'scaling.png'}")
-
-
-def numbers(name: str, text: str) -> list[int]:
-    """The numbers of a list such as "1,2,4". ValueError naming the flag if they are not integers, 1 or more."""
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() and int(word) for word in words) or len(set(words)) < len(words):
-        raise ValueError(f"{name} is {text!r}; allowed: integers, 1 or more, each once, separated by commas")
-    return [int(word) for word in words]
 
 
 def record(curves: dict[str, list[information.Point]]) -> list[training.Row]:

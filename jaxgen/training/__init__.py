@@ -6,6 +6,7 @@ from jaxgen.training.config import define_flags as define_flags
 from jaxgen.training.config import differences as differences
 from jaxgen.training.config import from_flags as from_flags
 from jaxgen.training.config import from_json as from_json
+from jaxgen.training.config import integers as integers
 from jaxgen.training.config import option as option
 from jaxgen.training.config import to_flagfile as to_flagfile
 from jaxgen.training.config import to_json as to_json

@@ -133,6 +133,14 @@ def _options(config_type: type) -> list[_Option]:
     return specs
 
 
+def integers(name: str, text: str) -> list[int]:
+    """The numbers of a list such as "1,2,4". ValueError naming the flag if they are not integers, 1 or more."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and int(word) for word in words) or len(set(words)) < len(words):
+        raise ValueError(f"{name} is {text!r}; allowed: integers, 1 or more, each once, separated by commas")
+    return [int(word) for word in words]
+
+
 def define_flags(config_type: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Define one flag a field of `config_type`; the group is what absl calls the flag's module, so help shows it."""
     for spec in _options(config_type):

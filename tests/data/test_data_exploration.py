@@ -18,7 +18,12 @@ def test_numbers_and_figure(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "levels, message", [("", "levels is ''; allowed: 2, 4 and 16"), ("4,x", "levels is '4,x'"), ("4,5", "levels")]
+    "levels, message",
+    [
+        ("", "levels is ''; allowed: integers, 1 or more, each once"),
+        ("4,x", "levels is '4,x'"),
+        ("4,5", "levels: got 5; allowed: 2, 4, 16"),
+    ],
 )
 def test_levels_that_are_none(levels, message, tmp_path):
     with pytest.raises(ValueError, match=message):
