@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgen import data, training
-from jaxgen.training import option
+from jaxgen import data, runs, training
+from jaxgen.runs import option
 
 DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
     "truncated": lambda content: content[: len(content) // 2],
@@ -106,7 +106,7 @@ def poisoned_run(folder: Path, what: str) -> tuple[training.TrainState, str]:
 
     order = data.EpochOrder(jax.random.key(1), 8, 8)
     options = training.FitOptions(40, 10, 10, 10)
-    with training.RunFolder.open(folder, NanConfig()) as run:
+    with runs.RunFolder.open(folder, NanConfig()) as run:
         try:
             training.fit(state, training.parallel_step(grad_fn, tx), {"x": np.zeros((8, 4))}, order, run, options)
         except training.NonFiniteError as error:

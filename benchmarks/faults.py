@@ -27,9 +27,10 @@ import jax
 from benchmarks import timing
 from benchmarks.damage import checkpoint_row, data_row, nan_row, row
 from benchmarks.tables import aligned, markdown, write_between, write_json
-from jaxgen import training
-from jaxgen.training import option
-from jaxgen.training.processes import LOST_AFTER_S
+from jaxgen import runs, training
+from jaxgen.errors import UserError
+from jaxgen.runs import option
+from jaxgen.runs.processes import LOST_AFTER_S
 
 NAME = "faults"
 README = Path(__file__).with_name("README.md")
@@ -64,7 +65,7 @@ def program(workdir: Path, *flags: str) -> subprocess.Popen:
 
 def numbers(workdir: Path) -> dict[int, dict[str, float]]:
     """What was recorded at every step, without times and speeds."""
-    records = training.read_metrics(workdir / "metrics.jsonl") if (workdir / "metrics.jsonl").exists() else []
+    records = runs.read_metrics(workdir / "metrics.jsonl") if (workdir / "metrics.jsonl").exists() else []
     return {r["step"]: {k: v for k, v in r.items() if k != "time" and not k.endswith("_per_s")} for r in records}
 
 
@@ -255,8 +256,8 @@ def run(config: FaultsConfig, workdir: Path) -> None:
         line = f"`{there['command']}` on {there['device']}, {time.perf_counter() - begin:.0f} s, jax {jax.__version__}."
         write_between(README, NAME, f"{line}\n\n{markdown(rows, COLUMNS)}")
     if any(found["lost"] for found in rows):
-        raise ValueError("something was lost; allowed: nothing, see the table above")
+        raise UserError("something was lost; allowed: nothing, see the table above")
 
 
 if __name__ == "__main__":
-    training.main(FaultsConfig, run)
+    runs.main(FaultsConfig, run)

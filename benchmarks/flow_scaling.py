@@ -27,8 +27,9 @@ from jaxtyping import Float
 
 from benchmarks import timing
 from benchmarks.tables import aligned, markdown, write_between, write_json
-from jaxgen import pmflow, training
-from jaxgen.training import option
+from jaxgen import pmflow, runs
+from jaxgen.errors import UserError
+from jaxgen.runs import option
 
 DT, SOFTENING, MU = 0.15, 0.4, 0.5
 LARGE_BATCH = 8192  # shared between devices
@@ -158,8 +159,8 @@ def cases(config: ScalingConfig) -> list[Case]:
     found = [Case("base", path, backward=backward) for backward in (False, True) for path in paths]
     for field, text in (("centres", config.centres), ("latent", config.latents), ("batch", config.batches)):
         flag = {"latent": "latents", "batch": "batches"}.get(field, field)
-        found += [Case(field, path, **{field: n}) for n in training.integers(flag, text) for path in paths]
-    counts = training.integers("devices", config.devices)
+        found += [Case(field, path, **{field: n}) for n in runs.integers(flag, text) for path in paths]
+    counts = runs.integers("devices", config.devices)
     return found + [Case("devices", "jaxgen", batch=LARGE_BATCH, devices=n) for n in counts]
 
 
@@ -210,11 +211,11 @@ def claims(rows: list[dict]) -> list[dict]:
 
 def run(config: ScalingConfig, workdir: Path) -> None:
     """Measure, print, write; exit code 1 if a path was wrong."""
-    counts = training.integers("devices", config.devices)
+    counts = runs.integers("devices", config.devices)
     if max(counts) > 1:
         jax.config.update("jax_num_cpu_devices", max(counts))
     if max(counts) > jax.device_count():
-        raise ValueError(f"devices is {config.devices!r}; allowed here: up to {jax.device_count()}")
+        raise UserError(f"devices is {config.devices!r}; allowed here: up to {jax.device_count()}")
     timing.disable_compilation_cache()
     record = timing.environment()
     rows, wrong = measure(config)
@@ -233,4 +234,4 @@ def run(config: ScalingConfig, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    training.main(ScalingConfig, run)
+    runs.main(ScalingConfig, run)

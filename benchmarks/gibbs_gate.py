@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Int
 
 from benchmarks.gibbs_peers import Path, Problem
 from jaxgen import gibbs
-from jaxgen.potts import exact, transfer
+from jaxgen.errors import UserError
+from jaxgen.potts.oracles import enumeration
 
 ALPHA = 1e-5
 SWEEPS = 30
@@ -42,7 +43,7 @@ def row(engine: str, problem: Problem, p_exact: float | None, p_thrml: float, ok
 
 def p_against_exact(problem: Problem, states: Array) -> float:
     """Bonferroni-corrected p-value of the states under the exact law."""
-    law = exact if problem.levels**problem.lattice.n_sites <= exact.MAX_STATES else transfer
+    law = exact if problem.levels**problem.lattice.n_sites <= enumeration.MAX_STATES else transfer
     wanted = law.marginals(problem.lattice, problem.params())
     pairs = [np.asarray(wanted["coupling"][gibbs.offset_name(o)], np.float64) for o in problem.lattice.offsets]
     groups = [np.asarray(wanted["bias"], np.float64).reshape(-1, problem.levels)]
@@ -73,7 +74,7 @@ def _counts(problem: Problem, states: Array) -> list[Int[np.ndarray, "places cel
     levels = problem.levels
     flat = np.asarray(states).reshape(len(states), -1).astype(np.int64)
     if flat.max() >= levels:
-        raise ValueError(f"states: got a level of {flat.max()}, allowed are 0 to {levels - 1}")
+        raise UserError(f"states: got a level of {flat.max()}, allowed are 0 to {levels - 1}")
     codes = [(flat, levels)]
     for offset in problem.lattice.offsets:
         source, target = problem.lattice.edges(offset)

@@ -18,8 +18,8 @@ from thrml import Block, BlockGibbsSpec, CategoricalNode, FactorSamplingProgram,
 from thrml.models import CategoricalGibbsConditional, SquareCategoricalEBMFactor
 
 from jaxgen import gibbs
-from jaxgen.gibbs import kernel_engine
-from jaxgen.gibbs.sequential_engine import neighbour_table
+from jaxgen.gibbs.engines import kernel as kernel_engine
+from jaxgen.gibbs.engines.sequential import neighbour_table
 
 ANCHOR = "thrml"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from benchmarks import gibbs_figure
 from benchmarks.tables import aligned, markdown, write_between
-from jaxgen.training import Row
+from jaxgen.runs import Row
 
 COLUMNS = ("engine", "size", "levels", "chains", "coupling", "sweeps", "updates/ns", "range", "samples/s", "x thrml")
 COLUMNS += ("compile s", "memory MB", "note")

@@ -23,7 +23,8 @@ from benchmarks import gibbs_gate, gibbs_peers, gibbs_report, gibbs_training, ti
 from benchmarks.gibbs_optional_peers import installed_peers
 from benchmarks.gibbs_peers import ANCHOR, Path, Prepared, Problem
 from benchmarks.tables import write_json
-from jaxgen.training import write_record
+from jaxgen.errors import UserError
+from jaxgen.runs import write_record
 
 NAME = "gibbs_throughput"
 BASE = {"sizes": 28, "levels": 4, "chains": 256}
@@ -44,7 +45,7 @@ class _Numbers(flags.ArgumentParser):
         numbers = tuple(int(word) for word in words if word.strip().isdecimal())
         in_range = all(self.low <= n <= self.high for n in numbers)
         if len(numbers) < len(words) or len(set(numbers)) < len(numbers) or not in_range:
-            raise ValueError(self.syntactic_help)
+            raise UserError(self.syntactic_help)
         return numbers
 
 

@@ -18,9 +18,9 @@ import optax
 from benchmarks import timing
 from benchmarks.gibbs_peers import Prepared, Problem, compiled_jax, prepare_engine, stated_memory
 from jaxgen import training
-from jaxgen.gibbs import lattice_engine
-from jaxgen.gibbs.conditions import Conditions
-from jaxgen.gibbs.threefry import threefry2x32
+from jaxgen.gibbs.engines import lattice as lattice_engine
+from jaxgen.gibbs.engines.threefry import threefry2x32
+from jaxgen.gibbs.types import Conditions
 from jaxgen.potts import ContrastiveSettings, PottsEBM, contrastive_divergence, mean_statistics
 
 BATCH = 256

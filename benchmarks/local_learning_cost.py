@@ -20,8 +20,9 @@ import optax
 
 from benchmarks import timing
 from benchmarks.tables import aligned, markdown, write_between, write_json
-from jaxgen import data, energy_learning, training
-from jaxgen.training import option
+from jaxgen import data, energy_learning, runs, training
+from jaxgen.errors import UserError
+from jaxgen.runs import option
 
 NAME = "local_learning_cost"
 README = Path(__file__).with_name("README.md")
@@ -112,7 +113,7 @@ def run(config: CostConfig, workdir: Path) -> None:
     cosines = [runner.cosine() for runner in runners]
     wrong = [runner.setting.scheme for runner, cosine in zip(runners, cosines, strict=True) if not cosine > 0]
     if wrong:
-        raise ValueError(f"the gradient of {', '.join(wrong)} does not point downhill; allowed: a positive cosine")
+        raise UserError(f"the gradient of {', '.join(wrong)} does not point downhill; allowed: a positive cosine")
     times = timing.interleaved(runners, [1] * len(runners), config.repeats)
     rows = table(config, runners, cosines, times, len(images))
     print(aligned(rows, COLUMNS))
@@ -149,4 +150,4 @@ def table(config: CostConfig, runners: list[Runner], cosines: list[float], times
 
 
 if __name__ == "__main__":
-    training.main(CostConfig, run)
+    runs.main(CostConfig, run)

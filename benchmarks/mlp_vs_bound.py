@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from benchmarks.tables import aligned, write_json
-from jaxgen import information, training
-from jaxgen.training import option
+from jaxgen import information, runs
+from jaxgen.runs import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +29,13 @@ class BenchmarkConfig(information.InformationConfig):
 def run(config: BenchmarkConfig, workdir: Path) -> None:
     """Train and test every seed, then write the table and the record."""
     start = time.perf_counter()
-    training.configure()
+    runs.configure()
     found, rows = [], []
     for seed in range(config.seed, config.seed + config.seeds):
         begin = time.perf_counter()
         one = setting(config, seed)
         task = information.InformationTask.load(one)
-        with training.RunFolder.open(workdir / f"seed_{seed}", one) as folder:
+        with runs.RunFolder.open(workdir / f"seed_{seed}", one) as folder:
             found.append(information.evaluate(task, information.train(task, folder, [])))
         risk = found[-1].risk
         rows.append(
@@ -53,8 +53,8 @@ def run(config: BenchmarkConfig, workdir: Path) -> None:
         print(aligned(rows[-1:], list(rows[-1])), flush=True)
     print(aligned(rows, list(rows[0])))
     if config.json:
-        write_json(config.json, {"command": training.command_line(), "device": training.device_name(), "rows": rows})
-    training.write_record(
+        write_json(config.json, {"command": runs.command_line(), "device": runs.device_name(), "rows": rows})
+    runs.write_record(
         workdir / "result.json",
         title=f"MLP {config.depth} x {config.width}, {config.optimiser}, {config.epochs} x {task.n_train} examples",
         family="Information bound",
@@ -70,20 +70,20 @@ def setting(config: BenchmarkConfig, seed: int) -> information.InformationConfig
     return information.InformationConfig(**{name: getattr(config, name) for name in names} | {"seed": seed})
 
 
-def record(config: BenchmarkConfig, found: list, seconds: list[float]) -> list[training.Row]:
+def record(config: BenchmarkConfig, found: list, seconds: list[float]) -> list[runs.Row]:
     """Means over the seeds, with standard deviations, beside the exact numbers and the source's own."""
     default = information.InformationConfig(seed=config.seed)
-    from_source = not training.differences(setting(config, config.seed), default)
+    from_source = not runs.differences(setting(config, config.seed), default)
     best = information.bayes_accuracy(information.build_distribution(config))
     over = f"over {len(found)} seeds"
 
-    def row(quantity: str, values: list[float], unit: str = "", target: str = "", note: str = "") -> training.Row:
+    def row(quantity: str, values: list[float], unit: str = "", target: str = "", note: str = "") -> runs.Row:
         spread = f"; sd {statistics.stdev(values):.2g}" if len(values) > 1 else ""
-        return training.Row(quantity, statistics.mean(values), unit, target, f"{note}mean {over}{spread}")
+        return runs.Row(quantity, statistics.mean(values), unit, target, f"{note}mean {over}{spread}")
 
     gaps = [one.averages.excess for one in found]
     return [
-        training.Row("H(Y given X), the bound", found[0].risk.bound, "nats", "", "exact"),
+        runs.Row("H(Y given X), the bound", found[0].risk.bound, "nats", "", "exact"),
         row(
             "cross-entropy on fresh examples",
             [one.risk.cross_entropy for one in found],
@@ -103,7 +103,7 @@ def record(config: BenchmarkConfig, found: list, seconds: list[float]) -> list[t
         row("estimation: table of counts", [one.split.estimation for one in found], "nats"),
         row("optimisation: the rest", [one.split.optimisation for one in found], "nats"),
         row("calibration error", [one.calibration.error for one in found]),
-        training.Row(
+        runs.Row(
             "wall time a seed, with its test",
             statistics.median(seconds),
             "s",
@@ -114,4 +114,4 @@ def record(config: BenchmarkConfig, found: list, seconds: list[float]) -> list[t
 
 
 if __name__ == "__main__":
-    training.main(BenchmarkConfig, run)
+    runs.main(BenchmarkConfig, run)

@@ -35,8 +35,10 @@ from absl import flags
 
 from benchmarks import timing
 from benchmarks.tables import aligned, markdown, write_between, write_json
-from jaxgen import diffusion, energy_learning, information, pmflow, potts, training, vae
-from jaxgen.training import option
+from jaxgen import diffusion, energy_learning, information, pmflow, potts, runs, vae
+from jaxgen.errors import UserError
+from jaxgen.runs import flags as runs_flags
+from jaxgen.runs import option
 
 README = Path(__file__).with_name("README.md")
 ROOT = README.parents[1]
@@ -97,9 +99,9 @@ class Measured:
 def config_of(family: Family) -> object:
     """The Config that the flag file describes."""
     values = flags.FlagValues()
-    training.define_flags(family.config, values)
+    runs_flags.define_flags(family.config, values)
     values(["scaling", f"--flagfile={ROOT / 'experiments' / 'flags' / family.flagfile}.flags"])
-    return training.from_flags(family.config, values)
+    return runs.from_flags(family.config, values)
 
 
 def measure(family: Family, processes: int, devices: int, sizes: Sequence[str], windows: int) -> Measured:
@@ -135,7 +137,7 @@ def _free_port() -> int:
 
 def _records(workdir: Path) -> list[dict[str, float]]:
     paths = sorted(workdir.rglob("metrics.jsonl"))  # pmflow has a run folder a model
-    return [record for path in paths for record in training.read_metrics(path) if "images_per_s" in record]
+    return [record for path in paths for record in runs.read_metrics(path) if "images_per_s" in record]
 
 
 def scaled(name: str, layouts: Sequence[tuple[int, int]], weak: bool) -> list[dict]:
@@ -161,7 +163,7 @@ def scaled(name: str, layouts: Sequence[tuple[int, int]], weak: bool) -> list[di
 def _require_agreement(name: str, quantity: str, alone: Measured, found: Measured) -> None:
     one, other = alone.first[quantity], found.first[quantity]
     if not abs(other - one) <= AGREE * abs(one):
-        raise ValueError(f"{name}: {quantity} is {other}, on one device {one}; allowed: the same within {AGREE:.0%}")
+        raise UserError(f"{name}: {quantity} is {other}, on one device {one}; allowed: the same within {AGREE:.0%}")
 
 
 def _row(name: str, scaling: str, layout: tuple[int, int], batch: int, found: Measured, alone: Measured) -> dict:
@@ -251,4 +253,4 @@ def run(config: ScalingConfig, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    training.main(ScalingConfig, run)
+    runs.main(ScalingConfig, run)

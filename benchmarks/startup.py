@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from jaxgen import training
+from jaxgen import runs
 
 FLAGS = ["--flagfile=experiments/flags/ebm_digit3.flags", "--log_every=1"]
 
@@ -54,12 +54,12 @@ def main() -> None:
         rows = []
         for name, target in (("empty cache", "< 20 s"), ("filled cache", "< 8 s")):
             seconds = first_step(Path(folder) / name.replace(" ", "_"), environment)
-            rows.append(training.Row(f"start to first training step, {name}", seconds, "s", target))
+            rows.append(runs.Row(f"start to first training step, {name}", seconds, "s", target))
         memory = peak_memory(Path(folder) / "memory", environment)
-        rows.append(training.Row("peak resident memory", memory, "GiB", "< 2 GiB", "50 steps and the final samples"))
+        rows.append(runs.Row("peak resident memory", memory, "GiB", "< 2 GiB", "50 steps and the final samples"))
     print(*rows, sep="\n")
     if len(sys.argv) > 1:
-        training.write_record(
+        runs.write_record(
             sys.argv[1],
             title="start-up of the digit 3",
             family="Potts energy-based model",

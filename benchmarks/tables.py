@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxgen.training import atomic_write
+from jaxgen.errors import UserError
+from jaxgen.runs import atomic_write
 
 
 def cell(value: object) -> str:
@@ -41,6 +42,6 @@ def write_between(path: str | Path, name: str, text: str) -> None:
     head, found, rest = whole.partition(begin)
     _, closed, tail = rest.partition(end)
     if not found or not closed:
-        raise ValueError(f"{path}: lacks {begin} or {end} after it")
+        raise UserError(f"{path}: lacks {begin} or {end} after it")
     with atomic_write(path) as temporary:
         temporary.write_text(f"{head}{begin}\n{text}\n{end}{tail}")

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
-from jaxgen.training import command_line, device_name
+from jaxgen.runs import command_line, device_name
 
 PACKAGES = ("jax", "jaxlib", "thrml", "numpy", "torch", "numba", "adabmDCA")
 LEAST_REPEATS = 7

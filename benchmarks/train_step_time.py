@@ -29,8 +29,9 @@ from jaxtyping import Float
 
 from benchmarks import timing
 from benchmarks.tables import aligned, markdown, write_between, write_json
-from jaxgen import data, diffusion, training
-from jaxgen.training import option
+from jaxgen import data, diffusion, runs, training
+from jaxgen.errors import UserError
+from jaxgen.runs import option
 
 # PyTorch's threads spin while they wait; on a machine with other work that costs them dearly.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -79,9 +80,9 @@ def run(config: BenchmarkConfig, workdir: Path) -> None:
     timing.disable_compilation_cache()
     sizes, batches = words(config, "sizes", str), words(config, "batches", int)
     if not set(sizes) <= set(SIZES):
-        raise ValueError(f"sizes is {config.sizes!r}; allowed: some of {', '.join(SIZES)}")
+        raise UserError(f"sizes is {config.sizes!r}; allowed: some of {', '.join(SIZES)}")
     if min(batches) < 1:
-        raise ValueError(f"batches is {config.batches!r}; allowed: numbers, 1 or more")
+        raise UserError(f"batches is {config.batches!r}; allowed: numbers, 1 or more")
     rows, absent = [], missing(config)
     for size in sizes:
         for batch in batches:
@@ -96,7 +97,7 @@ def run(config: BenchmarkConfig, workdir: Path) -> None:
         names = ", ".join(f"{name} {record['versions'][name]}" for name in ("jax", "torch"))
         head = f"`{record['command']}` on {record['device']}, load {record['load_at_start']} at the start; {names}."
         write_between(Path(__file__).with_name("README.md"), "train_step_time", f"{head}\n\n{markdown(rows, COLUMNS)}")
-    training.write_record(
+    runs.write_record(
         workdir / "result.json",
         title=f"Training and sampling steps, {config.sizes}, batch {config.batches}",
         family="Diffusion",
@@ -111,7 +112,7 @@ def words(config: BenchmarkConfig, field: str, kind: type) -> list:
     try:
         return [kind(word.strip()) for word in getattr(config, field).split(",")]
     except ValueError as error:
-        raise ValueError(f"{field} is {getattr(config, field)!r}; allowed: numbers separated by commas") from error
+        raise UserError(f"{field} is {getattr(config, field)!r}; allowed: numbers separated by commas") from error
 
 
 def missing(config: BenchmarkConfig) -> list[str]:
@@ -163,11 +164,11 @@ def row(case: Case, path: Timed, seconds: Float[np.ndarray, "repeats"]) -> dict:
     return found
 
 
-def result_row(found: dict) -> training.Row:
+def result_row(found: dict) -> runs.Row:
     """A row of the record."""
     what = f"{found['what']} step, {found['size']}, batch {found['batch']}, {found['path']}"
     note = f"{found['low_ms']:.3g} to {found['high_ms']:.3g} over {found['repeats']} rounds; "
-    return training.Row(what, found["median_ms"], "ms", note=note + f"{found['ratio']:.3g} times jaxgen's time")
+    return runs.Row(what, found["median_ms"], "ms", note=note + f"{found['ratio']:.3g} times jaxgen's time")
 
 
 def our_training(case: Case) -> tuple[Timed, dict]:
@@ -295,7 +296,7 @@ def check_images(name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
     """ValueError if images of the same noise differ."""
     error = float(np.abs(ours - theirs).max())
     if not error < IMAGE_ERROR:
-        raise ValueError(f"{name}: images differ by {error:.2g} after the same noise; allowed: {IMAGE_ERROR}")
+        raise UserError(f"{name}: images differ by {error:.2g} after the same noise; allowed: {IMAGE_ERROR}")
 
 
 def check_step(name: str, check: dict, loss: float, ours, theirs) -> None:
@@ -304,13 +305,13 @@ def check_step(name: str, check: dict, loss: float, ours, theirs) -> None:
     Adam's first update is the gradient's sign, so parameters whose gradient is rounding noise may go either way.
     """
     if not abs(loss - check["loss"]) < LOSS_ERROR * check["loss"]:
-        raise ValueError(f"{name}: loss is {loss:.6g}, jaxgen's {check['loss']:.6g}; allowed: {LOSS_ERROR:.1%} apart")
+        raise UserError(f"{name}: loss is {loss:.6g}, jaxgen's {check['loss']:.6g}; allowed: {LOSS_ERROR:.1%} apart")
     pairs = zip(ours.parameters(), theirs.parameters(), strict=True)
     apart = [float(((a - b.cpu()).abs() > 0.1 * RATE).float().sum()) for a, b in pairs]
     share = sum(apart) / sum(p.numel() for p in ours.parameters())
     if not share < PARAMETER_ERROR:
-        raise ValueError(f"{name}: {share:.1%} of the parameters differ after a step; allowed: {PARAMETER_ERROR:.0%}")
+        raise UserError(f"{name}: {share:.1%} of the parameters differ after a step; allowed: {PARAMETER_ERROR:.0%}")
 
 
 if __name__ == "__main__":
-    training.main(BenchmarkConfig, run)
+    runs.main(BenchmarkConfig, run)

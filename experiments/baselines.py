@@ -20,8 +20,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxgen import data, evaluation, training, visualization
-from jaxgen.training import option
+from jaxgen import data, evaluation, runs, visualization
+from jaxgen.runs import option
 
 CANDIDATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _REPEATS = 7
@@ -50,10 +50,10 @@ class Coding(NamedTuple):
 def run(config: BaselinesConfig, workdir: Path) -> None:
     """Fit, score, draw and judge both models in every coding."""
     start = time.perf_counter()
-    training.configure()
+    runs.configure()
     dataset = data.load(config.dataset, data_dir=config.data_dir or None)
     rows, pictures = [], []
-    with training.RunFolder.open(workdir, config) as folder:
+    with runs.RunFolder.open(workdir, config) as folder:
         for coding in codings(config.levels):
             parts = {part: coding.code(data.split(dataset, part)[0], part) for part in ("train", "validation", "test")}
             parts["train"] = parts["train"][: config.train_images]
@@ -68,19 +68,15 @@ def run(config: BaselinesConfig, workdir: Path) -> None:
                 panels.append((label, drawn[:_SHOWN], config.levels))
                 rows += likelihood_rows(label, model.log_prob(parts["test"]), pseudo_count)
                 rows += [
-                    training.Row(
-                        f"{label}: fit", fit_s, "s", "", f"{len(parts['train'])} images, pseudo count included"
-                    ),
-                    training.Row(
-                        f"{label}: samples a second", speed, "1/s", "", "exact, independent; compilation apart"
-                    ),
+                    runs.Row(f"{label}: fit", fit_s, "s", "", f"{len(parts['train'])} images, pseudo count included"),
+                    runs.Row(f"{label}: samples a second", speed, "1/s", "", "exact, independent; compilation apart"),
                 ]
                 rows += judged(label, drawn, config)
             if coding.name == "stochastic":
                 rows += judged("real training images, stochastic", parts["train"][: config.samples], config)
             pictures.append(folder.figures / f"samples_{coding.name.replace(' ', '_')}.png")
             visualization.samples_figure(pictures[-1], panels, columns=8)
-        training.write_record(
+        runs.write_record(
             folder.path / "result.json",
             title=f"{config.dataset}, {config.levels} levels",
             family="Exact baselines",
@@ -128,24 +124,22 @@ def draw(model, config: BaselinesConfig) -> tuple[np.ndarray, float]:
 
 def save(path: Path, states: np.ndarray, levels: int) -> None:
     """The samples as `experiments.evaluate` reads them."""
-    with training.atomic_write(path) as temporary:
+    with runs.atomic_write(path) as temporary:
         np.savez_compressed(temporary, states=states, levels=levels)
 
 
-def likelihood_rows(label: str, log_prob: np.ndarray, pseudo_count: float) -> list[training.Row]:
+def likelihood_rows(label: str, log_prob: np.ndarray, pseudo_count: float) -> list[runs.Row]:
     """Exact test log-likelihood in nats and in bits a pixel."""
     mean, error = log_prob.mean(), log_prob.std() / math.sqrt(len(log_prob))
     per_bit = 28 * 28 * math.log(2.0)
     note = f"exact; {len(log_prob)} images, pseudo count {pseudo_count:g}; standard error over images"
     return [
-        training.Row(f"{label}: test log-likelihood", float(mean), "nats", "", f"{note} {error:.2g}"),
-        training.Row(
-            f"{label}: code length", float(-mean / per_bit), "bits a pixel", "", f"{note} {error / per_bit:.2g}"
-        ),
+        runs.Row(f"{label}: test log-likelihood", float(mean), "nats", "", f"{note} {error:.2g}"),
+        runs.Row(f"{label}: code length", float(-mean / per_bit), "bits a pixel", "", f"{note} {error / per_bit:.2g}"),
     ]
 
 
-def judged(label: str, drawn: np.ndarray, config: BaselinesConfig) -> list[training.Row]:
+def judged(label: str, drawn: np.ndarray, config: BaselinesConfig) -> list[runs.Row]:
     """The panel's figures; none for too few samples."""
     if len(drawn) < evaluation.MIN_SAMPLES:
         return []
@@ -156,4 +150,4 @@ def judged(label: str, drawn: np.ndarray, config: BaselinesConfig) -> list[train
 
 
 if __name__ == "__main__":
-    training.main(BaselinesConfig, run)
+    runs.main(BaselinesConfig, run)

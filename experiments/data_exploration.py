@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxgen import data, training, visualization
-from jaxgen.training import option
+from jaxgen import data, runs, visualization
+from jaxgen.runs import option
 
 _EXAMPLES = 12  # images a class
 
@@ -28,7 +28,7 @@ class ExplorationConfig:
 
 def run(config: ExplorationConfig, workdir: Path) -> None:
     """Print the numbers and write the figure."""
-    codings = training.integers("levels", config.levels)
+    codings = runs.integers("levels", config.levels)
     images, labels = data.split(data.load(config.dataset, data_dir=config.data_dir or None), "train")
     reconstructions = {level: data.decode(data.encode(images, level), level) for level in codings}
     psnrs = {level: data.psnr(images, reconstructions[level]) for level in codings}
@@ -95,4 +95,4 @@ def _name_rows(axes: Axes, names: list[str], image_height: int) -> None:
 
 
 if __name__ == "__main__":
-    training.main(ExplorationConfig, run)
+    runs.main(ExplorationConfig, run)

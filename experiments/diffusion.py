@@ -13,26 +13,26 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxgen import data, diffusion, evaluation, training, visualization
+from jaxgen import data, diffusion, evaluation, runs, training, visualization
 
 
 def run(config: diffusion.DiffusionConfig, workdir: Path) -> None:
     """Train, then draw, measure and judge."""
     start = time.perf_counter()
-    training.configure()
+    runs.configure()
     task = diffusion.DiffusionTask.load(config)
     state, tx = task.initial_state()
     key_order, key_samples = jax.random.split(jax.random.fold_in(state.key, 2**31))
     step = training.parallel_step(task.grad_fn(), tx, config.ema_decay)
     order = data.EpochOrder(key_order, len(task.train), config.batch_size)
-    with training.RunFolder.open(workdir, config) as folder:
-        folder.log.text(0, "config", f"```\n{training.to_flagfile(config)}```")
+    with runs.RunFolder.open(workdir, config) as folder:
+        folder.log.text(0, "config", f"```\n{runs.to_flagfile(config)}```")
         hooks = [diffusion.evaluation_hook(task, folder.log)]
         begin = time.perf_counter()
         state = training.fit(state, step, task.arrays(), order, folder, task.fit_options(), hooks)
         trained = time.perf_counter() - begin
         rows = finish(task, state.ema_params, key_samples, folder, trained)
-        training.write_record(
+        runs.write_record(
             folder.path / "result.json",
             title=f"{config.dataset}, {config.size} U-Net, {config.prediction}, {config.epochs:g} epochs",
             family="Diffusion",
@@ -44,9 +44,7 @@ def run(config: diffusion.DiffusionConfig, workdir: Path) -> None:
     print(f"samples: {folder.figures / 'samples.png'}")
 
 
-def finish(
-    task: diffusion.DiffusionTask, params, key, folder: training.RunFolder, trained: float
-) -> list[training.Row]:
+def finish(task: diffusion.DiffusionTask, params, key, folder: runs.RunFolder, trained: float) -> list[runs.Row]:
     """Samples, figures and the numbers of the record."""
     config = task.config
     settings = diffusion.final_settings(task)
@@ -54,19 +52,17 @@ def finish(
     begin = time.perf_counter()
     images = diffusion.draw_images(key, task.diffusion, params, label, settings)
     seconds = time.perf_counter() - begin
-    with training.atomic_write(folder.samples / "final.npz") as temporary:
+    with runs.atomic_write(folder.samples / "final.npz") as temporary:
         np.savez_compressed(temporary, images=images, labels=label.astype(np.uint8))
     figures(task, images[:80], folder)
-    records = training.read_metrics(folder.path / "metrics.jsonl")
+    records = runs.read_metrics(folder.path / "metrics.jsonl")
     how = f"{settings.sampler}, {settings.steps} steps, w = {settings.w:g}"
     rows = diffusion.final_rows(task, params, records, trained)
-    rows.append(
-        training.Row("time to draw the samples", seconds, "s", note=f"{len(images)} images, {how}, with compiling")
-    )
+    rows.append(runs.Row("time to draw the samples", seconds, "s", note=f"{len(images)} images, {how}, with compiling"))
     return rows + judged(config, images, label, how)
 
 
-def judged(config: diffusion.DiffusionConfig, images, label, how: str) -> list[training.Row]:
+def judged(config: diffusion.DiffusionConfig, images, label, how: str) -> list[runs.Row]:
     """The panel's figures; none for too few samples, or for a dataset whose judges are not in the package."""
     if len(images) < evaluation.MIN_SAMPLES or config.dataset != "mnist":
         return []
@@ -74,7 +70,7 @@ def judged(config: diffusion.DiffusionConfig, images, label, how: str) -> list[t
     print(evaluation.table(result))
     accuracy = result.accuracy.overall
     target = ">= 0.95" if config.size == "tiny" else ">= 0.99"
-    first = training.Row(
+    first = runs.Row(
         f"conditional accuracy at w = {config.guidance:g}",
         accuracy.value,
         target=target,
@@ -83,7 +79,7 @@ def judged(config: diffusion.DiffusionConfig, images, label, how: str) -> list[t
     return [first, *(row for row in evaluation.rows(result) if not row.quantity.startswith("conditional"))]
 
 
-def figures(task: diffusion.DiffusionTask, images: np.ndarray, folder: training.RunFolder) -> None:
+def figures(task: diffusion.DiffusionTask, images: np.ndarray, folder: runs.RunFolder) -> None:
     """samples.png and curves.png."""
     config = task.config
     label = diffusion.classes_in_turn(len(images))
@@ -92,7 +88,7 @@ def figures(task: diffusion.DiffusionTask, images: np.ndarray, folder: training.
     title = f"samples, {config.sampler}, {config.sample_steps} steps, w = {config.guidance:g}"
     panels = [("training images", real), (title, images)]
     visualization.samples_figure(folder.figures / "samples.png", panels, columns=10)
-    records = training.read_metrics(folder.path / "metrics.jsonl")
+    records = runs.read_metrics(folder.path / "metrics.jsonl")
 
     def curve(name: str) -> tuple[list, list]:
         kept = [(record["step"], record[name]) for record in records if name in record]
@@ -108,4 +104,4 @@ def figures(task: diffusion.DiffusionTask, images: np.ndarray, folder: training.
 
 
 if __name__ == "__main__":
-    training.main(diffusion.DiffusionConfig, run, distributed=True)
+    runs.main(diffusion.DiffusionConfig, run, distributed=True)

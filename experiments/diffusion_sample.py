@@ -17,8 +17,9 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxgen import data, diffusion, training, visualization
-from jaxgen.training import option
+from jaxgen import data, diffusion, runs, training, visualization
+from jaxgen.errors import UserError
+from jaxgen.runs import option
 
 _SHOWN = 100
 _FRAMES = 60
@@ -45,7 +46,7 @@ class SampleConfig:
 
 def run(config: SampleConfig, workdir: Path) -> None:
     """Restore, sample, write."""
-    training.configure()
+    runs.configure()
     label = labels(config)
     task, state = restore(workdir)
     params = state.ema_params if config.weights == "average" else state.params
@@ -81,11 +82,11 @@ def labels(config: SampleConfig) -> np.ndarray:
     elif all(word.strip().isdecimal() and int(word) < 10 for word in words):
         kept = [int(word) for word in words]
     else:
-        raise ValueError(
+        raise UserError(
             f"digits is {config.digits!r}; allowed: 'all', 'none', or numbers 0 to 9 such as '3' or '0,4,7'"
         )
     if config.digits == "none" and config.inpaint:
-        raise ValueError("digits is 'none' with inpaint; allowed: digits, whose test images are completed")
+        raise UserError("digits is 'none' with inpaint; allowed: digits, whose test images are completed")
     return np.asarray(kept, np.int32)[np.arange(config.n) % len(kept)]
 
 
@@ -93,11 +94,11 @@ def restore(workdir: Path) -> tuple[diffusion.DiffusionTask, training.TrainState
     """The task and the last state of a run folder. ValueError if it holds none."""
     path = workdir / "config.json"
     if not path.exists():
-        raise ValueError(f"workdir is {workdir}, which holds no config.json; allowed: a run of experiments.diffusion")
-    task = diffusion.DiffusionTask.load(training.from_json(diffusion.DiffusionConfig, path.read_text()))
+        raise UserError(f"workdir is {workdir}, which holds no config.json; allowed: a run of experiments.diffusion")
+    task = diffusion.DiffusionTask.load(runs.from_json(diffusion.DiffusionConfig, path.read_text()))
     state = training.Checkpoints(workdir / "checkpoints", read_only=True).restore_latest(task.initial_state()[0])
     if state is None:
-        raise ValueError(f"workdir is {workdir}, which holds no checkpoint yet; allowed: a run that saved one")
+        raise UserError(f"workdir is {workdir}, which holds no checkpoint yet; allowed: a run that saved one")
     return task, state
 
 
@@ -127,7 +128,7 @@ def name(config: SampleConfig, step: int) -> str:
 def write(config: SampleConfig, samples: Path, figures: Path, stem: str, images, label, real) -> None:
     """samples/NAME.npz and figures/NAME.png."""
     arrays = {"images": images} | ({} if config.digits == "none" else {"labels": label.astype(np.uint8)})
-    with training.atomic_write(samples / f"{stem}.npz") as temporary:
+    with runs.atomic_write(samples / f"{stem}.npz") as temporary:
         np.savez_compressed(temporary, **arrays)
     panels = [(f"{config.sampler}, {config.steps} steps, w = {config.guidance:g}", images[:_SHOWN])]
     if real is not None:
@@ -148,4 +149,4 @@ def animate(path: Path, pieces: list[diffusion.Generated]) -> None:
 
 
 if __name__ == "__main__":
-    training.main(SampleConfig, run)
+    runs.main(SampleConfig, run)

@@ -17,8 +17,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxgen import data, diffusion, evaluation, training
-from jaxgen.training import option
+from jaxgen import data, diffusion, evaluation, runs, training
+from jaxgen.errors import UserError
+from jaxgen.runs import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,21 +39,23 @@ class StudyConfig:
 def run(config: StudyConfig, workdir: Path) -> None:
     """Train or restore, draw, compare, write."""
     start = time.perf_counter()
-    training.configure()
+    runs.configure()
     judge = evaluation.load_reference("mnist", data_dir=config.data_dir or None).params["accuracy"]
     found, grids = {}, {}
     for name in diffusion.study_configs(0):
         if config.mode == "baseline" and name != diffusion.BASELINE:
             continue
-        runs = [one_run(config, workdir / "runs" / f"{name}_seed{seed}", name, seed, judge) for seed in seeds(config)]
-        runs = [one for one in runs if one is not None]
-        if runs:
-            found[name] = [one for one, _ in runs]
-            grids[name] = runs[0][1]
+        seed_runs = [
+            one_run(config, workdir / "runs" / f"{name}_seed{seed}", name, seed, judge) for seed in seeds(config)
+        ]
+        seed_runs = [one for one in seed_runs if one is not None]
+        if seed_runs:
+            found[name] = [one for one, _ in seed_runs]
+            grids[name] = seed_runs[0][1]
         else:
             print(f"{name}: not trained, left out")
     if not found:
-        raise ValueError(f"workdir is {workdir}, which holds no trained run; allowed with mode=load: one run or more")
+        raise UserError(f"workdir is {workdir}, which holds no trained run; allowed with mode=load: one run or more")
     finish(config, workdir, found, grids, time.perf_counter() - start)
 
 
@@ -69,7 +72,7 @@ def one_run(config: StudyConfig, path: Path, name: str, seed: int, judge: dict):
     print(f"{name}, seed {seed}")
     task = diffusion.DiffusionTask.load(settings)
     state, tx = task.initial_state()
-    with training.RunFolder.open(path, settings) as folder:
+    with runs.RunFolder.open(path, settings) as folder:
         if config.mode == "load":
             state = training.Checkpoints(folder.checkpoints, read_only=True).restore_latest(state)
             if state is None or int(state.step) < task.steps:
@@ -77,7 +80,7 @@ def one_run(config: StudyConfig, path: Path, name: str, seed: int, judge: dict):
         else:
             state = fit(task, state, tx, folder)
         images = {w: samples(config, task, state, folder, w) for w in diffusion.GUIDANCES}
-        records = training.read_metrics(folder.path / "metrics.jsonl")
+        records = runs.read_metrics(folder.path / "metrics.jsonl")
     label = labels()
     read = {w: evaluation.apply_network("accuracy", judge, drawn)[0].argmax(1) for w, drawn in images.items()}
     right = {w: int((classes == label).sum()) for w, classes in read.items()}
@@ -85,7 +88,7 @@ def one_run(config: StudyConfig, path: Path, name: str, seed: int, judge: dict):
     return diffusion.Run(task, diffusion.epoch_losses(records, task), losses, right), images
 
 
-def fit(task: diffusion.DiffusionTask, state: training.TrainState, tx, folder: training.RunFolder):
+def fit(task: diffusion.DiffusionTask, state: training.TrainState, tx, folder: runs.RunFolder):
     """Train, or go on."""
     step = training.parallel_step(task.grad_fn(), tx, task.config.ema_decay)
     key_order = jax.random.fold_in(state.key, 2**31)
@@ -98,7 +101,7 @@ def labels() -> np.ndarray:
     return np.repeat(np.asarray(diffusion.DIGITS, np.int32), diffusion.EACH)
 
 
-def samples(config: StudyConfig, task, state, folder: training.RunFolder, w: float) -> np.ndarray:
+def samples(config: StudyConfig, task, state, folder: runs.RunFolder, w: float) -> np.ndarray:
     """The images of one guidance; from samples/ if the same settings have drawn them before."""
     steps = min(config.steps, task.config.timesteps)
     stem = f"w{w:g}_{config.sampler}_{steps}steps" + "_unclipped" * (not config.clip_x0)
@@ -107,31 +110,33 @@ def samples(config: StudyConfig, task, state, folder: training.RunFolder, w: flo
         return np.load(path, allow_pickle=False)["images"]
     settings = diffusion.Generation(config.sampler, steps, w, clip_x0=config.clip_x0)
     images = diffusion.draw_images(jax.random.key(0), task.diffusion, state.ema_params, labels(), settings)
-    with training.atomic_write(path) as temporary:
+    with runs.atomic_write(path) as temporary:
         np.savez_compressed(temporary, images=images, labels=labels().astype(np.uint8))
     return images
 
 
 def finish(config: StudyConfig, workdir: Path, found: dict, grids: dict, seconds: float) -> None:
     """Figures, summary.md and result.json."""
-    diffusion.loss_figure(workdir / "loss_comparison.png", {name: runs[0].epochs for name, runs in found.items()})
+    diffusion.loss_figure(
+        workdir / "loss_comparison.png", {name: seed_runs[0].epochs for name, seed_runs in found.items()}
+    )
     for digit in diffusion.DIGITS:
         shown = {name: {w: drawn[labels() == digit] for w, drawn in by_w.items()} for name, by_w in grids.items()}
         diffusion.comparison_figure(workdir / f"comparison_digit{digit}.png", digit, shown)
     text = diffusion.summary(found)
-    with training.atomic_write(workdir / "summary.md") as temporary:
+    with runs.atomic_write(workdir / "summary.md") as temporary:
         temporary.write_text(text)
     print(text)
     rows = []
-    for name, runs in found.items():
-        last = float(np.mean([one.epochs[-1] for one in runs]))
+    for name, seed_runs in found.items():
+        last = float(np.mean([one.epochs[-1] for one in seed_runs]))
         source = diffusion.SOURCE_LOSSES[name][1]
         target = "" if config.quick else f"within 3 % of {source}"
-        rows.append(training.Row(f"training loss, last epoch, {name}", last, target=target))
+        rows.append(runs.Row(f"training loss, last epoch, {name}", last, target=target))
     for c in diffusion.comparisons(found):
         note = f"95 % interval {c.low:+.5f} to {c.high:+.5f}: {c.verdict}"
-        rows.append(training.Row(f"held-out loss minus the baseline's, {c.name}", c.value, note=note))
-    training.write_record(
+        rows.append(runs.Row(f"held-out loss minus the baseline's, {c.name}", c.value, note=note))
+    runs.write_record(
         workdir / "result.json",
         title=f"{len(found)} configurations, {config.seeds} seeds" + ", quick" * config.quick,
         family="Diffusion",
@@ -143,4 +148,4 @@ def finish(config: StudyConfig, workdir: Path, found: dict, grids: dict, seconds
 
 
 if __name__ == "__main__":
-    training.main(StudyConfig, run)
+    runs.main(StudyConfig, run)

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgen import data, evaluation, potts, training
-from jaxgen.training import option
+from jaxgen import data, evaluation, potts, runs
+from jaxgen.errors import UserError
+from jaxgen.potts.config import classes
+from jaxgen.runs import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +40,13 @@ def run(config: BlindConfig, workdir: Path) -> None:
     """Make a sheet, or score one."""
     start = time.perf_counter()
     if bool(config.samples) == bool(config.score) or bool(config.score) != bool(config.key):
-        raise ValueError("samples, score and key do not go together so; allowed: --samples, or --score with --key")
+        raise UserError("samples, score and key do not go together so; allowed: --samples, or --score with --key")
     if config.samples:
         make(config, workdir)
         return
     key = evaluation.read_key(config.key)
     rows = evaluation.blind_rows(key, evaluation.read_answers(config.score, list(key)))
-    training.write_record(
+    runs.write_record(
         workdir / "score.json",
         title=f"blind sheet, {Path(config.score).stem}",
         family="Potts energy-based model",
@@ -66,7 +68,7 @@ def make(config: BlindConfig, workdir: Path) -> None:
     if digits is None:
         reference = evaluation.load_reference(config.dataset, samples.levels, data_dir=config.data_dir or None)
         logits, _ = evaluation.apply_network("accuracy", reference.params["accuracy"], samples.images)
-        kept = potts.classes(potts.PottsConfig(digits=config.digits))
+        kept = classes(potts.PottsConfig(digits=config.digits))
         digits = np.asarray(kept)[np.asarray(logits)[:, kept].argmax(1)]
     sheet = evaluation.mixed((samples.images, digits), (images, labels), config.each, config.seed)
     evaluation.write_sheet(workdir, sheet, {"samples": Path(config.samples).name, "seed": config.seed})
@@ -74,4 +76,4 @@ def make(config: BlindConfig, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    training.main(BlindConfig, run)
+    runs.main(BlindConfig, run)

@@ -20,8 +20,21 @@ import numpy as np
 import scipy.special
 from tqdm import tqdm
 
-from jaxgen import data, evaluation, gibbs, potts, training
-from jaxgen.training import option
+from jaxgen import data, evaluation, gibbs, potts, runs
+from jaxgen.errors import UserError
+from jaxgen.potts.config import classes
+from jaxgen.potts.figures.convergence import convergence_figure
+from jaxgen.potts.likelihood.annealed_importance import class_params
+from jaxgen.potts.likelihood.log_likelihood import base_biases
+from jaxgen.potts.studies.colour_scans import BLOCKED_COLUMNS, in_four_colours, scan_rows
+from jaxgen.potts.studies.trajectory import (
+    Mixing,
+    mixing_rows,
+    observe_sweeps,
+    principal_component,
+    run_stages,
+)
+from jaxgen.runs import option
 
 _STAGE = 25
 _LOOKS = 40  # of each spacing, even and geometric
@@ -46,12 +59,12 @@ class ConvergenceConfig:
 def run(config: ConvergenceConfig, workdir: Path) -> None:
     """Restore, run the samplers, write the record and the figure."""
     start = time.perf_counter()
-    training.configure()
+    runs.configure()
     task, state = potts.restore_run(workdir, config.checkpoint)
     params, own = chosen_class(config, task, state.params)
     starts = dispersed(config, task, own)
     x = jnp.concatenate(list(starts.values()))
-    direction = jnp.asarray(potts.principal_component(own))
+    direction = jnp.asarray(principal_component(own))
     read = reader(config, task)
     shares = {name: [] for name in starts}
 
@@ -68,22 +81,22 @@ def run(config: ConvergenceConfig, workdir: Path) -> None:
         "block Gibbs": (stages(lattice, params, "lattice"), x, config.sweeps, look),
         "sequential scan": (stages(lattice, params, "sequential"), few, config.slow_sweeps),
         "parallel tempering": (
-            tempering_stages(config, task, params, potts.base_biases(params, own), direction, taken),
+            tempering_stages(config, task, params, base_biases(params, own), direction, taken),
             jnp.stack([few] * config.replicas),
             config.slow_sweeps,
         ),
     }
     if lattice.n_colours == 2:
-        samplers["four colours"] = (stages(*potts.in_four_colours(lattice, params), "lattice"), x, config.sweeps)
+        samplers["four colours"] = (stages(*in_four_colours(lattice, params), "lattice"), x, config.sweeps)
     if config.columns:
-        samplers[potts.BLOCKED_COLUMNS] = (stages(lattice, params, "columns"), few, config.slow_sweeps)
+        samplers[BLOCKED_COLUMNS] = (stages(lattice, params, "columns"), few, config.slow_sweeps)
     found = {name: drive(name, *sampler) for name, sampler in samplers.items()}
     scans = {name: mixing for name, mixing in found.items() if name != "parallel tempering"}
     figure = workdir / "figures" / "convergence.png"
     real = read(own)
-    potts.convergence_figure(figure, found, shares, real)
-    rows = potts.mixing_rows(found, shares, real, np.mean(taken, axis=0)) + potts.scan_rows(scans)
-    training.write_record(
+    convergence_figure(figure, found, shares, real)
+    rows = mixing_rows(found, shares, real, np.mean(taken, axis=0)) + scan_rows(scans)
+    runs.write_record(
         workdir / "convergence.json",
         title=f"mixing, {task.title}, training seed {task.config.seed}",
         family="Potts energy-based model",
@@ -99,11 +112,11 @@ def chosen_class(config: ConvergenceConfig, task: potts.PottsTask, params: dict)
     """Parameters of a model without labels, and its training images."""
     if task.train_label is None:
         if config.digit is not None:
-            raise ValueError(f"digit is {config.digit}, but the model was trained without labels; allowed: none")
+            raise UserError(f"digit is {config.digit}, but the model was trained without labels; allowed: none")
         return {name: params[name] for name in ("bias", "coupling")}, task.train
-    if config.digit not in potts.classes(task.config):
-        raise ValueError(f"digit is {config.digit}; allowed for a model with labels: {potts.classes(task.config)}")
-    return potts.class_params(params, config.digit), task.train[np.asarray(task.train_label) == config.digit]
+    if config.digit not in classes(task.config):
+        raise UserError(f"digit is {config.digit}; allowed for a model with labels: {classes(task.config)}")
+    return class_params(params, config.digit), task.train[np.asarray(task.train_label) == config.digit]
 
 
 def dispersed(config: ConvergenceConfig, task: potts.PottsTask, own) -> dict:
@@ -120,7 +133,7 @@ def dispersed(config: ConvergenceConfig, task: potts.PottsTask, own) -> dict:
 
 def reader(config: ConvergenceConfig, task: potts.PottsTask):
     """A function of states: the share that the accuracy network reads, confidently, as a class of the training set."""
-    kept = potts.classes(task.config) if config.digit is None else [config.digit]
+    kept = classes(task.config) if config.digit is None else [config.digit]
     levels = task.config.levels
     reference = evaluation.load_reference(task.config.dataset, levels, data_dir=task.config.data_dir or None)
 
@@ -139,7 +152,7 @@ def gibbs_stages(config: ConvergenceConfig, beta: float, direction, lattice: gib
 
     def observed(stage: int, x):
         key_stage = jax.random.fold_in(key, stage)
-        return potts.observe_sweeps(key_stage, lattice, params, direction, x, _STAGE, **options)
+        return observe_sweeps(key_stage, lattice, params, direction, x, _STAGE, **options)
 
     def plain(stage: int, x):
         return gibbs.sample(jax.random.fold_in(key, stage), lattice, params, x, _STAGE, **options)[0]
@@ -153,7 +166,7 @@ def tempering_stages(config: ConvergenceConfig, task: potts.PottsTask, params: d
     key = jax.random.fold_in(jax.random.key(config.seed), 2)
     lattice = task.model.lattice
     t = jnp.linspace(0, 1, config.replicas)
-    observe = jax.jit(jax.vmap(lambda x: potts.observe(lattice, params, direction, x), out_axes=1))
+    observe = jax.jit(jax.vmap(lambda x: observe(lattice, params, direction, x), out_axes=1))
 
     def rounds(stage: int, x):
         key_stage = jax.random.fold_in(key, stage)
@@ -167,7 +180,7 @@ def tempering_stages(config: ConvergenceConfig, task: potts.PottsTask, params: d
     return observed, lambda stage, x: rounds(stage, x)[0]
 
 
-def drive(name: str, stages, x, sweeps: int, look=lambda done, x: None) -> potts.Mixing:
+def drive(name: str, stages, x, sweeps: int, look=lambda done, x: None) -> Mixing:
     """All stages of one sampler, with a progress bar."""
     count = sweeps // _STAGE
     looks = {*np.geomspace(1, count, _LOOKS).astype(int).tolist(), *np.linspace(1, count, _LOOKS).astype(int).tolist()}
@@ -178,8 +191,8 @@ def drive(name: str, stages, x, sweeps: int, look=lambda done, x: None) -> potts
                 look(done * _STAGE, x)
             bar.update(_STAGE)
 
-        return potts.run_stages(*stages, x, count, after)
+        return run_stages(*stages, x, count, after)
 
 
 if __name__ == "__main__":
-    training.main(ConvergenceConfig, run)
+    runs.main(ConvergenceConfig, run)

@@ -13,19 +13,21 @@ import time
 
 import numpy as np
 
-from jaxgen import potts, training, visualization
+from jaxgen import runs, visualization
+from jaxgen.potts.studies.digits import DigitsConfig, DigitsTask, effective_digits, train_digits
+from jaxgen.potts.studies.digits_measure import measure_digits
 
 
-def run(config: potts.DigitsConfig, workdir) -> None:
+def run(config: DigitsConfig, workdir) -> None:
     """Train, sample, anneal, judge."""
     start = time.perf_counter()
-    training.configure()
-    task = potts.DigitsTask.load(potts.effective_digits(config))
-    with training.RunFolder.open(workdir, config) as folder:
-        params = potts.train_digits(task, folder)
-        rows, samples = potts.measure_digits(task, params, folder)
+    runs.configure()
+    task = DigitsTask.load(effective_digits(config))
+    with runs.RunFolder.open(workdir, config) as folder:
+        params = train_digits(task, folder)
+        rows, samples = measure_digits(task, params, folder)
         figure(task, samples[config.seed], folder.figures / "samples.png")
-        training.write_record(
+        runs.write_record(
             folder.path / "result.json",
             title=task.title + ", quick" * config.quick,
             family="Potts energy-based model",
@@ -37,7 +39,7 @@ def run(config: potts.DigitsConfig, workdir) -> None:
     print(f"{folder.path / 'result.json'}\n{folder.figures / 'samples.png'}")
 
 
-def figure(task: potts.DigitsTask, samples, path) -> None:
+def figure(task: DigitsTask, samples, path) -> None:
     """A row a digit: ten training images, ten samples of the first seed."""
     levels, (states, labels), rng = task.config.levels, samples, np.random.default_rng(task.config.seed)
     train, panels = np.asarray(task.train), []
@@ -49,4 +51,4 @@ def figure(task: potts.DigitsTask, samples, path) -> None:
 
 
 if __name__ == "__main__":
-    training.main(potts.DigitsConfig, run)
+    runs.main(DigitsConfig, run)

@@ -17,8 +17,12 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxgen import gibbs, potts, training
-from jaxgen.training import option
+from jaxgen import gibbs, potts, runs
+from jaxgen.potts.oracles.naive_sampler import naive_sample
+from jaxgen.potts.studies.energy_report import Baseline, EnergyStudy, energy_figure, energy_rows, published_baselines
+from jaxgen.potts.studies.joules import find_meter, measure_joules
+from jaxgen.potts.studies.operations import compiled_work, counted_by_hand
+from jaxgen.runs import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,25 +51,25 @@ ENGINES = {
 def run(config: EnergyConfig, workdir: Path) -> None:
     """Restore, count, measure, project, write."""
     start = time.perf_counter()
-    training.configure()
+    runs.configure()
     task, state = potts.restore_run(workdir, config.checkpoint)
     lattice, beta = task.model.lattice, task.config.beta
     params = {name: state.params[name] for name in ("bias", "coupling")}  # a label only adds to the biases
     levels = gibbs.n_levels(params)
-    work = potts.compiled_work(lattice, params, config.chains, beta)
+    work = compiled_work(lattice, params, config.chains, beta)
     countable = not gibbs.is_tied(params) and levels <= 4
-    by_hand = potts.counted_by_hand(lattice, params, config.chains) if countable else None
-    meter = potts.find_meter(config.core_watts)
+    by_hand = counted_by_hand(lattice, params, config.chains) if countable else None
+    meter = find_meter(config.core_watts)
     measured = [
         baseline(config, lattice.n_sites, name, updates, meter, call)
         for name, updates, call in tqdm(samplers(config, task, params), desc="measuring", unit="engine")
     ]
-    published = potts.published_baselines(lattice, levels, config.sweeps)
-    study = potts.EnergyStudy(lattice, levels, config.sweeps, measured + published)
-    rows = potts.energy_rows(study, work, by_hand, config.chains)
+    published = published_baselines(lattice, levels, config.sweeps)
+    study = EnergyStudy(lattice, levels, config.sweeps, measured + published)
+    rows = energy_rows(study, work, by_hand, config.chains)
     figure = workdir / "figures" / "energy.png"
-    potts.energy_figure(figure, study, f"{task.title}, {levels} levels, {training.device_name()}")
-    training.write_record(
+    energy_figure(figure, study, f"{task.title}, {levels} levels, {runs.device_name()}")
+    runs.write_record(
         workdir / "energy.json",
         title=f"joules, {task.title}, training seed {task.config.seed}",
         family="Potts energy-based model",
@@ -91,7 +95,7 @@ def samplers(config: EnergyConfig, task: potts.PottsTask, params: dict) -> list[
         return call
 
     def naive(number: int):
-        return potts.naive_sample(config.seed + number, lattice, params, np.asarray(x[:1]), 1, beta)
+        return naive_sample(config.seed + number, lattice, params, np.asarray(x[:1]), 1, beta)
 
     found = [
         (f"{name}, {config.chains} chains", config.chains * sweeps * lattice.n_sites, calls(engine, sweeps))
@@ -100,15 +104,15 @@ def samplers(config: EnergyConfig, task: potts.PottsTask, params: dict) -> list[
     return [*found, ("naive Python, one chain", lattice.n_sites, naive)]
 
 
-def baseline(config: EnergyConfig, sites: int, name: str, updates: int, meter, call: Callable) -> potts.Baseline:
+def baseline(config: EnergyConfig, sites: int, name: str, updates: int, meter, call: Callable) -> Baseline:
     """One engine, measured; a sample is config.sweeps sweeps of `sites` sites."""
-    spent = potts.measure_joules(meter, call, config.seconds)
+    spent = measure_joules(meter, call, config.seconds)
     each = spent.joules / (spent.calls * updates)
     rate = spent.calls * updates / spent.seconds
     note = f"{meter.source}; {rate * 1e-9:.3g} updates/ns over {spent.seconds:.2g} s, {each:.3g} J an update"
     kind = "energy counter" if meter.measured else "time x stated power"
-    return potts.Baseline(name, each * config.sweeps * sites, kind, note)
+    return Baseline(name, each * config.sweeps * sites, kind, note)
 
 
 if __name__ == "__main__":
-    training.main(EnergyConfig, run)
+    runs.main(EnergyConfig, run)

@@ -14,36 +14,38 @@ import time
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import data, evaluation, potts, training, visualization
+from jaxgen import data, evaluation, runs, visualization
+from jaxgen.potts.studies.lattices import LatticesConfig, LatticeTask, effective_lattices, train_lattice
+from jaxgen.potts.studies.lattices_measure import lattice_rows, lattice_table, lattices_figure, measure_lattice
 
 _SHOWN = 24  # samples of a lattice in the figure
 
 
-def run(config: potts.LatticesConfig, workdir) -> None:
+def run(config: LatticesConfig, workdir) -> None:
     """Train and measure every lattice, then compare."""
     start = time.perf_counter()
-    training.configure()
-    study = potts.effective_lattices(config)
+    runs.configure()
+    study = effective_lattices(config)
     dataset = data.load("mnist", data_dir=study.data_dir or None)
     parts = {name: data.fixed_binarization(data.split(dataset, name)[0], name) for name in ("train", "test")}
     train, test = jnp.asarray(parts["train"]), parts["test"][: 500 if study.quick else None]
     reference = evaluation.load_reference("mnist", 2, data_dir=study.data_dir or None)
     floor = evaluation.evaluate(data.decode(parts["train"][: study.chains], 2), None, reference).figures["frechet"]
     found, shown = {}, [("training images", train[:_SHOWN], 2)]
-    with training.RunFolder.open(workdir, config) as folder:
+    with runs.RunFolder.open(workdir, config) as folder:
         for name in study.lattices.split(","):
-            task = potts.LatticeTask.of(study, name, train)
-            params, steps = potts.train_lattice(task, folder.path)
+            task = LatticeTask.of(study, name, train)
+            params, steps = train_lattice(task, folder.path)
             path = folder.path / "measured" / name
-            found[name], images = potts.measure_lattice(task, params, steps, test, reference, path)
+            found[name], images = measure_lattice(task, params, steps, test, reference, path)
             shown.append((name, np.asarray(images)[:_SHOWN], 2))
-        table = potts.lattice_table(found)
-        with training.atomic_write(folder.path / "table.md") as temporary:
+        table = lattice_table(found)
+        with runs.atomic_write(folder.path / "table.md") as temporary:
             temporary.write_text(table)
-        potts.lattices_figure(folder.figures / "lattices.png", found, floor)
+        lattices_figure(folder.figures / "lattices.png", found, floor)
         visualization.samples_figure(folder.figures / "samples.png", shown, columns=3)
-        rows = potts.lattice_rows(found, floor, study.chains, len(test))
-        training.write_record(
+        rows = lattice_rows(found, floor, study.chains, len(test))
+        runs.write_record(
             folder.path / "result.json",
             title=f"lattices, binarised MNIST, {study.seconds:g} s each" + ", quick" * config.quick,
             family="Potts energy-based model",
@@ -57,4 +59,4 @@ def run(config: potts.LatticesConfig, workdir) -> None:
 
 
 if __name__ == "__main__":
-    training.main(potts.LatticesConfig, run)
+    runs.main(LatticesConfig, run)

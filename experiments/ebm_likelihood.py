@@ -16,8 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jaxgen import data, evaluation, gibbs, potts, training
-from jaxgen.training import option
+from jaxgen import data, evaluation, gibbs, potts, runs
+from jaxgen.potts.config import classes
+from jaxgen.potts.figures.convergence import partition_figure
+from jaxgen.potts.likelihood.annealed_importance import class_params
+from jaxgen.potts.likelihood.log_likelihood import base_biases, mixture_log_likelihood
+from jaxgen.runs import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,17 +36,17 @@ class LikelihoodConfig:
 def run(config: LikelihoodConfig, workdir: Path) -> None:
     """Restore, anneal at three lengths, write the record and the figure."""
     start = time.perf_counter()
-    training.configure()
+    runs.configure()
     task, state = potts.restore_run(workdir, config.checkpoint)
     models = {None: state.params}
     if task.train_label is not None:
-        models = {y: potts.class_params(state.params, y) for y in potts.classes(task.config)}
+        models = {y: class_params(state.params, y) for y in classes(task.config)}
     lengths = sorted({config.temperatures // part for part in (100, 10, 1)})
     found = {y: anneal(config, task, params, y, lengths) for y, params in models.items()}
     figure = workdir / "figures" / "likelihood.png"
-    potts.partition_figure(figure, found, lengths)
+    partition_figure(figure, found, lengths)
     rows = measure(config, task, state.params, {y: partitions[-1] for y, partitions in found.items()})
-    training.write_record(
+    runs.write_record(
         workdir / "likelihood.json",
         title=f"{task.title}, training seed {task.config.seed}",
         family="Potts energy-based model",
@@ -81,7 +85,7 @@ def anneal(config: LikelihoodConfig, task: potts.PottsTask, params: dict, y: int
                     jax.random.fold_in(key_path, length),
                     model,
                     params,
-                    potts.base_biases(params, own),
+                    base_biases(params, own),
                     samples,
                     length,
                     task.config.beta,
@@ -91,17 +95,17 @@ def anneal(config: LikelihoodConfig, task: potts.PottsTask, params: dict, y: int
     return partitions
 
 
-def measure(config: LikelihoodConfig, task: potts.PottsTask, params: dict, found: dict) -> list[training.Row]:
+def measure(config: LikelihoodConfig, task: potts.PottsTask, params: dict, found: dict) -> list[runs.Row]:
     """Likelihoods of the test images, and of two exact models fitted to the training images."""
     trained, levels = task.config, task.config.levels
     dataset = data.load(trained.dataset, data_dir=trained.data_dir or None)
-    parts = {part: data.select(*data.split(dataset, part), potts.classes(trained)) for part in ("validation", "test")}
+    parts = {part: data.select(*data.split(dataset, part), classes(trained)) for part in ("validation", "test")}
     x = data.encode(parts["test"][0], levels)
     log_z = {y: partition.low.log_z for y, partition in found.items()}
     if None in log_z:
         log_p = potts.log_likelihood(task.model, params, jnp.asarray(x), log_z[None], trained.beta)
     else:
-        log_p = potts.mixture_log_likelihood(task.model, params, jnp.asarray(x), task.train_label, log_z, trained.beta)
+        log_p = mixture_log_likelihood(task.model, params, jnp.asarray(x), task.train_label, log_z, trained.beta)
     gap = max(float(both.high.log_z - both.low.log_z) for both in found.values())
     error = max(both.low.standard_error for both in found.values())
     effective = min(both.low.effective_chains for both in found.values())
@@ -111,21 +115,19 @@ def measure(config: LikelihoodConfig, task: potts.PottsTask, params: dict, found
     images = f"{len(x)} test images, {levels} levels"
     rows = [
         _nats("log-likelihood", log_p, images),
-        training.Row("bits a pixel", potts.bits_per_pixel(log_p, x[0].size), "bits", "", images),
-        training.Row(
-            "standard error of log Z", error, "nats", "", f"{config.chains} chains, {effective:.0f} effective"
-        ),
-        training.Row("log Z from above less from below", gap, "nats", "", f"{config.temperatures} temperatures"),
+        runs.Row("bits a pixel", potts.bits_per_pixel(log_p, x[0].size), "bits", "", images),
+        runs.Row("standard error of log Z", error, "nats", "", f"{config.chains} chains, {effective:.0f} effective"),
+        runs.Row("log Z from above less from below", gap, "nats", "", f"{config.temperatures} temperatures"),
         _nats("Chow-Liu tree on the same images", tree.log_prob(x), "exact"),
         _nats("independent pixels on the same images", pixels.log_prob(x), "exact"),
     ]
     return rows
 
 
-def _nats(name: str, log_p: np.ndarray, note: str) -> training.Row:
+def _nats(name: str, log_p: np.ndarray, note: str) -> runs.Row:
     error = log_p.std(ddof=1) / np.sqrt(len(log_p))
-    return training.Row(name, float(log_p.mean()), "nats", "", f"{note}; +- {error:.2g} over images")
+    return runs.Row(name, float(log_p.mean()), "nats", "", f"{note}; +- {error:.2g} over images")
 
 
 if __name__ == "__main__":
-    training.main(LikelihoodConfig, run)
+    runs.main(LikelihoodConfig, run)

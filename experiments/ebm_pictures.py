@@ -15,8 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jaxgen import gibbs, potts, training
-from jaxgen.training import option
+from jaxgen import gibbs, potts, runs
+from jaxgen.potts.config import SIDE, classes
+from jaxgen.potts.figures.half_sweeps import advance, phases, phases_gif
+from jaxgen.potts.figures.landscape import Landscape, embed_images, landscape_figure, nearest, prototypes
+from jaxgen.potts.figures.parameter_maps import blocks_figure, parameter_figure
+from jaxgen.runs import option
 
 _CHAINS_SHOWN = 3
 _CHAINS_TO_CHOOSE_FROM = 16
@@ -33,12 +37,12 @@ class PicturesConfig:
 
 def run(config: PicturesConfig, workdir: Path) -> None:
     """Restore, draw every picture."""
-    training.configure()
+    runs.configure()
     task, state = potts.restore_run(workdir, config.checkpoint)
     title = f"{task.title}, training seed {task.config.seed}, {int(state.step)} steps"
     draw = {
-        "parameters.png": lambda path: potts.parameter_figure(path, task.model.lattice, state.params, title),
-        "blocks.png": lambda path: potts.blocks_figure(path, lattices(task)),
+        "parameters.png": lambda path: parameter_figure(path, task.model.lattice, state.params, title),
+        "blocks.png": lambda path: blocks_figure(path, lattices(task)),
         "landscape.png": lambda path: draw_landscape(path, config, task, state.params, title),
         "dynamics.gif": lambda path: draw_dynamics(path, config, task, state.params),
     }
@@ -51,7 +55,7 @@ def lattices(task: potts.PottsTask) -> dict[str, gibbs.Lattice]:
     """The run's neighbourhood first, then the others."""
     config = task.config
     names = dict.fromkeys([config.neighbourhood, *gibbs.NEIGHBOURHOODS])
-    return {name: gibbs.Lattice.grid(potts.SIDE, potts.SIDE, name, config.boundary) for name in names}
+    return {name: gibbs.Lattice.grid(SIDE, SIDE, name, config.boundary) for name in names}
 
 
 def conditions(task: potts.PottsTask, params: dict, label) -> dict:
@@ -73,7 +77,7 @@ def draw_landscape(path: Path, config: PicturesConfig, task: potts.PottsTask, pa
     while steps[-1] < config.sweeps:
         stretch = min(max(1, steps[-1]), config.sweeps - steps[-1])
         key = jax.random.fold_in(key_sweeps, steps[-1])
-        x = potts.advance(key, task.model.lattice, params, x, stretch, **conditions(task, params, label))
+        x = advance(key, task.model.lattice, params, x, stretch, **conditions(task, params, label))
         steps.append(steps[-1] + stretch)
         seen.append(np.asarray(x)[followed])
     paths = np.stack(seen, axis=1).reshape(-1, *train.shape[1:])
@@ -87,19 +91,19 @@ def draw_landscape(path: Path, config: PicturesConfig, task: potts.PottsTask, pa
         ]
         labels = np.concatenate(parts)
     basin, names = basins(config, task, images, labels)
-    pca, tsne = potts.embed_images(images, len(train), config.seed)
+    pca, tsne = embed_images(images, len(train), config.seed)
     energy = task.model.apply({"params": params}, jnp.asarray(images), None if labels is None else jnp.asarray(labels))
-    found = potts.Landscape(images, np.asarray(energy), basin, names, (len(train), m), steps, pca, tsne)
-    potts.landscape_figure(path, found, task.model.levels, title)
+    found = Landscape(images, np.asarray(energy), basin, names, (len(train), m), steps, pca, tsne)
+    landscape_figure(path, found, task.model.levels, title)
 
 
 def basins(config: PicturesConfig, task: potts.PottsTask, images, labels) -> tuple[np.ndarray, list[str]]:
     """Numbers and names of the basins: classes of a model with labels, else the nearest of a few prototypes."""
     if labels is not None:
-        kept = potts.classes(task.config)
+        kept = classes(task.config)
         return np.searchsorted(kept, labels), [f"class {y}" for y in kept]
-    centres = potts.prototypes(np.asarray(task.train), _PROTOTYPES, config.seed)
-    return potts.nearest(images, centres), [f"prototype {k + 1}" for k in range(_PROTOTYPES)]
+    centres = prototypes(np.asarray(task.train), _PROTOTYPES, config.seed)
+    return nearest(images, centres), [f"prototype {k + 1}" for k in range(_PROTOTYPES)]
 
 
 def draw_dynamics(path: Path, config: PicturesConfig, task: potts.PottsTask, params: dict) -> None:
@@ -108,13 +112,13 @@ def draw_dynamics(path: Path, config: PicturesConfig, task: potts.PottsTask, par
     label = task.chain_labels(_CHAINS_TO_CHOOSE_FROM)
     x = potts.noise(key_start, task.model, _CHAINS_TO_CHOOSE_FROM)
     shown = sorted({*range(4), *np.geomspace(4, config.sweeps - 1, 16).astype(int).tolist()})
-    found = potts.phases(key_sweeps, task.model.lattice, params, x, shown, **conditions(task, params, label))
+    found = phases(key_sweeps, task.model.lattice, params, x, shown, **conditions(task, params, label))
     energy = jax.jit(lambda x, label: task.model.apply({"params": params}, x, label))
     energies = [np.asarray(energy(phase.x, label)) for phase in found]
     own = None if task.train_label is None else task.train_label[:2000]
     wanted = np.asarray(energy(task.train[:2000], own))
-    potts.phases_gif(path, task.model.lattice, task.model.levels, found, energies, wanted)
+    phases_gif(path, task.model.lattice, task.model.levels, found, energies, wanted)
 
 
 if __name__ == "__main__":
-    training.main(PicturesConfig, run)
+    runs.main(PicturesConfig, run)

@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jaxgen import data, gibbs, potts, training, visualization
-from jaxgen.training import option
+from jaxgen import data, gibbs, potts, runs, training, visualization
+from jaxgen.errors import UserError
+from jaxgen.potts.config import SIDE, classes
+from jaxgen.runs import option
 
 _FRAMES = 60
 
@@ -30,14 +32,14 @@ class SampleConfig:
     engine: str = option("lattice", "Gibbs engine", group="sampling", choices=gibbs.ENGINES)
     beta: float = option(1.0, "inverse temperature, times that of training", group="sampling", low=0.0)
     digit: int | None = option(None, "class to sample, for a model with labels", group="sampling", low=0, high=9)
-    clamp_top: int = option(0, "rows held at test images' values", group="sampling", low=0, high=potts.SIDE)
+    clamp_top: int = option(0, "rows held at test images' values", group="sampling", low=0, high=SIDE)
     checkpoint: str = option("last", "which one to restore", group="sampling", choices=("last", "best"))
     gif: bool = option(False, "also animate the run", group="output")
 
 
 def run(config: SampleConfig, workdir: Path) -> None:
     """Restore, sample, write."""
-    training.configure()
+    runs.configure()
     task, state = potts.restore_run(workdir, config.checkpoint)
     model, trained = task.model, task.config
     key_start, key_sweeps = jax.random.split(jax.random.key(config.seed))
@@ -72,7 +74,7 @@ def _labels(config: SampleConfig, task: potts.PottsTask):
     """The class of every chain, or None for a model without labels."""
     if task.train_label is None:
         if config.digit is not None:
-            raise ValueError(f"digit is {config.digit}, but the model was trained without labels; allowed: none")
+            raise UserError(f"digit is {config.digit}, but the model was trained without labels; allowed: none")
         return None
     if config.digit is not None:
         return jnp.full(config.n, config.digit, jnp.uint8)
@@ -83,7 +85,7 @@ def _start(config: SampleConfig, task: potts.PottsTask, state: training.TrainSta
     """First states, and as many test images."""
     trained = task.config
     images, labels = data.split(data.load(trained.dataset, data_dir=trained.data_dir or None), "test")
-    images, labels = data.select(images, labels, potts.classes(trained))
+    images, labels = data.select(images, labels, classes(trained))
     if config.digit is not None:
         images, labels = data.select(images, labels, [config.digit])
     reference = jnp.asarray(data.encode(images[np.arange(config.n) % len(images)], trained.levels))
@@ -92,10 +94,10 @@ def _start(config: SampleConfig, task: potts.PottsTask, state: training.TrainSta
     if config.start == "data":
         return reference, reference
     if state.carry is None:
-        raise ValueError("start is 'chains', but the run was trained without --persistent; allowed: noise, data")
+        raise UserError("start is 'chains', but the run was trained without --persistent; allowed: noise, data")
     chains = state.carry["chains"]
     if config.n > len(chains):
-        raise ValueError(f"n is {config.n}; allowed with start='chains': up to {len(chains)}, the chains of the run")
+        raise UserError(f"n is {config.n}; allowed with start='chains': up to {len(chains)}, the chains of the run")
     return chains[: config.n], reference
 
 
@@ -110,7 +112,7 @@ def _write(workdir, config, step, levels, frames, reference, label) -> None:
     arrays = {"states": np.asarray(sampled), "levels": levels}
     if label is not None:
         arrays["labels"] = np.asarray(label)
-    with training.atomic_write(workdir / "samples" / f"{name}.npz") as temporary:
+    with runs.atomic_write(workdir / "samples" / f"{name}.npz") as temporary:
         np.savez_compressed(temporary, **arrays)
     panels = [(f"{config.sweeps} sweeps from {config.start}", sampled, levels)]
     if config.clamp_top:
@@ -126,4 +128,4 @@ def _write(workdir, config, step, levels, frames, reference, label) -> None:
 
 
 if __name__ == "__main__":
-    training.main(SampleConfig, run)
+    runs.main(SampleConfig, run)

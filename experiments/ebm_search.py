@@ -11,24 +11,26 @@ experiments.ebm_cd; and a run folder for every training. The same command again 
 
 import time
 
-from jaxgen import potts, training
+from jaxgen import runs
+from jaxgen.potts.studies.search import SearchConfig, effective
+from jaxgen.potts.studies.search_run import Search, best_flags, search_figure, search_rows, search_table
 
 
-def run(config: potts.SearchConfig, workdir) -> None:
+def run(config: SearchConfig, workdir) -> None:
     """Search, then write what came out."""
     start = time.perf_counter()
-    training.configure()
-    search = potts.Search(potts.effective(config))
-    with training.RunFolder.open(workdir, config) as folder:
+    runs.configure()
+    search = Search(effective(config))
+    with runs.RunFolder.open(workdir, config) as folder:
         outcomes = search.run(folder)
-        table = potts.search_table(search, outcomes)
-        for name, text in (("table.md", table), ("best.flags", potts.best_flags(search, outcomes))):
-            with training.atomic_write(folder.path / name) as temporary:
+        table = search_table(search, outcomes)
+        for name, text in (("table.md", table), ("best.flags", best_flags(search, outcomes))):
+            with runs.atomic_write(folder.path / name) as temporary:
                 temporary.write_text(text)
         if any(one.score is not None for one in outcomes):
-            potts.search_figure(folder.figures / "trials.png", search, outcomes)
-        rows = potts.search_rows(search, outcomes)
-        training.write_record(
+            search_figure(folder.figures / "trials.png", search, outcomes)
+        rows = search_rows(search, outcomes)
+        runs.write_record(
             folder.path / "result.json",
             title=f"search, {config.dataset} {config.digits}" + ", quick" * config.quick,
             family="Potts energy-based model",
@@ -42,4 +44,4 @@ def run(config: potts.SearchConfig, workdir) -> None:
 
 
 if __name__ == "__main__":
-    training.main(potts.SearchConfig, run)
+    runs.main(SearchConfig, run)

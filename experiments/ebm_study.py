@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxgen import training
-from jaxgen.training import option
+from jaxgen import runs
+from jaxgen.errors import UserError
+from jaxgen.runs import option
 
 FLAGS = "--flagfile=experiments/flags/"
 
@@ -75,7 +76,7 @@ class StudyConfig:
 def run(config: StudyConfig, workdir: Path) -> None:
     """Run what is not done yet, then the summary. ValueError naming the parts that failed."""
     lines, failed = ["| part | seconds | file |", "|---|---|---|"], []
-    with training.RunFolder.open(workdir, config) as folder:
+    with runs.RunFolder.open(workdir, config) as folder:
         every = parts()
         for number, part in enumerate(every, 1):
             made = folder.path / part.folder / part.made
@@ -91,11 +92,11 @@ def run(config: StudyConfig, workdir: Path) -> None:
             name = f"{part.module} in {part.folder}"
             failed += [] if made.exists() else [name]
             lines.append(f"| {name} | {took} | {made.relative_to(folder.path) if made.exists() else 'failed'} |")
-        with training.atomic_write(folder.path / "summary.md") as temporary:
+        with runs.atomic_write(folder.path / "summary.md") as temporary:
             temporary.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
     if failed:
-        raise ValueError(f"failed: {', '.join(failed)}; the same command tries them again")
+        raise UserError(f"failed: {', '.join(failed)}; the same command tries them again")
 
 
 def command(part: Part, study: Path, quick: bool) -> list[str]:
@@ -126,4 +127,4 @@ def call(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    training.main(StudyConfig, run)
+    runs.main(StudyConfig, run)

@@ -15,7 +15,7 @@ as written there, and reads them with and without the label.
 import time
 from pathlib import Path
 
-from jaxgen import energy_learning, training
+from jaxgen import energy_learning, runs, training
 
 FAMILY = "Energy-based learning"
 
@@ -23,14 +23,14 @@ FAMILY = "Energy-based learning"
 def run(config: energy_learning.EnergyLearningConfig, workdir: Path) -> None:
     """Train, then read the networks without labels."""
     start = time.perf_counter()
-    training.configure()
+    runs.configure()
     task = energy_learning.EnergyTask.load(config)
-    with training.RunFolder.open(workdir, config) as folder:
+    with runs.RunFolder.open(workdir, config) as folder:
         if config.faithful:
             rows, title = energy_learning.source_rows(config), "the source's schemes as written, XOR"
         else:
             rows, title = train(task, folder), title_of(config)
-        training.write_record(
+        runs.write_record(
             folder.path / "result.json",
             title=title,
             family=FAMILY,
@@ -42,13 +42,13 @@ def run(config: energy_learning.EnergyLearningConfig, workdir: Path) -> None:
     print(f"record: {folder.path / 'result.json'}")
 
 
-def train(task: energy_learning.EnergyTask, folder: training.RunFolder) -> list[training.Row]:
+def train(task: energy_learning.EnergyTask, folder: runs.RunFolder) -> list[runs.Row]:
     """Fit, draw and measure."""
     state, tx = task.initial_state()
     step = training.parallel_step(task.grad_fn(), tx)
     hooks = [energy_learning.evaluation_hook(task)]
     state = training.fit(state, step, task.train_arrays(), task.order(), folder, task.fit_options(), hooks)
-    records = training.read_metrics(folder.path / "metrics.jsonl")
+    records = runs.read_metrics(folder.path / "metrics.jsonl")
     energy_learning.curves_figure(folder.figures / "curves.png", records)
     if task.config.dataset == "xor":
         energy_learning.xor_figure(folder.figures / "xor.png", task, state.params)
@@ -62,4 +62,4 @@ def title_of(config: energy_learning.EnergyLearningConfig) -> str:
 
 
 if __name__ == "__main__":
-    training.main(energy_learning.EnergyLearningConfig, run, distributed=True)
+    runs.main(energy_learning.EnergyLearningConfig, run, distributed=True)

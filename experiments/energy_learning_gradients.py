@@ -14,8 +14,8 @@ import jax
 import numpy as np
 import optax
 
-from jaxgen import data, energy_learning, training
-from jaxgen.training import option
+from jaxgen import data, energy_learning, runs
+from jaxgen.runs import option
 
 # Scheme, energy and the gradient it is held against: that of the free equilibrium, or that of the forward pass.
 SCHEMES = {
@@ -44,24 +44,24 @@ class GradientsConfig:
 def run(config: GradientsConfig, workdir: Path) -> None:
     """Fit the slopes, then train and compare."""
     start = time.perf_counter()
-    training.configure()
-    with training.RunFolder.open(workdir, config) as folder:
+    runs.configure()
+    with runs.RunFolder.open(workdir, config) as folder:
         curves = energy_learning.error_curves(config.seed, config.halvings)
         energy_learning.slopes_figure(folder.figures / "slopes.png", curves)
         found = directions(config)
         steps = range(0, config.steps, config.every)
         energy_learning.cosine_figure(folder.figures / "cosines.png", steps, found)
         rows = [
-            training.Row(f"slope, {name}", curve.slope, "", curve.expected, f"error {curve.error[-1]:.2g} at the end")
+            runs.Row(f"slope, {name}", curve.slope, "", curve.expected, f"error {curve.error[-1]:.2g} at the end")
             for name, curve in curves.items()
         ]
         for name, error in energy_learning.exact_errors(config.seed).items():
-            rows.append(training.Row(f"relative error to backprop, {name}", error))
+            rows.append(runs.Row(f"relative error to backprop, {name}", error))
         for name, cosine in found.items():
             text = ", ".join(f"{value:.3f}" for value in cosine[-1])
             note = f"layers 1 to 3: {text}; lowest on the way {cosine.min():.3f}"
-            rows.append(training.Row(f"cosine after {steps[-1]} updates, {name}", cosine[-1].mean(), "", "", note))
-        training.write_record(
+            rows.append(runs.Row(f"cosine after {steps[-1]} updates, {name}", cosine[-1].mean(), "", "", note))
+        runs.write_record(
             folder.path / "result.json",
             title="gradient estimators",
             family="Energy-based learning",
@@ -99,4 +99,4 @@ def batch_of(images: np.ndarray, labels: np.ndarray, index: np.ndarray) -> dict[
 
 
 if __name__ == "__main__":
-    training.main(GradientsConfig, run)
+    runs.main(GradientsConfig, run)

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from experiments import energy_learning as experiment
-from jaxgen import energy_learning, training
-from jaxgen.training import option
+from jaxgen import energy_learning, runs
+from jaxgen.runs import option
 
 # Where inference is gradient descent it needs small steps, and the held output small updates of the weights.
 PREDICTIVE = {"energy": "predictive_coding", "step_size": 0.1, "nudged_sweeps": 50, "learning_rate": 0.005}
@@ -31,7 +31,7 @@ class SchemesConfig:
 def run(config: SchemesConfig, workdir: Path) -> None:
     """Train and read every scheme."""
     start = time.perf_counter()
-    training.configure()
+    runs.configure()
     rows = []
     for name, scheme in energy_learning.SCHEMES.items():
         setting = energy_learning.EnergyLearningConfig(
@@ -41,13 +41,13 @@ def run(config: SchemesConfig, workdir: Path) -> None:
         if energy_learning.Hopfield not in scheme.energies:
             setting = dataclasses.replace(setting, **PREDICTIVE)
         task = energy_learning.EnergyTask.load(setting)
-        with training.RunFolder.open(workdir / name, setting) as folder:
+        with runs.RunFolder.open(workdir / name, setting) as folder:
             found = {row.quantity: row for row in experiment.train(task, folder)}
         solved = found["networks that solve it label-free, cold start"]
         cost = found["label-free cost, cold start"].value
-        rows.append(training.Row(f"{name}, {setting.energy}", solved.value, "", solved.target, f"cost {cost:.2g}"))
+        rows.append(runs.Row(f"{name}, {setting.energy}", solved.value, "", solved.target, f"cost {cost:.2g}"))
         print(f"{name}: {solved.value}", flush=True)
-    training.write_record(
+    runs.write_record(
         workdir / "result.json",
         title=f"XOR label-free, cold start, 2-{config.widths}-2",
         family=experiment.FAMILY,
@@ -58,4 +58,4 @@ def run(config: SchemesConfig, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    training.main(SchemesConfig, run)
+    runs.main(SchemesConfig, run)

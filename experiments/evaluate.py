@@ -15,9 +15,10 @@ import json
 import time
 from pathlib import Path
 
-from jaxgen import evaluation, training
+from jaxgen import evaluation, runs
 from jaxgen.data import ALLOWED_LEVELS
-from jaxgen.training import option
+from jaxgen.errors import UserError
+from jaxgen.runs import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,14 +44,14 @@ class EvaluateConfig:
 def run(config: EvaluateConfig, workdir: Path) -> None:
     """Check, measure, print, write."""
     start = time.perf_counter()
-    training.configure()
+    runs.configure()
     samples = evaluation.load_samples(config.samples, config.levels, config.labels)
     if config.cas and samples.labels is None:
-        raise ValueError("cas is true, but the samples have no labels to use; allowed: samples with labels")
+        raise UserError("cas is true, but the samples have no labels to use; allowed: samples with labels")
     reference = evaluation.load_reference(
         config.dataset, samples.levels, folder=config.reference or None, data_dir=config.data_dir or None
     )
-    with training.RunFolder.open(workdir, config) as folder:
+    with runs.RunFolder.open(workdir, config) as folder:
         result = evaluation.evaluate(samples.images, samples.labels, reference)
         rows = evaluation.rows(result)
         evaluation.summary_figure(folder.figures / "summary.png", samples, result, reference)
@@ -63,9 +64,9 @@ def run(config: EvaluateConfig, workdir: Path) -> None:
             rows += evaluation.score_rows(score)
             content["classification_accuracy_score"] = {name: value for name, value in score._asdict().items()}
             print(f"{rows[-1].quantity}: {rows[-1].value:.4f}  {rows[-1].note}")
-        with training.atomic_write(folder.path / "evaluation.json") as temporary:
+        with runs.atomic_write(folder.path / "evaluation.json") as temporary:
             temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-        training.write_record(
+        runs.write_record(
             folder.path / "result.json",
             title=f"{Path(config.samples).stem}, {config.dataset}, {content['coding']}",
             family="Evaluation panel",
@@ -77,4 +78,4 @@ def run(config: EvaluateConfig, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    training.main(EvaluateConfig, run)
+    runs.main(EvaluateConfig, run)

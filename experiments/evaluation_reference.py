@@ -13,8 +13,8 @@ import statistics
 import time
 from pathlib import Path
 
-from jaxgen import data, evaluation, training
-from jaxgen.training import option
+from jaxgen import data, evaluation, runs
+from jaxgen.runs import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,20 +28,20 @@ class ReferenceConfig:
 
 def run(config: ReferenceConfig, workdir: Path) -> None:
     """Train, measure, write."""
-    training.configure()
+    runs.configure()
     images = data.load(config.dataset, data_dir=config.data_dir or None)
     params, seconds = {}, {}
-    with training.RunFolder.open(workdir, config) as folder:
+    with runs.RunFolder.open(workdir, config) as folder:
         for name, steps in (("features", config.feature_steps), ("accuracy", config.accuracy_steps)):
             one = evaluation.ClassifierConfig(network=name, seed=config.seed, steps=steps)
-            with training.RunFolder.open(folder.path / name, one) as inner:
+            with runs.RunFolder.open(folder.path / name, one) as inner:
                 train, validation = (data.split(images, part) for part in ("train", "validation"))
                 params[name] = evaluation.train_classifier(one, inner, train, validation)
                 seconds[name] = training_seconds(inner, one)
         start = time.perf_counter()
         binding = evaluation.write_reference(images, params, folder.path / "weights", config.seed)
         rows = evaluation.reference_rows(binding, seconds)
-        training.write_record(
+        runs.write_record(
             folder.path / "result.json",
             title=f"{config.dataset} reference",
             family="Evaluation panel",
@@ -53,11 +53,11 @@ def run(config: ReferenceConfig, workdir: Path) -> None:
     print(f"reference: {folder.path / 'weights'}")
 
 
-def training_seconds(folder: training.RunFolder, config: evaluation.ClassifierConfig) -> float:
+def training_seconds(folder: runs.RunFolder, config: evaluation.ClassifierConfig) -> float:
     """Seconds of all training steps, also of those before a stop, from the speeds that were recorded."""
-    records = [record for record in training.read_metrics(folder.path / "metrics.jsonl") if "images_per_s" in record]
+    records = [record for record in runs.read_metrics(folder.path / "metrics.jsonl") if "images_per_s" in record]
     return config.steps * config.batch_size / statistics.harmonic_mean([r["images_per_s"] for r in records])
 
 
 if __name__ == "__main__":
-    training.main(ReferenceConfig, run)
+    runs.main(ReferenceConfig, run)

@@ -15,18 +15,19 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgen import information, training
+from jaxgen import information, runs
+from jaxgen.errors import UserError
 
 
 def run(config: information.InformationConfig, workdir: Path) -> None:
     """Compare finished runs, or draw the examples, train and measure."""
     start = time.perf_counter()
-    training.configure()
+    runs.configure()
     if config.compare:
         compare(config, workdir)
         return
     task = information.InformationTask.load(config)
-    with training.RunFolder.open(workdir, config) as folder:
+    with runs.RunFolder.open(workdir, config) as folder:
         target = results_folder(config, folder)
         save_data(task, target)
         if config.data_only:
@@ -34,12 +35,12 @@ def run(config: information.InformationConfig, workdir: Path) -> None:
             return
         params = information.train(task, folder, [information.evaluation_hook(task)])
         found = information.evaluate(task, params)
-        history = information.history(training.read_metrics(folder.path / "metrics.jsonl"))
+        history = information.history(runs.read_metrics(folder.path / "metrics.jsonl"))
         results = information.results(task, found, history)
         write_json(target / "mlp_results.json", results)
         information.analysis_figure(target / "mlp_training_analysis.png", results)
         rows = information.rows(task, found)
-        training.write_record(
+        runs.write_record(
             folder.path / "result.json",
             title=f"MLP, {config.optimiser}, {config.epochs} epochs of {task.n_train} examples, labels {config.labels}",
             family="Information bound",
@@ -51,19 +52,19 @@ def run(config: information.InformationConfig, workdir: Path) -> None:
     print(f"figure: {target / 'mlp_training_analysis.png'}")
 
 
-def results_folder(config: information.InformationConfig, folder: training.RunFolder) -> Path:
+def results_folder(config: information.InformationConfig, folder: runs.RunFolder) -> Path:
     """Where results go. ValueError if --save_results names a folder with the results of another run."""
-    if not config.save_results or not training.is_first():
+    if not config.save_results or not runs.is_first():
         return folder.path
     target = Path(config.save_results)
     if (target / "metadata.json").exists() and not folder.resumed:
-        raise ValueError(f"save_results is {target}, which holds results; allowed: a new folder")
+        raise UserError(f"save_results is {target}, which holds results; allowed: a new folder")
     return target
 
 
 def save_data(task: information.InformationTask, target: Path) -> None:
     """data.npz with X and Y (numbered as in `labels`), and metadata.json."""
-    with training.atomic_write(target / "data.npz") as temporary:
+    with runs.atomic_write(target / "data.npz") as temporary:
         np.savez(temporary, X=np.asarray(task.x), Y=np.asarray(task.y), labels=task.distribution.labels)
     write_json(target / "metadata.json", information.metadata(task.distribution, len(task.x)))
 
@@ -74,18 +75,18 @@ def compare(config: information.InformationConfig, workdir: Path) -> None:
     named = {}
     for path in paths:
         if not path.is_file():
-            raise ValueError(f"compare names {path}, no file; allowed: mlp_results.json files, separated by commas")
+            raise UserError(f"compare names {path}, no file; allowed: mlp_results.json files, separated by commas")
         name = path.parent.name
         named[name if name not in named else f"{name} {len(named) + 1}"] = json.loads(path.read_text())
-    with training.RunFolder.open(workdir, config) as folder:
+    with runs.RunFolder.open(workdir, config) as folder:
         information.comparison_figure(folder.path / "comparison.png", named)
         print(f"figure: {folder.path / 'comparison.png'}")
 
 
 def write_json(path: Path, content: dict) -> None:
-    with training.atomic_write(path) as temporary:
+    with runs.atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":
-    training.main(information.InformationConfig, run, distributed=True)
+    runs.main(information.InformationConfig, run, distributed=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import jax
 
-from jaxgen import information, training
-from jaxgen.training import option
+from jaxgen import information, runs
+from jaxgen.runs import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +34,8 @@ class ScalingConfig:
 def run(config: ScalingConfig, workdir: Path) -> None:
     """Train the networks of the three curves, draw and record them."""
     start = time.perf_counter()
-    training.configure()
-    lists = {name: training.integers(name, getattr(config, name)) for name in ("examples", "widths", "depths")}
+    runs.configure()
+    lists = {name: runs.integers(name, getattr(config, name)) for name in ("examples", "widths", "depths")}
     options = information.TogetherOptions(config.steps, config.batch_size)
     key_examples, key_shapes = jax.random.split(jax.random.key(config.seed))
     many = [config.many] * config.repeats
@@ -43,7 +43,7 @@ def run(config: ScalingConfig, workdir: Path) -> None:
     def networks(key, width, depth, sizes):
         return information.train_together(key, information.ten_labels(), [width] * depth, sizes, options)
 
-    with training.RunFolder.open(workdir, config) as folder:
+    with runs.RunFolder.open(workdir, config) as folder:
         sizes = lists["examples"] * config.repeats
         shapes = [(width, config.depth) for width in lists["widths"]]
         shapes += [(config.width, depth) for depth in lists["depths"]]
@@ -58,11 +58,11 @@ def run(config: ScalingConfig, workdir: Path) -> None:
             "depth": [point for depth in lists["depths"] for point in points[config.width, depth]],
         }
         information.scaling_figure(folder.path / "scaling.png", curves)
-        with training.atomic_write(folder.path / "scaling.json") as temporary:
+        with runs.atomic_write(folder.path / "scaling.json") as temporary:
             content = {name: [point._asdict() for point in points] for name, points in curves.items()}
             temporary.write_text(json.dumps(content, indent=1) + "\n")
         rows = record(curves)
-        training.write_record(
+        runs.write_record(
             folder.path / "result.json",
             title="excess risk",
             family="Information bound",
@@ -74,7 +74,7 @@ def run(config: ScalingConfig, workdir: Path) -> None:
     print(f"figure: {folder.path / 'scaling.png'}")
 
 
-def record(curves: dict[str, list[information.Point]]) -> list[training.Row]:
+def record(curves: dict[str, list[information.Point]]) -> list[runs.Row]:
     """Medians of the networks of every point, and their range."""
     rows = []
     for name, points in curves.items():
@@ -85,9 +85,9 @@ def record(curves: dict[str, list[information.Point]]) -> list[training.Row]:
             note = f"median of {len(found)}, {min(found):.4f} to {max(found):.4f}"
             if name == "examples":
                 note += f"; table of counts {statistics.median(point.table_excess for point in group):.4f}"
-            rows.append(training.Row(f"{name} {value}", statistics.median(found), "nats", "", note))
+            rows.append(runs.Row(f"{name} {value}", statistics.median(found), "nats", "", note))
     return rows
 
 
 if __name__ == "__main__":
-    training.main(ScalingConfig, run)
+    runs.main(ScalingConfig, run)

@@ -10,8 +10,9 @@ import json
 import time
 from pathlib import Path
 
-from jaxgen import information, training
-from jaxgen.training import option
+from jaxgen import information, runs
+from jaxgen.errors import UserError
+from jaxgen.runs import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,7 @@ class TableConfig:
 def run(config: TableConfig, workdir: Path) -> None:
     """Compute, print and write the table."""
     start = time.perf_counter()
-    training.configure()
+    runs.configure()
     rows = []
     for word in config.noises.split(","):
         rows += _rows(f"base_noise {word}", information.ten_labels(_number(word)))
@@ -32,18 +33,18 @@ def run(config: TableConfig, workdir: Path) -> None:
     entropy, naive = information.conditional_entropy(distribution), information.naive_bayes(distribution)
     rows += [
         _bits("naive Bayes: cross-entropy", naive.cross_entropy),
-        training.Row("naive Bayes: accuracy", naive.accuracy),
-        training.Row("Fano's cap on the accuracy", information.fano_accuracy(entropy, distribution.n_labels)),
+        runs.Row("naive Bayes: accuracy", naive.accuracy),
+        runs.Row("Fano's cap on the accuracy", information.fano_accuracy(entropy, distribution.n_labels)),
     ]
     bounds = information.subset_bounds(distribution)
     for size in range(1, distribution.n_axes + 1):
         best = min((b for b in bounds if len(b.axes) == size), key=lambda b: b.conditional_entropy)
         rows.append(_bits(f"best {size} of {distribution.n_axes} coordinates, {best.axes}", best.conditional_entropy))
-    with training.RunFolder.open(workdir, config) as folder:
+    with runs.RunFolder.open(workdir, config) as folder:
         information.bounds_figure(folder.path / "coordinates.png", bounds)
-        with training.atomic_write(folder.path / "metadata.json") as temporary:
+        with runs.atomic_write(folder.path / "metadata.json") as temporary:
             temporary.write_text(json.dumps(information.metadata(distribution, 0), indent=1) + "\n")
-        training.write_record(
+        runs.write_record(
             folder.path / "result.json",
             title="exact",
             family="Information bound",
@@ -54,23 +55,23 @@ def run(config: TableConfig, workdir: Path) -> None:
     print(*rows, sep="\n")
 
 
-def _rows(name: str, distribution: information.CellDistribution) -> list[training.Row]:
+def _rows(name: str, distribution: information.CellDistribution) -> list[runs.Row]:
     return [
         _bits(f"{name}: H(Y given X)", information.conditional_entropy(distribution)),
-        training.Row(f"{name}: Bayes accuracy", information.bayes_accuracy(distribution)),
+        runs.Row(f"{name}: Bayes accuracy", information.bayes_accuracy(distribution)),
     ]
 
 
-def _bits(quantity: str, nats: float) -> training.Row:
-    return training.Row(quantity, information.bits(nats), "bits", "", f"{nats:.4f} nats")
+def _bits(quantity: str, nats: float) -> runs.Row:
+    return runs.Row(quantity, information.bits(nats), "bits", "", f"{nats:.4f} nats")
 
 
 def _number(word: str) -> float:
     try:
         return float(word)
     except ValueError:
-        raise ValueError(f"noises has {word!r}; allowed: numbers, 0 or more, separated by commas") from None
+        raise UserError(f"noises has {word!r}; allowed: numbers, 0 or more, separated by commas") from None
 
 
 if __name__ == "__main__":
-    training.main(TableConfig, run)
+    runs.main(TableConfig, run)

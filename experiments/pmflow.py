@@ -13,25 +13,25 @@ import time
 from pathlib import Path
 
 from benchmarks.tables import aligned
-from jaxgen import pmflow, training
+from jaxgen import pmflow, runs
 
 
 def run(config: pmflow.PMFlowConfig, workdir: Path) -> None:
     """Train every model with every seed, compare, draw, record."""
     start = time.perf_counter()
-    training.configure()
-    runs = {one: workdir / "models" / one.folder for one in pmflow.model_configs(config)}
-    with training.RunFolder.open(workdir, config) as folder:
-        params = train_all(runs, config.epochs)
-        found = pmflow.collect(runs)
+    runs.configure()
+    folders = {one: workdir / "models" / one.folder for one in pmflow.model_configs(config)}
+    with runs.RunFolder.open(workdir, config) as folder:
+        params = train_all(folders, config.epochs)
+        found = pmflow.collect(folders)
         pmflow.accuracy_figure(folder.figures / "accuracy.png", found, sources=config.faithful)
         pmflow.comparison_figure(folder.figures / "comparison.png", found)
         rows = pmflow.faithful_rows(found) if config.faithful else pmflow.record_rows(found)
         rows += diagnose(config, params, folder) if config.faithful else []
         table = aligned(pmflow.ranking(found), list(pmflow.ranking(found)[0]))
-        with training.atomic_write(folder.path / "ranking.txt") as temporary:
+        with runs.atomic_write(folder.path / "ranking.txt") as temporary:
             temporary.write_text(table + "\n")
-        training.write_record(
+        runs.write_record(
             folder.path / "result.json",
             title="source's form" if config.faithful else f"{_models(found)}, {config.epochs} epochs",
             family="Pushing-medium flow",
@@ -50,15 +50,15 @@ def _models(found: list[pmflow.Trained]) -> str:
     return " and ".join(labels) if len(labels) < 3 else f"{len(labels)} models"
 
 
-def train_all(runs: dict, epochs: int) -> dict:
+def train_all(folders: dict, epochs: int) -> dict:
     """Every run to its end, each in its folder; the parameters by run."""
     params = {}
-    with pmflow.Display(len(runs), epochs) as display:
-        for config, path in runs.items():
+    with pmflow.Display(len(folders), epochs) as display:
+        for config, path in folders.items():
             label = pmflow.model_label(config.model, config.faithful)
             display.begin(label if config.seeds > 1 else f"{label}, seed {config.first_seed}")
             task = pmflow.PMFlowTask.load(config)
-            with training.RunFolder.open(path, config) as folder:
+            with runs.RunFolder.open(path, config) as folder:
                 hook = pmflow.evaluation_hook(task, display.epoch)
                 params[config] = pmflow.train(task, folder, [hook])
             (one,) = pmflow.collect({config: path})
@@ -66,7 +66,7 @@ def train_all(runs: dict, epochs: int) -> dict:
     return params
 
 
-def diagnose(config: pmflow.PMFlowConfig, params: dict, folder: training.RunFolder) -> list[training.Row]:
+def diagnose(config: pmflow.PMFlowConfig, params: dict, folder: runs.RunFolder) -> list[runs.Row]:
     """What coupling the batch does: figures/diagnosis.png and rows, if the BNN was trained."""
     coupled = [one for one in params if one.model == "pmflow_bnn"]
     if not coupled:
@@ -77,4 +77,4 @@ def diagnose(config: pmflow.PMFlowConfig, params: dict, folder: training.RunFold
 
 
 if __name__ == "__main__":
-    training.main(pmflow.PMFlowConfig, run, distributed=True)
+    runs.main(pmflow.PMFlowConfig, run, distributed=True)

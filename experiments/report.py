@@ -15,7 +15,8 @@ from pathlib import Path
 from absl import flags
 
 from experiments.side_by_side import line, sections
-from jaxgen.training import atomic_write
+from jaxgen.errors import UserError
+from jaxgen.runs import atomic_write
 
 HERE = Path(__file__).parent
 HEAD = """# Results
@@ -50,7 +51,7 @@ def _read(path: Path) -> dict:
     record = json.loads(path.read_text())
     missing = [field for field in FIELDS if field not in record]
     if missing:
-        raise ValueError(f"{path.name} has no field {missing[0]!r}; allowed: what training.write_record writes")
+        raise UserError(f"{path.name} has no field {missing[0]!r}; allowed: what training.write_record writes")
     return record
 
 

@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import data, gibbs, potts, training
-from jaxgen.potts import exact
-from jaxgen.training import option
+from jaxgen import data, gibbs, potts, runs
+from jaxgen.potts.oracles import enumeration
+from jaxgen.runs import option
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 ENGINES = ("lattice", "thrml")
@@ -86,7 +86,7 @@ def _numbers(version: str) -> list[int]:
 def devices(found: Findings) -> None:
     """What JAX computes on, and a GPU that it does not see."""
     there = jax.local_devices()
-    print(f"devices: {len(there)} x {training.device_name()} ({there[0].platform})")
+    print(f"devices: {len(there)} x {runs.device_name()} ({there[0].platform})")
     if there[0].platform == "cpu" and (Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi")):
         asked = os.environ.get("JAX_PLATFORMS")
         mend = f"unset JAX_PLATFORMS={asked}" if asked else 'pip install "jax[cuda13]"'
@@ -116,10 +116,10 @@ def settings(found: Findings) -> None:
 
 def cache(found: Findings) -> None:
     """Where compiled programs are kept, and whether there is room."""
-    training.configure()
+    runs.configure()
     folder = Path(jax.config.jax_compilation_cache_dir)
     try:
-        with training.atomic_write(folder / "selfcheck") as probe:
+        with runs.atomic_write(folder / "selfcheck") as probe:
             probe.write_text("")
         (folder / "selfcheck").unlink()
     except OSError as error:
@@ -157,7 +157,7 @@ def oracle(found: Findings) -> None:
     params = structure.unflatten(
         [0.5 * jax.random.normal(jax.random.fold_in(jax.random.key(2), k), leaf.shape) for k, leaf in enumerate(leaves)]
     )
-    wanted = np.asarray(exact.marginals(lattice, params)["bias"])
+    wanted = np.asarray(enumeration.marginals(lattice, params)["bias"])
     for engine in ENGINES:
         states, _ = gibbs.sample(jax.random.key(3), lattice, params, x, 30, engine=engine)
         counted = np.asarray(jax.nn.one_hot(states, 3, dtype=jnp.float32).mean(0))
@@ -198,4 +198,4 @@ def throughput(found: Findings, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    training.main(SelfcheckConfig, run)
+    runs.main(SelfcheckConfig, run)

@@ -7,6 +7,8 @@ What is compared stands in `side_by_side.json`; every figure and every verdict c
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 
+from jaxgen.errors import UserError
+
 Records = Mapping[str, dict]
 
 
@@ -79,7 +81,7 @@ def _mean(generator: dict, column: str, records: Records) -> float | None:
         return None
     names = [name for name in records if fnmatch(name, generator["records"])]
     if not names:
-        raise ValueError(f"side_by_side.json: no record {generator['records']!r} in results/")
+        raise UserError(f"side_by_side.json: no record {generator['records']!r} in results/")
     return sum(_row(records, name, generator[column])["value"] for name in names) / len(names)
 
 
@@ -87,7 +89,7 @@ def _row(records: Records, name: str, quantity: str) -> dict:
     for row in records.get(name, {"rows": []})["rows"]:
         if row["quantity"] == quantity:
             return row
-    raise ValueError(f"side_by_side.json: no quantity {quantity!r} in results/{name}.json")
+    raise UserError(f"side_by_side.json: no quantity {quantity!r} in results/{name}.json")
 
 
 def line(cells: Sequence) -> str:

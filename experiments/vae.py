@@ -16,17 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgen import evaluation, training, vae, visualization
+from jaxgen import evaluation, runs, training, vae, visualization
 
 
 def run(config: vae.VAEConfig, workdir: Path) -> None:
     """Train, then bound, draw and judge."""
     start = time.perf_counter()
-    training.configure()
+    runs.configure()
     task = vae.VAETask.load(config)
     state, tx = task.initial_state()
     step = training.parallel_step(task.grad_fn(), tx)
-    with training.RunFolder.open(workdir, config) as folder:
+    with runs.RunFolder.open(workdir, config) as folder:
         hooks = [vae.evaluation_hook(task, folder.log)]
         state = training.fit(state, step, task.arrays(), task.order(), folder, task.fit_options(), hooks)
         drawn = vae.draw_samples(task, state.params)
@@ -35,7 +35,7 @@ def run(config: vae.VAEConfig, workdir: Path) -> None:
         rows = measured(task, state.params, drawn, folder)
         print(*rows, sep="\n")
         rows += judged(task, drawn)
-        training.write_record(
+        runs.write_record(
             folder.path / "result.json",
             title=title(config),
             family="Variational autoencoder",
@@ -53,10 +53,10 @@ def title(config: vae.VAEConfig) -> str:
     return f"{config.dataset} {coding}, {config.network}{classes}"
 
 
-def measured(task: vae.VAETask, params: dict, drawn: vae.Drawn, folder: training.RunFolder) -> list[training.Row]:
+def measured(task: vae.VAETask, params: dict, drawn: vae.Drawn, folder: runs.RunFolder) -> list[runs.Row]:
     """Bounds of the test images, and what training and sampling cost."""
     found = vae.measure_bounds(task, params)
-    seconds = vae.training_seconds(training.read_metrics(folder.path / "metrics.jsonl"), task.config.batch_size)
+    seconds = vae.training_seconds(runs.read_metrics(folder.path / "metrics.jsonl"), task.config.batch_size)
     return vae.rows(task, params, found, drawn, seconds)
 
 
@@ -66,11 +66,11 @@ def save(task: vae.VAETask, drawn: vae.Drawn, path: Path) -> None:
     labels = {} if drawn.labels is None else {"labels": drawn.labels}
     draws = {"images": drawn.states} if levels == 256 else {"states": drawn.states, "levels": levels}
     for name, arrays in {"draws": draws, "means": {"images": drawn.means}}.items():
-        with training.atomic_write(path / f"{name}.npz") as temporary:
+        with runs.atomic_write(path / f"{name}.npz") as temporary:
             np.savez_compressed(temporary, **arrays, **labels)
 
 
-def figures(task: vae.VAETask, params: dict, drawn: vae.Drawn, folder: training.RunFolder) -> None:
+def figures(task: vae.VAETask, params: dict, drawn: vae.Drawn, folder: runs.RunFolder) -> None:
     """samples.png, reconstructions.png and curves.png."""
     levels = task.config.levels
     columns, shown = (8, np.arange(32)) if task.test_label is None else (10, one_of_each(task.test_label, 40))
@@ -92,7 +92,7 @@ def figures(task: vae.VAETask, params: dict, drawn: vae.Drawn, folder: training.
         ],
         columns=columns,
     )
-    records = training.read_metrics(folder.path / "metrics.jsonl")
+    records = runs.read_metrics(folder.path / "metrics.jsonl")
 
     def curve(name: str, sign: int = 1) -> tuple[list, list]:
         kept = [(record["step"], sign * record[name]) for record in records if name in record]
@@ -112,12 +112,12 @@ def one_of_each(label: np.ndarray, n: int) -> np.ndarray:
     return np.array([members[k % 10][k // 10 % len(members[k % 10])] for k in range(n)])
 
 
-def named(row: training.Row, name: str) -> training.Row:
+def named(row: runs.Row, name: str) -> runs.Row:
     """A row of the panel that says of which images it is."""
     return dataclasses.replace(row, quantity=f"{row.quantity}, {name}")
 
 
-def judged(task: vae.VAETask, drawn: vae.Drawn) -> list[training.Row]:
+def judged(task: vae.VAETask, drawn: vae.Drawn) -> list[runs.Row]:
     """The panel's figures of draws, in their own coding, and of means, as 8-bit images; none for too few samples."""
     config = task.config
     if len(drawn.states) < evaluation.MIN_SAMPLES:
@@ -136,4 +136,4 @@ def judged(task: vae.VAETask, drawn: vae.Drawn) -> list[training.Row]:
 
 
 if __name__ == "__main__":
-    training.main(vae.VAEConfig, run, distributed=True)
+    runs.main(vae.VAEConfig, run, distributed=True)

@@ -3,6 +3,8 @@
 import importlib.metadata
 import os
 
+from jaxgen.errors import UserError as UserError
+
 
 def _prefer(flag: str, value: str) -> None:
     """Set an XLA flag, which XLA reads when JAX starts, unless the user has set it."""

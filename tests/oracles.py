@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.gibbs.lattice import Lattice, offset_name
-from jaxgen.potts import exact
+from jaxgen.potts.oracles import enumeration
 
 # name: (lattice, levels). Even and odd tori, two to four colours, a knight's jump, double edges on a 2 x 2 torus.
 SMALL_LATTICES = {
@@ -38,13 +38,13 @@ def random_params(seed: int, lattice: Lattice, levels: int, coupling: str = "edg
 
 
 def empirical(x, levels: int) -> np.ndarray:
-    """How many images x (n, H, W) are in each state, in the order of exact.all_states."""
+    """How many images x (n, H, W) are in each state, in the order of enumeration.all_states."""
     x = np.asarray(x)
-    return np.bincount(exact.state_numbers(x, levels), minlength=levels ** x[0].size)
+    return np.bincount(enumeration.state_numbers(x, levels), minlength=levels ** x[0].size)
 
 
 def exact_draws(seed: int, lattice: Lattice, params: dict, n: int, beta: float = 1.0, field=None) -> np.ndarray:
     """n independent images (n, H, W) uint8, by inverting the enumerated distribution function."""
-    p = np.asarray(exact.distribution(lattice, params, beta, field), np.float64)
-    states = exact.all_states(lattice, params["bias"].shape[-1])
+    p = np.asarray(enumeration.distribution(lattice, params, beta, field), np.float64)
+    states = enumeration.all_states(lattice, params["bias"].shape[-1])
     return states[np.random.default_rng(seed).choice(len(p), n, p=p / p.sum())]

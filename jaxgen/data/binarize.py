@@ -13,6 +13,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Int, Key, UInt8
 
+from jaxgen.errors import UserError
+
 # 2^32 - 1 = 255 x 16843009: a 32-bit word lies below g times this with probability g / 255 to within 2^-32.
 _WORDS_A_GREY = np.uint32(16_843_009)
 _FIXED_SEED = 2008
@@ -37,9 +39,9 @@ def binarize(
         ValueError: images that are not uint8, or not one index a row.
     """
     if images.dtype != np.uint8:
-        raise ValueError(f"images: got dtype {images.dtype}; allowed: uint8 grey values, 0 to 255")
+        raise UserError(f"images: got dtype {images.dtype}; allowed: uint8 grey values, 0 to 255")
     if index.shape != images.shape[:1]:
-        raise ValueError(f"index: got shape {index.shape} for {images.shape[0]} images; allowed: one number an image")
+        raise UserError(f"index: got shape {index.shape} for {images.shape[0]} images; allowed: one number an image")
 
     def one(number: Array, image: Array) -> Array:
         words = jax.random.bits(jax.random.fold_in(key, number), image.shape, jnp.uint32)
@@ -62,7 +64,7 @@ def fixed_binarization(images: UInt8[np.ndarray, "n h w"], part: str) -> UInt8[n
         ValueError: another part, or images that are not uint8.
     """
     if part not in _PARTS:
-        raise ValueError(f"part: got {part!r}; allowed: {', '.join(_PARTS)}")
+        raise UserError(f"part: got {part!r}; allowed: {', '.join(_PARTS)}")
     key = jax.random.fold_in(jax.random.key(_FIXED_SEED), _PARTS.index(part))
     draw = jax.jit(binarize)
     index = np.arange(len(images))

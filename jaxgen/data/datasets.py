@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxgen.data.idx import parse_idx, read_idx
-from jaxgen.training.atomic import atomic_write
+from jaxgen.errors import UserError
+from jaxgen.runs.atomic import atomic_write
 
 VALIDATION_SIZE = 6_000
 
@@ -98,7 +99,7 @@ def load(name: str = "mnist", *, data_dir: str | Path | None = None, download: b
         FileNotFoundError: a file is nowhere to be had; the message names it and what to do.
     """
     if name not in SOURCES:
-        raise ValueError(f"name: got {name!r}; allowed: {', '.join(SOURCES)}")
+        raise UserError(f"name: got {name!r}; allowed: {', '.join(SOURCES)}")
     source = SOURCES[name]
     cache = Path(os.environ.get("JAXGEN_CACHE") or Path.home() / ".cache" / "jaxgen") / name
     if data_dir is not None:
@@ -186,7 +187,7 @@ def split(dataset: Dataset, part: str) -> tuple[UInt8[np.ndarray, "n 28 28"], UI
         "test": (dataset.test_images, dataset.test_labels),
     }
     if part not in parts:
-        raise ValueError(f"part: got {part!r}; allowed: {', '.join(parts)}")
+        raise UserError(f"part: got {part!r}; allowed: {', '.join(parts)}")
     return parts[part]
 
 
@@ -207,8 +208,8 @@ def select(
         ValueError: no digit, a digit outside 0 to 9, or images and labels of different lengths.
     """
     if len(images) != len(labels):
-        raise ValueError(f"labels: got {len(labels)} for {len(images)} images; allowed: one label an image")
+        raise UserError(f"labels: got {len(labels)} for {len(images)} images; allowed: one label an image")
     if len(digits) == 0 or any(digit not in range(10) for digit in digits):
-        raise ValueError(f"digits: got {list(digits)}; allowed: one or more of 0 to 9")
+        raise UserError(f"digits: got {list(digits)}; allowed: one or more of 0 to 9")
     keep = np.isin(labels, list(digits))
     return images[keep], labels[keep]

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from jaxgen.errors import UserError
+
 _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"
 _FIX = "delete it and fetch an intact copy"
@@ -57,30 +59,30 @@ def parse_idx(content: bytes, source: str, sha256: str | None = None) -> UInt8[n
     """
     raw = _decompress(content, source)
     if len(raw) < 4 or raw[:2] != b"\0\0":
-        raise ValueError(f"{source}: not an IDX file: starts with {raw[:4].hex() or 'nothing'}, not 0000; {_FIX}")
+        raise UserError(f"{source}: not an IDX file: starts with {raw[:4].hex() or 'nothing'}, not 0000; {_FIX}")
     if raw[2] != _UNSIGNED_BYTE:
-        raise ValueError(f"{source}: IDX type code 0x{raw[2]:02x}; only 0x08 (unsigned byte) is allowed; {_FIX}")
+        raise UserError(f"{source}: IDX type code 0x{raw[2]:02x}; only 0x08 (unsigned byte) is allowed; {_FIX}")
     header = 4 + 4 * raw[3]
     if raw[3] == 0 or len(raw) < header:
-        raise ValueError(f"{source}: IDX header of {raw[3]} dimensions in a file of {len(raw)} bytes; {_FIX}")
+        raise UserError(f"{source}: IDX header of {raw[3]} dimensions in a file of {len(raw)} bytes; {_FIX}")
     shape = struct.unpack(f">{raw[3]}I", raw[4:header])
     expected = header + math.prod(shape)
     if len(raw) != expected:
         fault = "truncated" if len(raw) < expected else "trailing bytes"
-        raise ValueError(f"{source}: {fault}: {len(raw)} bytes where shape {shape} needs {expected}; {_FIX}")
+        raise UserError(f"{source}: {fault}: {len(raw)} bytes where shape {shape} needs {expected}; {_FIX}")
     if sha256 is not None and (found := hashlib.sha256(raw).hexdigest()) != sha256.lower():
-        raise ValueError(f"{source}: SHA-256 of the raw content is {found}, expected {sha256}; {_FIX}")
+        raise UserError(f"{source}: SHA-256 of the raw content is {found}, expected {sha256}; {_FIX}")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
 def _decompress(content: bytes, source: str) -> bytes:
     if not content.startswith(_GZIP_MAGIC):
         if source.endswith(".gz"):
-            raise ValueError(f"{source}: not gzip: starts with {content[:2].hex() or 'nothing'}, not 1f8b; {_FIX}")
+            raise UserError(f"{source}: not gzip: starts with {content[:2].hex() or 'nothing'}, not 1f8b; {_FIX}")
         return content
     try:
         return gzip.decompress(content)
     except EOFError:
-        raise ValueError(f"{source}: truncated gzip ({len(content)} bytes); {_FIX}") from None
+        raise UserError(f"{source}: truncated gzip ({len(content)} bytes); {_FIX}") from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{source}: broken gzip ({error}); {_FIX}") from None
+        raise UserError(f"{source}: broken gzip ({error}); {_FIX}") from None

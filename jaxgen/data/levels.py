@@ -16,6 +16,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Num, UInt8
 
+from jaxgen.errors import UserError
+
 ALLOWED_LEVELS = (2, 4, 16)
 
 
@@ -34,7 +36,7 @@ def encode(images: UInt8[Array | np.ndarray, "..."], levels: int) -> UInt8[Array
     """
     _check(levels)
     if images.dtype != np.uint8:
-        raise ValueError(f"images: got dtype {images.dtype}; allowed: uint8 grey values, 0 to 255")
+        raise UserError(f"images: got dtype {images.dtype}; allowed: uint8 grey values, 0 to 255")
     # For L = 2, 4, 16 no L g lies in [255 k, 256 k) with 0 < k < L, so dividing by 256 gives the same bins as
     # dividing by 255; it needs no wider type, and puts white into the last bin by itself.
     return images // np.uint8(256 // levels)
@@ -56,9 +58,9 @@ def decode(states: UInt8[Array | np.ndarray, "..."], levels: int) -> UInt8[Array
     """
     _check(levels)
     if not np.issubdtype(states.dtype, np.integer):
-        raise ValueError(f"states: got dtype {states.dtype}; allowed: an integer type, values 0 to {levels - 1}")
+        raise UserError(f"states: got dtype {states.dtype}; allowed: an integer type, values 0 to {levels - 1}")
     if not isinstance(states, jax.core.Tracer) and states.size and (states.min() < 0 or states.max() >= levels):
-        raise ValueError(f"states: got values {states.min()} to {states.max()}; allowed: 0 to {levels - 1}")
+        raise UserError(f"states: got values {states.min()} to {states.max()}; allowed: 0 to {levels - 1}")
     return states.astype(np.uint8) * np.uint8(255 // (levels - 1))
 
 
@@ -76,7 +78,7 @@ def psnr(images: Num[Array | np.ndarray, "..."], reconstructed: Num[Array | np.n
         ValueError: no pixels, or different shapes.
     """
     if images.shape != reconstructed.shape or images.size == 0:
-        raise ValueError(
+        raise UserError(
             f"reconstructed: got shape {reconstructed.shape} for images of {images.shape}; allowed: the same, not empty"
         )
     # float32 holds every squared difference of two greys exactly, at half the memory; the sum over pixels is float64
@@ -87,4 +89,4 @@ def psnr(images: Num[Array | np.ndarray, "..."], reconstructed: Num[Array | np.n
 
 def _check(levels: int) -> None:
     if levels not in ALLOWED_LEVELS:
-        raise ValueError(f"levels: got {levels!r}; allowed: {', '.join(map(str, ALLOWED_LEVELS))}")
+        raise UserError(f"levels: got {levels!r}; allowed: {', '.join(map(str, ALLOWED_LEVELS))}")

@@ -10,7 +10,7 @@ from jaxgen.diffusion.process import PREDICTIONS, make_process
 from jaxgen.diffusion.samplers.loop import SAMPLERS
 from jaxgen.diffusion.schedules import SCHEDULES
 from jaxgen.diffusion.unet import SIZES, make_unet
-from jaxgen.training import option
+from jaxgen.runs import option
 
 GUIDANCE_HELP = (
     "guidance w in u + w (c - u): 0 ignores the label, 1 is conditional; w_paper of (1 + w_paper) c is w - 1"

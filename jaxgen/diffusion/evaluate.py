@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, Key, PyTree, UInt8
 from tqdm import tqdm
 
-from jaxgen import training
+from jaxgen import runs, training
 from jaxgen.data import evaluation_slices
 from jaxgen.diffusion.config import build_objective
 from jaxgen.diffusion.guidance import network
@@ -102,9 +102,7 @@ def final_settings(task: DiffusionTask) -> Generation:
     return Generation(config.sampler, config.sample_steps, config.guidance)
 
 
-def evaluation_hook(
-    task: DiffusionTask, log: training.Logger
-) -> Callable[[int, training.TrainState], dict[str, float]]:
+def evaluation_hook(task: DiffusionTask, log: runs.Logger) -> Callable[[int, training.TrainState], dict[str, float]]:
     """A hook for `fit`: the held-out loss of the moving average, the learning rate, and pictures of all classes."""
 
     def hook(step: int, state: training.TrainState) -> dict[str, float]:
@@ -128,7 +126,7 @@ def last_epoch_loss(records: Sequence[Mapping[str, float]], task: DiffusionTask)
 
 def final_rows(
     task: DiffusionTask, params: PyTree, records: Sequence[Mapping[str, float]], seconds: float
-) -> list[training.Row]:
+) -> list[runs.Row]:
     """The numbers of a trained model, without those of the panel. `seconds` is what training took in this process."""
     config = task.config
     last, held = last_epoch_loss(records, task), mean_of(held_out_losses(task, params, len(task.held_out)))
@@ -139,15 +137,15 @@ def final_rows(
     terms = ", ".join(f"{name} {float(np.mean(value)):.3g}" for name, value in parts.items())
     n = len(bound.total)
     return [
-        training.Row("parameters", sum(leaf.size for leaf in jax.tree.leaves(params))),
-        training.Row("updates", task.steps, note=f"{seconds:.0f} s in this process, {config.batch_size} images each"),
-        training.Row("training loss, last epoch", last.value, note=f"mean squared error of the {what}"),
-        training.Row(
+        runs.Row("parameters", sum(leaf.size for leaf in jax.tree.leaves(params))),
+        runs.Row("updates", task.steps, note=f"{seconds:.0f} s in this process, {config.batch_size} images each"),
+        runs.Row("training loss, last epoch", last.value, note=f"mean squared error of the {what}"),
+        runs.Row(
             "held-out loss, moving average",
             held.value,
             note=f"standard error {held.error:.1g}; {len(task.held_out)} images, a time each",
         ),
-        training.Row(
+        runs.Row(
             "negative log-likelihood, at most",
             total.value,
             "bits/dim",

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from jaxgen.diffusion.process import Images, Process, Times, q_sample
+from jaxgen.errors import UserError
 
 REGIONS = ("top", "bottom", "left", "right", "centre")
 
@@ -31,7 +32,7 @@ def replace_known(process: Process, known: Known, x: Images, t: Times, noise: Im
 def known_mask(region: str, height: int, width: int) -> Bool[Array, "height width 1"]:
     """Everything but one half, or but the central square of half the side, is known. ValueError on another region."""
     if region not in REGIONS:
-        raise ValueError(f"inpaint is {region!r}; allowed: {', '.join(REGIONS)}")
+        raise UserError(f"inpaint is {region!r}; allowed: {', '.join(REGIONS)}")
     rows, columns = jnp.arange(height)[:, None], jnp.arange(width)[None]
     missing = {
         "top": rows < height // 2,

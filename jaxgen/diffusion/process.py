@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxgen.diffusion.schedules import alpha_bar
+from jaxgen.errors import UserError
 
 PREDICTIONS = ("eps", "x0", "v")
 
@@ -44,7 +45,7 @@ def from_alpha_bar(values: Float[np.ndarray, "T+1"]) -> Process:
     """The process with these alpha_bar_0 ... alpha_bar_T. ValueError unless they fall from 1 at most to above 0."""
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or len(values) < 2 or not (values[0] <= 1 and values[-1] > 0 and (np.diff(values) < 0).all()):
-        raise ValueError(
+        raise UserError(
             "alpha_bar is not a falling sequence; allowed: two values or more that fall from 1 at most to above 0"
         )
     arrays = (np.log(values), np.sqrt(values), np.sqrt(1 - values))
@@ -119,4 +120,4 @@ def _like(values: Float[Array, "..."], x: Images) -> Float[Array, "..."]:
 
 def _check(kind: str) -> None:
     if kind not in PREDICTIONS:
-        raise ValueError(f"prediction is {kind!r}; allowed: {', '.join(PREDICTIONS)}")
+        raise UserError(f"prediction is {kind!r}; allowed: {', '.join(PREDICTIONS)}")

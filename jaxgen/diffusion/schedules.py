@@ -16,6 +16,8 @@ import math
 import numpy as np
 from jaxtyping import Float64
 
+from jaxgen.errors import UserError
+
 SCHEDULES = ("linear_unscaled", "linear", "cosine")
 
 _FIRST, _LAST, _STEPS = 1e-4, 0.02, 1000
@@ -29,10 +31,10 @@ def alpha_bar(name: str, n_steps: int) -> Float64[np.ndarray, "n_steps+1"]:
         ValueError: another name, or so few steps that beta_T would reach 1.
     """
     if name not in SCHEDULES:
-        raise ValueError(f"schedule is {name!r}; allowed: {', '.join(SCHEDULES)}")
+        raise UserError(f"schedule is {name!r}; allowed: {', '.join(SCHEDULES)}")
     least = 1 if name != "linear" else math.floor(_LAST * _STEPS) + 1
     if n_steps < least:
-        raise ValueError(f"timesteps is {n_steps}; allowed with schedule={name!r}: {least} or more")
+        raise UserError(f"timesteps is {n_steps}; allowed with schedule={name!r}: {least} or more")
     if name == "cosine":
         angle = (np.arange(n_steps + 1) / n_steps + _OFFSET) / (1 + _OFFSET) * np.pi / 2
         curve = np.cos(angle) ** 2

@@ -15,6 +15,7 @@ from jaxgen.diffusion.guidance import network
 from jaxgen.diffusion.model import Diffusion
 from jaxgen.diffusion.objectives import draw, example_losses, to_unit
 from jaxgen.diffusion.unet import init_params
+from jaxgen.errors import UserError
 from jaxgen.training.step import GradFn, LossFn
 
 _LAST_RATE = 0.1
@@ -35,7 +36,7 @@ class DiffusionTask:
     def load(cls, config: DiffusionConfig) -> "DiffusionTask":
         """Read the images. ValueError naming the field that does not fit."""
         if config.sample_steps > config.timesteps:
-            raise ValueError(f"sample_steps is {config.sample_steps}; allowed: 1 to timesteps={config.timesteps}")
+            raise UserError(f"sample_steps is {config.sample_steps}; allowed: 1 to timesteps={config.timesteps}")
         diffusion = build_diffusion(config)
         images = data.load(config.dataset, data_dir=config.data_dir or None)
         if config.part == "all":

@@ -35,6 +35,7 @@ from jaxgen.diffusion.blocks import (
     norm,
     space_to_depth,
 )
+from jaxgen.errors import UserError
 
 N_CLASSES = 10
 NO_LABEL = N_CLASSES
@@ -94,7 +95,7 @@ class UNet(nn.Module):
     def _check(self, x: Float[Array, "batch height width 1"]) -> None:
         unit = self.patch * 2 ** (len(self.multipliers) - 1)
         if x.shape[1] % unit or x.shape[2] % unit:
-            raise ValueError(f"x has shape {x.shape}; allowed: height and width a multiple of {unit}")
+            raise UserError(f"x has shape {x.shape}; allowed: height and width a multiple of {unit}")
 
 
 def sinusoids(times: Int[Array, "batch"], width: int) -> Float[Array, "batch width"]:
@@ -116,7 +117,7 @@ SIZES = {
 def make_unet(size: str, outputs: int = 1, dtype: DTypeLike = jnp.float32) -> UNet:
     """The U-Net of a named size. ValueError on another name."""
     if size not in SIZES:
-        raise ValueError(f"size is {size!r}; allowed: {', '.join(SIZES)}")
+        raise UserError(f"size is {size!r}; allowed: {', '.join(SIZES)}")
     return UNet(**SIZES[size], outputs=outputs, dtype=dtype)
 
 

@@ -13,7 +13,8 @@ from jaxgen.energy_learning.minimiser import Minimiser
 from jaxgen.energy_learning.network import Network, dense_network
 from jaxgen.energy_learning.predictive_coding import PredictiveCoding
 from jaxgen.energy_learning.schemes import SCHEMES, Settings
-from jaxgen.training import option
+from jaxgen.errors import UserError
+from jaxgen.runs import option
 
 ENERGIES = ("clipped", "sigmoid", "predictive_coding")
 ACTIVATIONS = {"tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu, "gelu": jax.nn.gelu}
@@ -74,7 +75,7 @@ def hidden_widths(text: str) -> list[int]:
     """The integers that "256,256" names. ValueError if it does not name integers of 1 or more."""
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() and int(word) >= 1 for word in words):
-        raise ValueError(f"widths is {text!r}; allowed: integers, each 1 or more, separated by commas")
+        raise UserError(f"widths is {text!r}; allowed: integers, each 1 or more, separated by commas")
     return [int(word) for word in words]
 
 

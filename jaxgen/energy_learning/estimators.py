@@ -34,6 +34,7 @@ from jaxgen.energy_learning.hopfield import Hopfield, Nudge, Phase
 from jaxgen.energy_learning.minimiser import Minimiser, RelaxInfo
 from jaxgen.energy_learning.network import Params, States
 from jaxgen.energy_learning.predictive_coding import PredictiveCoding
+from jaxgen.errors import UserError
 from jaxgen.training.step import GradFn
 
 Model = Hopfield | PredictiveCoding
@@ -80,7 +81,7 @@ def centred(beta: float) -> list[Point]:
 def roots_of_unity(beta: float, n: int) -> list[Point]:
     """N points on a circle of radius beta > 0; real for N = 2. ValueError if N < 2: one point has no free term."""
     if n < 2:
-        raise ValueError(f"points is {n}; allowed: 2 or more")
+        raise UserError(f"points is {n}; allowed: 2 or more")
     _check_positive(beta)
     roots = [1, -1] if n == 2 else [cmath.exp(2j * cmath.pi * k / n) for k in range(n)]
     return [Point(beta * root, 1 / (n * beta * root)) for root in roots]
@@ -93,7 +94,7 @@ def equilibrium_propagation(model: Model, points: Sequence[Point], phases: Phase
     """
     holomorphic = any(jnp.iscomplexobj(point.beta) for point in points)
     if holomorphic and (not isinstance(model, Hopfield) or model.unit.quadratic):
-        raise ValueError("points has complex nudges; allowed: real ones (2 points), or sigmoid units")
+        raise UserError("points has complex nudges; allowed: real ones (2 points), or sigmoid units")
 
     def grad_fn(params: Params, carry: States | None, key: Array, batch: dict[str, Array]):
         x, y = batch["x"], batch["y"]
@@ -187,10 +188,10 @@ def kept_states(carry: States | None, free: States) -> States | None:
 def _check_positive(beta: float) -> None:
     # A traced beta, of a schedule, has no value yet.
     if not isinstance(beta, jax.Array) and not beta > 0:
-        raise ValueError(f"beta is {beta}; allowed: a number above 0")
+        raise UserError(f"beta is {beta}; allowed: a number above 0")
 
 
 def check_held(beta: float) -> None:
     """ValueError unless an output can be held that fraction of the way to the target: 0 < beta <= 1."""
     if not isinstance(beta, jax.Array) and not 0 < beta <= 1:
-        raise ValueError(f"beta is {beta}; allowed for a held output: above 0, at most 1")
+        raise UserError(f"beta is {beta}; allowed for a held output: above 0, at most 1")

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxgen import data, training
+from jaxgen import data, runs, training
 from jaxgen.energy_learning.estimators import Model, free_phase
 from jaxgen.energy_learning.minimiser import Minimiser
 from jaxgen.energy_learning.network import Params, States
@@ -79,38 +79,36 @@ def free_states(task: EnergyTask, params: Params, x: Float[Array, "n inputs"]) -
     return jax.vmap(one, out_axes=1)(params)
 
 
-def result_rows(task: EnergyTask, state: training.TrainState, records: Sequence[dict]) -> list[training.Row]:
+def result_rows(task: EnergyTask, state: training.TrainState, records: Sequence[dict]) -> list[runs.Row]:
     """The numbers of the record: label-free, on the test examples, over all networks; then how training went."""
     config, last = task.config, records[-1]
     cold = evaluate(task, state.params, task.test)
     n, examples = len(cold.error), len(task.test.x)
     each = ", ".join(f"{100 * (1 - error):.2f}" for error in cold.error)
     rows = [
-        training.Row(
+        runs.Row(
             "label-free accuracy, cold start",
             100 * (1 - cold.error.mean()),
             "%",
             TARGETS.get((config.dataset, config.scheme), ""),
             f"{examples} examples; each network: {each}",
         ),
-        training.Row("label-free cost, cold start", float(cold.cost.mean())),
+        runs.Row("label-free cost, cold start", float(cold.cost.mean())),
     ]
     if config.dataset == "xor":
         solved = int((cold.error == 0).sum())
-        rows.insert(0, training.Row("networks that solve it label-free, cold start", f"{solved} of {n}", "", "9 of 10"))
+        rows.insert(0, runs.Row("networks that solve it label-free, cold start", f"{solved} of {n}", "", "9 of 10"))
     if state.carry is not None:
         warm = evaluate(task, state.params, task.train, state.carry)
-        rows.append(training.Row("label-free accuracy, warm start", 100 * (1 - warm.error.mean()), "%"))
+        rows.append(runs.Row("label-free accuracy, warm start", 100 * (1 - warm.error.mean()), "%"))
     for name in ("free_residual", "nudged_residual"):
         if name in last:
             sweeps = last[name.replace("residual", "sweeps")]
-            rows.append(
-                training.Row(name.replace("_", " "), last[name], "", "", f"after {sweeps:.1f} sweeps, last epoch")
-            )
+            rows.append(runs.Row(name.replace("_", " "), last[name], "", "", f"after {sweeps:.1f} sweeps, last epoch"))
     if "images_per_s" in last:
         speeds = sorted(record["images_per_s"] for record in records if "images_per_s" in record)
         seconds = len(task.train.x) / speeds[len(speeds) // 2]
-        rows.append(training.Row("time an epoch, training alone", seconds, "s", "", f"median; {config.epochs} epochs"))
+        rows.append(runs.Row("time an epoch, training alone", seconds, "s", "", f"median; {config.epochs} epochs"))
     return rows
 
 

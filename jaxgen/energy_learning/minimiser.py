@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxgen.energy_learning.network import States
+from jaxgen.errors import UserError
 
 Sweep = Callable[[States], States]
 
@@ -43,9 +44,9 @@ class Minimiser:
 
     def __post_init__(self):
         if self.iterations < 0:
-            raise ValueError(f"iterations is {self.iterations}; allowed: 0 or more")
+            raise UserError(f"iterations is {self.iterations}; allowed: 0 or more")
         if self.tolerance is not None and not self.tolerance > 0:
-            raise ValueError(f"tolerance is {self.tolerance}; allowed: a number above 0, or None")
+            raise UserError(f"tolerance is {self.tolerance}; allowed: a number above 0, or None")
 
     def __call__(self, sweep: Sweep, states: States) -> tuple[States, RelaxInfo]:
         """Sweep from `states` on."""

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, Key
 
+from jaxgen.errors import UserError
+
 Params = dict[str, dict[str, Array]]
 States = tuple[Inexact[Array, "batch ..."], ...]
 
@@ -80,7 +82,7 @@ def dense_network(widths: Sequence[int], scale: float = 1.0, offset: float = 0.0
     ValueError: no width, or one below 1.
     """
     if not widths or min(widths) < 1:
-        raise ValueError(f"widths is {tuple(widths)}; allowed: one or more integers, each 1 or more")
+        raise UserError(f"widths is {tuple(widths)}; allowed: one or more integers, each 1 or more")
     hidden = [Dense(width, scale, offset) for width in widths[:-1]]
     return Network((*hidden, Dense(widths[-1], scale)))
 

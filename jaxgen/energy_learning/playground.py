@@ -24,6 +24,7 @@ from jaxgen.energy_learning.evaluate import evaluate
 from jaxgen.energy_learning.network import Params
 from jaxgen.energy_learning.schemes import SCHEMES
 from jaxgen.energy_learning.task import XOR_X, XOR_Y, EnergyTask, Examples
+from jaxgen.errors import UserError
 
 SHAPES = {"w1": (2, 2), "b1": (2,), "w2": (2, 2), "b2": (2,)}
 NAMES = tuple(f"{name}[{','.join(map(str, place))}]" for name, shape in SHAPES.items() for place in np.ndindex(*shape))
@@ -48,7 +49,7 @@ def start_params(values: Mapping[str, float]) -> Params:
     """The 2-2-2 network whose weights and biases are the sliders' values. ValueError on a name missing or unknown."""
     if set(values) != set(NAMES):
         strange = sorted(set(values) ^ set(NAMES))
-        raise ValueError(f"values has or lacks {strange[0]}; allowed: exactly {', '.join(NAMES)}")
+        raise UserError(f"values has or lacks {strange[0]}; allowed: exactly {', '.join(NAMES)}")
     flat = iter(values[name] for name in NAMES)
     arrays = {
         name: jnp.array([next(flat) for _ in np.ndindex(*shape)], jnp.float32).reshape(shape)

@@ -22,6 +22,7 @@ from jaxgen.energy_learning.cost import Cost
 from jaxgen.energy_learning.hopfield import Nudge, Phase
 from jaxgen.energy_learning.minimiser import Sweep
 from jaxgen.energy_learning.network import Network, Params, States
+from jaxgen.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,7 @@ class PredictiveCoding:
 
     def __post_init__(self):
         if not self.step_size > 0:
-            raise ValueError(f"step_size is {self.step_size}; allowed: a number above 0")
+            raise UserError(f"step_size is {self.step_size}; allowed: a number above 0")
 
     def drive(self, params: Params, x: Float[Array, "batch ..."]) -> Array:
         """a_1(x), which no sweep changes."""

@@ -25,6 +25,7 @@ from jaxgen.energy_learning.estimators import Model, Phases
 from jaxgen.energy_learning.hopfield import Hopfield
 from jaxgen.energy_learning.minimiser import Minimiser
 from jaxgen.energy_learning.predictive_coding import PredictiveCoding
+from jaxgen.errors import UserError
 from jaxgen.training.step import GradFn
 
 
@@ -99,11 +100,11 @@ def build_scheme(name: str, model: Model, settings: Settings) -> GradFn:
     ValueError: an unknown name, or a scheme that this energy or cost does not have.
     """
     if name not in SCHEMES:
-        raise ValueError(f"scheme is {name!r}; allowed: {', '.join(SCHEMES)}")
+        raise UserError(f"scheme is {name!r}; allowed: {', '.join(SCHEMES)}")
     scheme = SCHEMES[name]
     if not isinstance(model, scheme.energies):
         allowed = ", ".join(key for key, other in SCHEMES.items() if isinstance(model, other.energies))
-        raise ValueError(f"scheme is {name}; allowed with the energy {type(model).__name__}: {allowed}")
+        raise UserError(f"scheme is {name}; allowed with the energy {type(model).__name__}: {allowed}")
     if scheme.held and model.cost.logits:
-        raise ValueError(f"cost is cross_entropy; allowed with scheme {name}: squared_error, whose output are states")
+        raise UserError(f"cost is cross_entropy; allowed with scheme {name}: squared_error, whose output are states")
     return scheme.build(model, settings)

@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from jaxgen.energy_learning.config import EnergyLearningConfig
 from jaxgen.energy_learning.task import XOR_X, XOR_Y
-from jaxgen.training import Row
+from jaxgen.runs import Row
 
 MARGIN = 1e-3  # an answer counts as right only if it wins by this much
 TAIL = 4  # epochs over which the reported error is averaged

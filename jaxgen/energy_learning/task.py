@@ -20,6 +20,7 @@ from jaxgen.energy_learning.config import EnergyLearningConfig, build_model, bui
 from jaxgen.energy_learning.estimators import Model
 from jaxgen.energy_learning.network import Params, States
 from jaxgen.energy_learning.schemes import SCHEMES, Settings, build_scheme
+from jaxgen.errors import UserError
 from jaxgen.training.fit import Order
 from jaxgen.training.step import GradFn
 
@@ -67,14 +68,12 @@ class EnergyTask:
             parts = [Examples(images.reshape(len(images), -1) / np.float32(255), y, 10) for images, y in split]
         model = build_model(config, parts[0].y.shape[1])
         if config.persistent and config.batch_size != len(parts[0].x):
-            raise ValueError(
+            raise UserError(
                 f"persistent is true with batch_size {config.batch_size}; allowed: a batch of all "
                 f"{len(parts[0].x)} examples, whose states keep their place"
             )
         if config.persistent and not SCHEMES[config.scheme].feedback:
-            raise ValueError(
-                f"persistent is true; allowed with scheme {config.scheme}: false, the free phase is a pass"
-            )
+            raise UserError(f"persistent is true; allowed with scheme {config.scheme}: false, the free phase is a pass")
         return cls(config, model, build_settings(config), *parts)
 
     @property

@@ -17,7 +17,8 @@ import scipy.stats
 from jaxtyping import Bool, Int, UInt8
 from matplotlib.figure import Figure
 
-from jaxgen import training, visualization
+from jaxgen import runs, visualization
+from jaxgen.errors import UserError
 from jaxgen.evaluation.intervals import wilson
 
 ANSWERS = {"real": True, "r": True, "generated": False, "g": False}
@@ -50,7 +51,7 @@ def mixed(
     """
     rng = np.random.default_rng(seed)
     if not 1 <= each <= len(generated[0]):
-        raise ValueError(f"each is {each}; allowed: 1 to {len(generated[0])}, the images there are")
+        raise UserError(f"each is {each}; allowed: 1 to {len(generated[0])}, the images there are")
     chosen = rng.choice(len(generated[0]), each, replace=False)
     digits = np.asarray(generated[1])[chosen].astype(int)
     partners = np.zeros(each, int)
@@ -58,9 +59,7 @@ def mixed(
         own = np.flatnonzero(np.asarray(real[1]) == y)
         needed = int((digits == y).sum())
         if needed > len(own):
-            raise ValueError(
-                f"each is {each}, which needs {needed} real images of class {y}; allowed: up to {len(own)}"
-            )
+            raise UserError(f"each is {each}, which needs {needed} real images of class {y}; allowed: up to {len(own)}")
         partners[digits == y] = rng.choice(own, needed, replace=False)
     images = np.concatenate([generated[0][chosen], real[0][partners]])
     order = rng.permutation(2 * each)
@@ -93,16 +92,16 @@ def write_sheet(folder: Path, sheet: BlindSheet, about: Mapping[str, str | int])
         ValueError: the folder has a key already; answers to it would be lost.
     """
     if (folder / "key.json").exists():
-        raise ValueError(f"workdir is {folder}, which holds a key.json; allowed: a folder without one")
+        raise UserError(f"workdir is {folder}, which holds a key.json; allowed: a folder without one")
     sheet_figure(folder / "sheet.png", sheet)
     numbers = range(1, len(sheet.images) + 1)
-    with training.atomic_write(folder / "answers.csv") as temporary:
+    with runs.atomic_write(folder / "answers.csv") as temporary:
         temporary.write_text("number,answer\n" + "".join(f"{number},\n" for number in numbers))
     entries = [
         {"number": number, "real": bool(real), "digit": int(digit)}
         for number, real, digit in zip(numbers, sheet.real, sheet.digit, strict=True)
     ]
-    with training.atomic_write(folder / "key.json") as temporary:
+    with runs.atomic_write(folder / "key.json") as temporary:
         temporary.write_text(json.dumps({**about, "entries": entries}, indent=1) + "\n")
 
 
@@ -112,9 +111,7 @@ def read_key(path: str | Path) -> dict[int, tuple[bool, int]]:
         entries = json.loads(Path(path).read_text())["entries"]
         return {int(one["number"]): (bool(one["real"]), int(one["digit"])) for one in entries}
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"key is {path}, which cannot be read ({error}); allowed: key.json of a blind sheet"
-        ) from error
+        raise UserError(f"key is {path}, which cannot be read ({error}); allowed: key.json of a blind sheet") from error
 
 
 def read_answers(path: str | Path, numbers: Sequence[int]) -> dict[int, bool]:
@@ -128,36 +125,36 @@ def read_answers(path: str | Path, numbers: Sequence[int]) -> dict[int, bool]:
         with open(path, newline="") as file:
             lines = list(csv.DictReader(file))
     except OSError as error:
-        raise ValueError(f"score is {path}, which cannot be read ({error}); allowed: a filled answers.csv") from error
+        raise UserError(f"score is {path}, which cannot be read ({error}); allowed: a filled answers.csv") from error
     found = {}
     for line in lines:
         if set(line) != {"number", "answer"}:
-            raise ValueError(f"score is {path} with columns {', '.join(map(str, line))}; allowed: number, answer")
+            raise UserError(f"score is {path} with columns {', '.join(map(str, line))}; allowed: number, answer")
         number, answer = (line["number"] or "").strip(), (line["answer"] or "").strip().lower()
         if not number.isdecimal() or int(number) not in numbers or int(number) in found:
-            raise ValueError(f"number is {number!r} in {path}; allowed: those of the key, each once")
+            raise UserError(f"number is {number!r} in {path}; allowed: those of the key, each once")
         if answer:
             if answer not in ANSWERS:
-                raise ValueError(f"answer is {answer!r} to number {number}; allowed: {', '.join(ANSWERS)}, or nothing")
+                raise UserError(f"answer is {answer!r} to number {number}; allowed: {', '.join(ANSWERS)}, or nothing")
             found[int(number)] = ANSWERS[answer]
     if not found:
-        raise ValueError(f"score is {path}, which holds no answers; allowed: at least one")
+        raise UserError(f"score is {path}, which holds no answers; allowed: at least one")
     return found
 
 
-def blind_rows(key: Mapping[int, tuple[bool, int]], answers: Mapping[int, bool]) -> list[training.Row]:
+def blind_rows(key: Mapping[int, tuple[bool, int]], answers: Mapping[int, bool]) -> list[runs.Row]:
     """Accuracy, by kind and by class, each with its 95 % interval."""
     right = {number: said == key[number][0] for number, said in answers.items()}
     chance = scipy.stats.binomtest(sum(right.values()), len(right)).pvalue
 
-    def row(what: str, hits: Sequence[bool], target: str = "") -> training.Row:
+    def row(what: str, hits: Sequence[bool], target: str = "") -> runs.Row:
         found = wilson(sum(hits), len(hits))
         note = f"95 % {found.low:.3f} to {found.high:.3f}; {sum(hits)} of {len(hits)}"
-        return training.Row(what, found.value, "", target, note)
+        return runs.Row(what, found.value, "", target, note)
 
     rows = [
         row("share told apart", list(right.values()), "0.5 by guessing"),
-        training.Row("p-value of guessing", float(chance), "", "", "exact binomial test, two-sided"),
+        runs.Row("p-value of guessing", float(chance), "", "", "exact binomial test, two-sided"),
     ]
     for kind, name in ((True, "real"), (False, "generated")):
         taken = [said for number, said in answers.items() if key[number][0] == kind]

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float64, Int32, Key, UInt8
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
+from jaxgen.errors import UserError
 from jaxgen.evaluation.independent_pixels import check_states, sum_in_chunks, uniforms
 
 MAX_LEVELS = 16
@@ -83,7 +84,7 @@ class ChowLiuTree(NamedTuple):
     def from_counts(cls, pairs: PairCounts, pseudo_count: float) -> "ChowLiuTree":
         """As `fit`, from counts that several pseudo counts may share."""
         if not 0 < pseudo_count < np.inf:
-            raise ValueError(f"pseudo_count: got {pseudo_count}; allowed: a finite number above 0")
+            raise UserError(f"pseudo_count: got {pseudo_count}; allowed: a finite number above 0")
         pixels, levels = pairs.counts.shape[:2]
         information = mutual_information(pairs, pseudo_count)
         # All weights above 0, because csgraph takes a 0 for a missing edge; pixels that never change have I = 0.
@@ -173,7 +174,7 @@ def choose_pseudo_count(
         ValueError: no candidates, or one out of range.
     """
     if not candidates:
-        raise ValueError("candidates: got none; allowed: one pseudo count or more")
+        raise UserError("candidates: got none; allowed: one pseudo count or more")
     best, tree, chosen = -math.inf, None, None
     for candidate in candidates:
         fitted = ChowLiuTree.from_counts(pairs, candidate)

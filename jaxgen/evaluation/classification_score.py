@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxgen import training
+from jaxgen import runs
 from jaxgen.evaluation.classifier import ClassifierConfig, train_classifier
 from jaxgen.evaluation.intervals import Interval, wilson
 from jaxgen.evaluation.networks import apply_network
@@ -55,18 +55,18 @@ def classification_accuracy_score(
     config = ClassifierConfig(network="features", seed=seed, steps=steps, shift=0)
     found = {}
     for name, train in sets.items():
-        with training.RunFolder.open(workdir / name, config) as folder:
+        with runs.RunFolder.open(workdir / name, config) as folder:
             params = train_classifier(config, folder, train)
         read = apply_network("features", params, reference.test_images)[0].argmax(1)
         found[name] = wilson(int((read == reference.test_labels).sum()), len(read))
     return ClassificationScore(**found, n=len(samples.images))
 
 
-def score_rows(score: ClassificationScore) -> list[training.Row]:
+def score_rows(score: ClassificationScore) -> list[runs.Row]:
     """The number of the record, with its ceiling beside it."""
     made, real = score.generated, score.real
     note = (
         f"95 % interval {made.low:.4f} to {made.high:.4f}, trained on {score.n:,} samples; "
         f"real {real.value:.4f} ({real.low:.4f} to {real.high:.4f})"
     )
-    return [training.Row("classification accuracy score", made.value, note=note)]
+    return [runs.Row("classification accuracy score", made.value, note=note)]

@@ -15,9 +15,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PyTree, UInt8, UInt32
 
-from jaxgen import data, training
+from jaxgen import data, runs, training
 from jaxgen.evaluation.networks import NETWORKS, apply_network
-from jaxgen.training import option
+from jaxgen.runs import option
 
 _EMA_DECAY = 0.998
 _WARM_UP = 200  # steps
@@ -38,7 +38,7 @@ class ClassifierConfig:
 
 def train_classifier(
     config: ClassifierConfig,
-    folder: training.RunFolder,
+    folder: runs.RunFolder,
     train: tuple[UInt8[np.ndarray, "n 28 28"], UInt8[np.ndarray, "n"]],
     validation: tuple[UInt8[np.ndarray, "m 28 28"], UInt8[np.ndarray, "m"]] | None = None,
 ) -> dict:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, Int64
 
+from jaxgen.errors import UserError
 from jaxgen.evaluation.intervals import Interval, wilson
 from jaxgen.evaluation.networks import N_CLASSES
 
@@ -36,9 +37,9 @@ def conditional_accuracy(read: Int[np.ndarray, "n"], labels: Int[np.ndarray, "n"
     """Count what was read right. ValueError on different lengths or on classes outside 0 to 9."""
     read, labels = np.asarray(read), np.asarray(labels)
     if read.shape != labels.shape or not len(labels):
-        raise ValueError(f"labels: got shape {labels.shape} for {read.shape} classes read; allowed: one a sample")
+        raise UserError(f"labels: got shape {labels.shape} for {read.shape} classes read; allowed: one a sample")
     if min(read.min(), labels.min()) < 0 or max(read.max(), labels.max()) >= N_CLASSES:
-        raise ValueError(f"labels: got {labels.min()} to {labels.max()}; allowed: 0 to {N_CLASSES - 1}")
+        raise UserError(f"labels: got {labels.min()} to {labels.max()}; allowed: 0 to {N_CLASSES - 1}")
     return ConditionalAccuracy(
         np.bincount(labels[read == labels], minlength=N_CLASSES), np.bincount(labels, minlength=N_CLASSES)
     )

@@ -8,6 +8,7 @@ with f the features. Real images against real ones give 1; a class that shrank t
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
+from jaxgen.errors import UserError
 from jaxgen.evaluation.manifold import squared_distances
 from jaxgen.evaluation.networks import N_CLASSES
 
@@ -22,7 +23,7 @@ def diversity_ratio(fake: Float64[np.ndarray, "10"], real: Float64[np.ndarray, "
     """Mean of D_k(fake) / D_k(real) over the classes that have both. ValueError if none has."""
     both = np.isfinite(fake) & np.isfinite(real)
     if not both.any():
-        raise ValueError("features: got no class with two examples; allowed: at least one class with two")
+        raise UserError("features: got no class with two examples; allowed: at least one class with two")
     return float((fake[both] / real[both]).mean())
 
 

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64
 
+from jaxgen.errors import UserError
+
 
 class Moments(NamedTuple):
     """Mean and unbiased covariance, float64."""
@@ -28,7 +30,7 @@ def moments(features: Float[np.ndarray, "n d"]) -> Moments:
     features = np.asarray(features, np.float64)
     n, d = features.shape
     if n <= d:
-        raise ValueError(f"features: got {n} examples of {d} numbers; allowed: more examples than numbers")
+        raise UserError(f"features: got {n} examples of {d} numbers; allowed: more examples than numbers")
     return Moments(features.mean(0), np.cov(features, rowvar=False))
 
 

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64, Key, UInt8, UInt32
 
+from jaxgen.errors import UserError
+
 MAX_LEVELS = 256
 _CHUNK = 1000
 
@@ -38,7 +40,7 @@ class IndependentPixels(NamedTuple):
         """
         states = check_states(states, levels, MAX_LEVELS)
         if not 0 <= pseudo_count < np.inf:
-            raise ValueError(f"pseudo_count: got {pseudo_count}; allowed: a finite number, 0 or more")
+            raise UserError(f"pseudo_count: got {pseudo_count}; allowed: a finite number, 0 or more")
         counts = np.stack([(states == level).sum(0) for level in range(levels)], axis=-1)
         return cls((counts + pseudo_count / levels) / (len(states) + pseudo_count))
 
@@ -75,7 +77,7 @@ def uniforms(key: Key[Array, ""], n: int, pixels: int) -> Iterator[Float[Array, 
         ValueError: n < 1.
     """
     if n < 1:
-        raise ValueError(f"n: got {n}; allowed: 1 or more")
+        raise UserError(f"n: got {n}; allowed: 1 or more")
     every = jnp.arange(_CHUNK, dtype=jnp.uint32)
     return (_uniforms(key, start + every, pixels) for start in range(0, n, _CHUNK))
 
@@ -99,11 +101,11 @@ def check_states(
     """The states as a numpy array. ValueError naming what is wrong with them or with the number of levels."""
     states = np.asarray(states)
     if not 2 <= levels <= max_levels:
-        raise ValueError(f"levels: got {levels}; allowed: 2 to {max_levels}")
+        raise UserError(f"levels: got {levels}; allowed: 2 to {max_levels}")
     if states.dtype != np.uint8 or states.ndim != 3 or states.size == 0:
-        raise ValueError(f"states: got {states.dtype} of shape {states.shape}; allowed: uint8 (n, H, W), not empty")
+        raise UserError(f"states: got {states.dtype} of shape {states.shape}; allowed: uint8 (n, H, W), not empty")
     if shape is not None and states.shape[1:] != shape:
-        raise ValueError(f"states: got images of {states.shape[1:]}; allowed: {shape}, as fitted")
+        raise UserError(f"states: got images of {states.shape[1:]}; allowed: {shape}, as fitted")
     if states.max() >= levels:
-        raise ValueError(f"states: got values up to {states.max()}; allowed: 0 to {levels - 1}")
+        raise UserError(f"states: got values up to {states.max()}; allowed: 0 to {levels - 1}")
     return states

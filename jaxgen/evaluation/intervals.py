@@ -8,6 +8,8 @@ It is what the score test does not reject: it never leaves [0, 1] and has a widt
 import math
 from typing import NamedTuple
 
+from jaxgen.errors import UserError
+
 Z = 1.959964  # two-sided 95 %
 
 
@@ -22,7 +24,7 @@ class Interval(NamedTuple):
 def wilson(successes: int, n: int, z: float = Z) -> Interval:
     """The proportion successes / n and its interval. ValueError unless 0 <= successes <= n and n >= 1."""
     if n < 1 or not 0 <= successes <= n:
-        raise ValueError(f"successes: got {successes} of {n}; allowed: 0 to n, with n 1 or more")
+        raise UserError(f"successes: got {successes} of {n}; allowed: 0 to n, with n 1 or more")
     p = successes / n
     centre, reach = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     scale = 1 + z**2 / n

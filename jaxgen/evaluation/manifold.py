@@ -21,6 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64
 
+from jaxgen.errors import UserError
+
 NEIGHBOURS = 5
 _CHUNK = 1000
 
@@ -51,7 +53,7 @@ def manifold(
         ValueError: a set of k examples or fewer, or k < 1.
     """
     if k < 1 or min(len(real), len(fake)) <= k:
-        raise ValueError(f"k: got {k} with {len(real)} and {len(fake)} examples; allowed: 1 or more, below both")
+        raise UserError(f"k: got {k} with {len(real)} and {len(fake)} examples; allowed: 1 or more, below both")
     real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
     real_radius = squared_radii(real, k) if real_radius is None else real_radius
     fake_radius = squared_radii(fake, k)

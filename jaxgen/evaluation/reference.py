@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from jaxgen import data
+from jaxgen.errors import UserError
 from jaxgen.evaluation.diversity import class_diversity
 from jaxgen.evaluation.frechet import Moments, moments
 from jaxgen.evaluation.manifold import squared_radii
@@ -80,7 +81,7 @@ def load_reference(
         FileNotFoundError: the dataset is nowhere to be had.
     """
     if levels not in CODINGS:
-        raise ValueError(f"levels: got {levels}; allowed: none, {', '.join(map(str, CODINGS[1:]))}")
+        raise UserError(f"levels: got {levels}; allowed: none, {', '.join(map(str, CODINGS[1:]))}")
     images = data.load(dataset, data_dir=data_dir)
     folder = Path(folder or PACKAGED)
     binding = read_binding(folder, dataset, images.fingerprint)
@@ -91,7 +92,7 @@ def load_reference(
     reference = assemble(images, levels, params, **binding["codings"][name])
     drift = np.abs(reference.test_moments.mean - bound.mean) / np.sqrt(np.diag(bound.covariance) + 1e-6)
     if drift.max() > _DRIFT:
-        raise ValueError(
+        raise UserError(
             f"{folder / dataset}_moments.npz: means of the test images' features differ here by up to "
             f"{drift.max():.1g} standard deviations; allowed: {_DRIFT:g}"
         )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxgen import training
+from jaxgen import runs
 from jaxgen.evaluation.panel import CODED, FLOOR, INDEPENDENT, NOISE, Evaluation
 from jaxgen.evaluation.reference import coding_name
 from jaxgen.evaluation.samples import MAX_SAMPLES
@@ -44,7 +44,7 @@ def table(result: Evaluation) -> str:
     return "\n".join([headline(result), *text, *remarks(result)])
 
 
-def rows(result: Evaluation) -> list[training.Row]:
+def rows(result: Evaluation) -> list[runs.Row]:
     """The numbers of a record, floor and ceilings in the note of each."""
     found = []
     for figure in FIGURES:
@@ -54,7 +54,7 @@ def rows(result: Evaluation) -> list[training.Row]:
         beside = {name: result.baselines.get(name, {}).get(figure.key) for name in (FLOOR, INDEPENDENT, NOISE)}
         parts = [_error(result, figure.key)]
         parts += [f"{name} {shown(other)}" for name, other in beside.items() if other is not None]
-        found.append(training.Row(title(result, figure), value, note="; ".join(part for part in parts if part)))
+        found.append(runs.Row(title(result, figure), value, note="; ".join(part for part in parts if part)))
     return found
 
 
@@ -127,26 +127,24 @@ def _error(result: Evaluation, key: str) -> str:
     return ""
 
 
-def reference_rows(binding: dict, seconds: dict[str, float]) -> list[training.Row]:
+def reference_rows(binding: dict, seconds: dict[str, float]) -> list[runs.Row]:
     """The numbers of a reference's own record: what `write_reference` bound, and seconds of each training."""
     targets = {"features": ">= 0.992", "accuracy": ">= 0.988"} if binding["dataset"] == "mnist" else {}
     found = [
-        training.Row(
-            f"test accuracy, {name} network", value, target=targets.get(name, ""), note=f"{seconds[name]:.0f} s"
-        )
+        runs.Row(f"test accuracy, {name} network", value, target=targets.get(name, ""), note=f"{seconds[name]:.0f} s")
         for name, value in binding["test_accuracy"].items()
     ]
     name = f"{TITLES[binding['dataset']]}-Frechet"
     for coding, content in binding["codings"].items():
         baselines = content["baselines"]
         share = baselines[FLOOR]["frechet"] / baselines[INDEPENDENT]["frechet"]
-        found.append(training.Row(f"{coding}: real over independent pixels, {name}", share, target="<= 0.02"))
-        found.append(training.Row(f"{coding}: accuracy network on test images", content["test_accuracy"]))
+        found.append(runs.Row(f"{coding}: real over independent pixels, {name}", share, target="<= 0.02"))
+        found.append(runs.Row(f"{coding}: accuracy network on test images", content["test_accuracy"]))
         for baseline, figures in baselines.items():
             values = ", ".join(
                 f"{figure.title} {shown(figures[figure.key])}"
                 for figure in FIGURES[1:]
                 if figures[figure.key] is not None and figure.key != "accuracy"
             )
-            found.append(training.Row(f"{coding}: {name}, {baseline}", figures["frechet"], note=values))
+            found.append(runs.Row(f"{coding}: {name}, {baseline}", figures["frechet"], note=values))
     return found

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from jaxgen import data
+from jaxgen.errors import UserError
 from jaxgen.evaluation.networks import N_CLASSES
 
 SIDE = 28
@@ -39,13 +40,13 @@ def load_samples(path: str | Path, levels: int | None = None, labels: bool | Non
     arrays = _read(Path(path))
     levels = _levels(path, arrays, levels)
     if labels and "labels" not in arrays:
-        raise ValueError(f"labels: got none in {path}; allowed with --labels: one class, 0 to 9, a sample")
+        raise UserError(f"labels: got none in {path}; allowed with --labels: one class, 0 to 9, a sample")
     given = None if labels is False else arrays.get("labels")
     if "states" not in arrays:
         return check_samples(arrays["images"], given, levels)
     states = arrays["states"]
     if states.dtype.kind not in "iu" or states.ndim != 3:
-        raise ValueError(f"states: got {states.dtype} of shape {states.shape}; allowed: integers (n, {SIDE}, {SIDE})")
+        raise UserError(f"states: got {states.dtype} of shape {states.shape}; allowed: integers (n, {SIDE}, {SIDE})")
     return check_samples(data.decode(states, levels), given, levels)
 
 
@@ -67,22 +68,22 @@ def check_samples(
     """
     images = np.asarray(images)
     if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
-        raise ValueError(f"images: got shape {images.shape}; allowed: (n, {SIDE}, {SIDE})")
+        raise UserError(f"images: got shape {images.shape}; allowed: (n, {SIDE}, {SIDE})")
     if len(images) < MIN_SAMPLES:
-        raise ValueError(f"images: got {len(images)}; allowed: {MIN_SAMPLES} or more")
+        raise UserError(f"images: got {len(images)}; allowed: {MIN_SAMPLES} or more")
     if np.issubdtype(images.dtype, np.floating):
         if not np.isfinite(images).all():
-            raise ValueError(f"images: got {np.sum(~np.isfinite(images))} values nan or infinite; allowed: [0, 1]")
+            raise UserError(f"images: got {np.sum(~np.isfinite(images))} values nan or infinite; allowed: [0, 1]")
         if images.min() < 0 or images.max() > 1:
-            raise ValueError(f"images: got floats from {images.min():g} to {images.max():g}; allowed: [0, 1]")
+            raise UserError(f"images: got floats from {images.min():g} to {images.max():g}; allowed: [0, 1]")
         images = np.rint(images * 255).astype(np.uint8)
     elif images.dtype != np.uint8:
-        raise ValueError(f"images: got dtype {images.dtype}; allowed: uint8 grey, or floats in [0, 1]")
+        raise UserError(f"images: got dtype {images.dtype}; allowed: uint8 grey, or floats in [0, 1]")
     if levels is not None:
         allowed = data.decode(np.arange(levels), levels)
         found = np.flatnonzero(np.bincount(images.ravel(), minlength=256))
         if not np.isin(found, allowed).all():
-            raise ValueError(
+            raise UserError(
                 f"images: got {len(found)} greys, among them {np.setdiff1d(found, allowed)[0]}; allowed with "
                 f"levels={levels}: {', '.join(map(str, allowed))}"
             )
@@ -91,26 +92,26 @@ def check_samples(
 
 def _check_labels(labels: np.ndarray, n: int) -> UInt8[np.ndarray, "n"]:
     if labels.shape != (n,):
-        raise ValueError(f"labels: got shape {labels.shape} for {n} images; allowed: ({n},)")
+        raise UserError(f"labels: got shape {labels.shape} for {n} images; allowed: ({n},)")
     if labels.dtype.kind not in "iu":
-        raise ValueError(f"labels: got dtype {labels.dtype}; allowed: integers 0 to {N_CLASSES - 1}")
+        raise UserError(f"labels: got dtype {labels.dtype}; allowed: integers 0 to {N_CLASSES - 1}")
     if labels.min() < 0 or labels.max() >= N_CLASSES:
-        raise ValueError(f"labels: got classes {labels.min()} to {labels.max()}; allowed: 0 to {N_CLASSES - 1}")
+        raise UserError(f"labels: got classes {labels.min()} to {labels.max()}; allowed: 0 to {N_CLASSES - 1}")
     return labels.astype(np.uint8)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise ValueError(f"samples is {path}, no file; allowed: an NPZ file with images or states")
+        raise UserError(f"samples is {path}, no file; allowed: an NPZ file with images or states")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (TypeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(
+        raise UserError(
             f"samples is {path}, which cannot be read ({error}); allowed: an NPZ file of numbers"
         ) from error
     if ("images" in arrays) == ("states" in arrays):
-        raise ValueError(f"samples is {path} with {', '.join(arrays)}; allowed: one of images and states")
+        raise UserError(f"samples is {path} with {', '.join(arrays)}; allowed: one of images and states")
     return arrays
 
 
@@ -118,13 +119,13 @@ def _levels(path: str | Path, arrays: dict[str, np.ndarray], stated: int | None)
     """The coding of a file, from the file or the caller, who may not disagree."""
     found = arrays.get("levels")
     if found is not None and (found.shape != () or found.dtype.kind not in "iu"):
-        raise ValueError(f"levels: got {found.dtype} of shape {found.shape} in {path}; allowed: one integer")
+        raise UserError(f"levels: got {found.dtype} of shape {found.shape} in {path}; allowed: one integer")
     found = None if found is None else int(found)
     if found is not None and stated not in (None, found):
-        raise ValueError(f"levels is {stated}, but {path} says {found}; allowed: {found}")
+        raise UserError(f"levels is {stated}, but {path} says {found}; allowed: {found}")
     levels = stated if found is None else found
     if levels is None and "states" in arrays:
-        raise ValueError(f"levels: got none for the states of {path}; allowed: {data.ALLOWED_LEVELS}")
+        raise UserError(f"levels: got none for the states of {path}; allowed: {data.ALLOWED_LEVELS}")
     if levels is not None and levels not in data.ALLOWED_LEVELS:
-        raise ValueError(f"levels: got {levels} in {path}; allowed: {', '.join(map(str, data.ALLOWED_LEVELS))}")
+        raise UserError(f"levels: got {levels} in {path}; allowed: {', '.join(map(str, data.ALLOWED_LEVELS))}")
     return levels

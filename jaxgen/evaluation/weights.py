@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from flax import traverse_util
 
-from jaxgen.training.atomic import atomic_write
+from jaxgen.errors import UserError
+from jaxgen.runs.atomic import atomic_write
 
 PACKAGED = Path(__file__).parent / "weights"
 _REBUILD = "rebuild it with python -m experiments.evaluation_reference"
@@ -42,15 +43,15 @@ def read_arrays(folder: Path, name: str, binding: dict) -> dict[str, np.ndarray]
     """The arrays of folder/name.npz. ValueError naming the file if it is missing, damaged or not the one bound."""
     path = folder / f"{name}.npz"
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; {_REBUILD}")
+        raise UserError(f"{path}: no such file; {_REBUILD}")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except (TypeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: damaged ({error}); {_REBUILD}") from error
+        raise UserError(f"{path}: damaged ({error}); {_REBUILD}") from error
     found, expected = content_hash(arrays), binding["arrays"].get(name)
     if found != expected:
-        raise ValueError(f"{path}: SHA-256 of the arrays is {found}, bound to {expected}; {_REBUILD}")
+        raise UserError(f"{path}: SHA-256 of the arrays is {found}, bound to {expected}; {_REBUILD}")
     return arrays
 
 
@@ -64,16 +65,16 @@ def read_binding(folder: Path, dataset: str, fingerprint: str) -> dict:
     """The content of folder/dataset.json. ValueError naming it if it is missing, changed or made from other data."""
     path = folder / f"{dataset}.json"
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; {_REBUILD} --dataset={dataset}")
+        raise UserError(f"{path}: no such file; {_REBUILD} --dataset={dataset}")
     try:
         binding = json.loads(path.read_text())
         seal = binding.pop("seal")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path}: damaged ({error!r}); {_REBUILD}") from error
+        raise UserError(f"{path}: damaged ({error!r}); {_REBUILD}") from error
     if seal != _seal(binding):
-        raise ValueError(f"{path}: SHA-256 of the content is {_seal(binding)}, sealed as {seal}; {_REBUILD}")
+        raise UserError(f"{path}: SHA-256 of the content is {_seal(binding)}, sealed as {seal}; {_REBUILD}")
     if binding["fingerprint"] != fingerprint:
-        raise ValueError(f"{path}: made from data {binding['fingerprint']}, these are {fingerprint}; {_REBUILD}")
+        raise UserError(f"{path}: made from data {binding['fingerprint']}, these are {fingerprint}; {_REBUILD}")
     return binding
 
 

@@ -2,11 +2,12 @@
 
 from jaxgen.gibbs.conditionals import conditional_logits as conditional_logits
 from jaxgen.gibbs.conditionals import log_pseudo_likelihood as log_pseudo_likelihood
-from jaxgen.gibbs.conditions import SampleInfo as SampleInfo
 from jaxgen.gibbs.couplings import check_params as check_params
 from jaxgen.gibbs.couplings import edge_couplings as edge_couplings
 from jaxgen.gibbs.couplings import is_tied as is_tied
 from jaxgen.gibbs.couplings import n_levels as n_levels
+from jaxgen.gibbs.engines.thrml import potts_factors as potts_factors
+from jaxgen.gibbs.engines.thrml import potts_program as potts_program
 from jaxgen.gibbs.lattice import BOUNDARIES as BOUNDARIES
 from jaxgen.gibbs.lattice import NEIGHBOURHOODS as NEIGHBOURHOODS
 from jaxgen.gibbs.lattice import Lattice as Lattice
@@ -17,6 +18,5 @@ from jaxgen.gibbs.mixing import integrated_autocorrelation_time as integrated_au
 from jaxgen.gibbs.mixing import split_r_hat as split_r_hat
 from jaxgen.gibbs.sample import ENGINES as ENGINES
 from jaxgen.gibbs.sample import sample as sample
-from jaxgen.gibbs.stages import sample_stages as sample_stages
-from jaxgen.gibbs.thrml_engine import potts_factors as potts_factors
-from jaxgen.gibbs.thrml_engine import potts_program as potts_program
+from jaxgen.gibbs.sample import sample_stages as sample_stages
+from jaxgen.gibbs.types import SampleInfo as SampleInfo

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
+from jaxgen.errors import UserError
 from jaxgen.gibbs.lattice import Lattice, Offset, offset_name
 
 Params = dict
@@ -42,10 +43,10 @@ def check_params(lattice: Lattice, params: Params) -> None:
     """Raise ValueError naming the entry if the tree or a shape does not fit the lattice."""
     missing = {"bias", "coupling"} - set(params)
     if missing:
-        raise ValueError(f"params: got entries {sorted(params)}, missing {sorted(missing)}")
+        raise UserError(f"params: got entries {sorted(params)}, missing {sorted(missing)}")
     bias, coupling = params["bias"], params["coupling"]
     if bias.ndim != 3 or bias.shape[:2] != (lattice.height, lattice.width) or not 2 <= bias.shape[2] <= 256:
-        raise ValueError(
+        raise UserError(
             f"params['bias']: got shape {bias.shape}, must be ({lattice.height}, {lattice.width}, L) with 2 <= L <= 256"
         )
     levels = bias.shape[2]
@@ -54,11 +55,11 @@ def check_params(lattice: Lattice, params: Params) -> None:
         return
     names = [offset_name(offset) for offset in lattice.offsets]
     if sorted(coupling) != sorted(names):
-        raise ValueError(f"params['coupling']: got offsets {sorted(coupling)}, the lattice has {sorted(names)}")
+        raise UserError(f"params['coupling']: got offsets {sorted(coupling)}, the lattice has {sorted(names)}")
     for name, offset in zip(names, lattice.offsets, strict=True):
         _check_shape(f"coupling']['{name}", coupling[name], (*lattice.edge_shape(offset), levels, levels))
 
 
 def _check_shape(name: str, array: Shaped[Array, "..."], shape: tuple[int, ...]) -> None:
     if array.shape != shape:
-        raise ValueError(f"params['{name}']: got shape {array.shape}, must be {shape}")
+        raise UserError(f"params['{name}']: got shape {array.shape}, must be {shape}")

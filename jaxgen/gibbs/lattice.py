@@ -12,6 +12,8 @@ import functools
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
+from jaxgen.errors import UserError
+
 Offset = tuple[int, int]
 
 _JUMPS = {
@@ -52,7 +54,7 @@ class Lattice:
         changes the parity of y + x, so two colours still suffice.
         """
         if neighbourhood not in _JUMPS:
-            raise ValueError(f"neighbourhood: got {neighbourhood!r}, allowed are {', '.join(NEIGHBOURHOODS)}")
+            raise UserError(f"neighbourhood: got {neighbourhood!r}, allowed are {', '.join(NEIGHBOURHOODS)}")
         offsets = []
         for dy, dx in _JUMPS[neighbourhood]:
             rotated = (dx, -dy)
@@ -61,19 +63,19 @@ class Lattice:
 
     def __post_init__(self):
         if self.boundary not in BOUNDARIES:
-            raise ValueError(f"boundary: got {self.boundary!r}, allowed are {', '.join(BOUNDARIES)}")
+            raise UserError(f"boundary: got {self.boundary!r}, allowed are {', '.join(BOUNDARIES)}")
         for name in ("height", "width"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, must be at least 1")
+                raise UserError(f"{name}: got {getattr(self, name)}, must be at least 1")
         for dy, dx in self.offsets:
             if dy < 0 or (dy == 0 and dx <= 0):
-                raise ValueError(f"offsets: got {(dy, dx)}, must have dy > 0, or dy = 0 and dx > 0")
+                raise UserError(f"offsets: got {(dy, dx)}, must have dy > 0, or dy = 0 and dx > 0")
             if self.boundary == "open" and (dy >= self.height or abs(dx) >= self.width):
-                raise ValueError(f"offsets: {(dy, dx)} joins no two sites of an open {self.height} x {self.width} grid")
+                raise UserError(f"offsets: {(dy, dx)} joins no two sites of an open {self.height} x {self.width} grid")
             if self.boundary == "periodic" and dy % self.height == 0 and dx % self.width == 0:
-                raise ValueError(f"offsets: {(dy, dx)} joins a site to itself on a {self.height} x {self.width} torus")
+                raise UserError(f"offsets: {(dy, dx)} joins a site to itself on a {self.height} x {self.width} torus")
         if len(set(self.offsets)) < len(self.offsets):
-            raise ValueError(f"offsets: got {self.offsets}, each may appear once")
+            raise UserError(f"offsets: got {self.offsets}, each may appear once")
 
     @property
     def n_sites(self) -> int:

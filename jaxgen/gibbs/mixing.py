@@ -12,6 +12,8 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Float
 
+from jaxgen.errors import UserError
+
 _WINDOW = 5.0
 _SHORTEST = 10  # lags always summed, for processes that overshoot, whose first sums are near 0
 
@@ -77,9 +79,9 @@ def _r_hat(series: Float[np.ndarray, "T n"]) -> float:
 def _checked(series: Float[np.ndarray, "T n"]) -> Float[np.ndarray, "T n"]:
     series = np.asarray(series, np.float64)
     if series.ndim != 2 or len(series) < 4 or series.shape[1] < 1:
-        raise ValueError(f"series: got shape {series.shape}, must be (T, n) with T >= 4 and n >= 1")
+        raise UserError(f"series: got shape {series.shape}, must be (T, n) with T >= 4 and n >= 1")
     if not np.isfinite(series).all():
-        raise ValueError("series: got a value that is not finite")
+        raise UserError("series: got a value that is not finite")
     if np.ptp(series) == 0:
-        raise ValueError(f"series: every value is {series.flat[0]:g}, which has no correlation")
+        raise UserError(f"series: every value is {series.flat[0]:g}, which has no correlation")
     return series

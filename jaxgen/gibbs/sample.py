@@ -4,16 +4,22 @@ p(x) proportional to exp(-beta E(x)),    E(x) = - sum_i (b_i + field_i)[x_i] - s
 """
 
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8, UInt32
 
-from jaxgen.gibbs import column_engine, kernel_engine, lattice_engine, sequential_engine, thrml_engine
-from jaxgen.gibbs.conditions import Conditions, SampleInfo
+from jaxgen.errors import UserError
 from jaxgen.gibbs.couplings import Params, check_params, n_levels
+from jaxgen.gibbs.engines import columns as column_engine
+from jaxgen.gibbs.engines import kernel as kernel_engine
+from jaxgen.gibbs.engines import lattice as lattice_engine
+from jaxgen.gibbs.engines import sequential as sequential_engine
+from jaxgen.gibbs.engines import thrml as thrml_engine
 from jaxgen.gibbs.lattice import Lattice
+from jaxgen.gibbs.types import Conditions, SampleInfo
 
 _ENGINES = {
     "lattice": lattice_engine.run,
@@ -65,9 +71,9 @@ def sample(
     """
     conditions = _checked_conditions(lattice, params, x, beta, clamp, field, chain_ids)
     if engine not in _ENGINES:
-        raise ValueError(f"engine: got {engine!r}, allowed are {', '.join(ENGINES)}")
+        raise UserError(f"engine: got {engine!r}, allowed are {', '.join(ENGINES)}")
     if isinstance(n_sweeps, bool) or not isinstance(n_sweeps, int | np.integer) or n_sweeps < 1:
-        raise ValueError(f"n_sweeps: got {n_sweeps!r}, must be an integer of at least 1")
+        raise UserError(f"n_sweeps: got {n_sweeps!r}, must be an integer of at least 1")
     if field is not None and field.ndim == 3:
         params = params | {"bias": params["bias"] + field}
     core = {name: params[name] for name in ("bias", "coupling")}
@@ -75,6 +81,30 @@ def sample(
         # States that come back from a call are bound to a device, fresh ones are not; JAX compiles once for each.
         x = jax.device_put(x, *core["bias"].devices())
     return _run(key, lattice, core, x, int(n_sweeps), engine, conditions)
+
+
+def sample_stages(
+    key: PRNGKeyArray,
+    lattice: Lattice,
+    params: Params,
+    x: UInt8[Array, "n H W"],
+    n_sweeps: int,
+    stage: int,
+    **conditions,
+) -> Iterator[tuple[int, UInt8[Array, "n H W"], SampleInfo]]:
+    """Yield (sweeps so far, states, info of this stage) every `stage` sweeps and after the last of `n_sweeps`.
+
+    conditions: the keyword arguments of `sample`. Stage m draws its noise with fold_in(key, m), so a run depends on
+    the stage length. Raises ValueError as `sample` does, and for stage < 1.
+    """
+    if stage < 1:
+        raise UserError(f"stage: got {stage}, must be at least 1")
+    done = 0
+    while done < n_sweeps or done == 0:
+        sweeps = min(stage, n_sweeps - done)
+        x, info = sample(jax.random.fold_in(key, done // stage), lattice, params, x, sweeps, **conditions)
+        done += sweeps
+        yield done, x, info
 
 
 @functools.partial(jax.jit, static_argnames=("lattice", "n_sweeps", "engine"))
@@ -87,19 +117,19 @@ def _checked_conditions(lattice, params, x, beta, clamp, field, chain_ids) -> Co
     levels, n = n_levels(params), len(x)
     image, logits = (lattice.height, lattice.width), (lattice.height, lattice.width, levels)
     if x.dtype != jnp.uint8 or x.shape != (n, *image) or n < 1:
-        raise ValueError(f"x: got {x.dtype} {x.shape}, must be uint8 (n, {image[0]}, {image[1]}) with n >= 1")
+        raise UserError(f"x: got {x.dtype} {x.shape}, must be uint8 (n, {image[0]}, {image[1]}) with n >= 1")
     if clamp is not None and (clamp.dtype != bool or clamp.shape not in (image, (n, *image))):
-        raise ValueError(f"clamp: got {clamp.dtype} {clamp.shape}, must be bool {image} or {(n, *image)}")
+        raise UserError(f"clamp: got {clamp.dtype} {clamp.shape}, must be bool {image} or {(n, *image)}")
     if field is not None and field.shape not in (logits, (n, *logits)):
-        raise ValueError(f"field: got shape {field.shape}, must be {logits} or {(n, *logits)}")
+        raise UserError(f"field: got shape {field.shape}, must be {logits} or {(n, *logits)}")
     if chain_ids is not None and chain_ids.shape != (n,):
-        raise ValueError(f"chain_ids: got shape {chain_ids.shape}, must be ({n},)")
+        raise UserError(f"chain_ids: got shape {chain_ids.shape}, must be ({n},)")
     if _concrete(x) and np.max(x) >= levels:
-        raise ValueError(f"x: got a state of {np.max(x)}, allowed are 0..{levels - 1}")
+        raise UserError(f"x: got a state of {np.max(x)}, allowed are 0..{levels - 1}")
     named = {"beta": beta, "field": field, "params": {k: params[k] for k in ("bias", "coupling")}}
     for name, value in named.items():
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(value) if _concrete(leaf)):
-            raise ValueError(f"{name}: got a value that is not finite")
+            raise UserError(f"{name}: got a value that is not finite")
     return Conditions(
         beta=jnp.asarray(beta, jnp.float32),
         clamp=None if clamp is None else jnp.broadcast_to(clamp, x.shape),

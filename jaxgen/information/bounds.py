@@ -16,6 +16,7 @@ import scipy.optimize
 import scipy.special
 from jaxtyping import Float
 
+from jaxgen.errors import UserError
 from jaxgen.information.cells import CellDistribution
 
 
@@ -95,7 +96,7 @@ def fano_accuracy(entropy: float, n_labels: int) -> float:
     ValueError if entropy is not in 0..log(n_labels) or n_labels < 2.
     """
     if n_labels < 2 or not 0.0 <= entropy <= math.log(n_labels) + 1e-12:
-        raise ValueError(f"entropy is {entropy} with {n_labels} labels; allowed: 0 to log(n_labels), 2 labels or more")
+        raise UserError(f"entropy is {entropy} with {n_labels} labels; allowed: 0 to log(n_labels), 2 labels or more")
 
     def slack(error: float) -> float:
         return float(scipy.special.entr([error, 1 - error]).sum()) + error * math.log(n_labels - 1) - entropy

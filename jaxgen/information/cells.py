@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxgen.errors import UserError
+
 EDGES = (-1.0, -0.33, 0.33, 1.0)  # of every axis of the built-in table
 BASE_NOISE = 3e-4  # mass of the cells that the built-in table does not name
 _TABLE = Path(__file__).parent / "cells.csv"
@@ -40,19 +42,19 @@ class CellDistribution:
     def __post_init__(self):
         intervals = tuple(len(edge) - 1 for edge in self.edges)
         if not intervals or min(intervals) < 1 or self.mass.shape[1:] != intervals:
-            raise ValueError(f"mass has shape {self.mass.shape}; allowed with these edges: (labels, *{intervals})")
+            raise UserError(f"mass has shape {self.mass.shape}; allowed with these edges: (labels, *{intervals})")
         for axis, edge in enumerate(self.edges):
             if not (np.isfinite(edge).all() and (np.diff(edge) > 0).all()):
-                raise ValueError(f"edges of axis {axis} are {tuple(edge)}; allowed: finite and increasing")
+                raise UserError(f"edges of axis {axis} are {tuple(edge)}; allowed: finite and increasing")
         if self.prior.shape != self.mass.shape[:1] or len(self.labels) != len(self.mass):
-            raise ValueError(
+            raise UserError(
                 f"prior has shape {self.prior.shape} and labels {len(self.labels)} entries; allowed: {len(self.mass)}"
             )
         if len(set(self.labels)) < len(self.labels):
-            raise ValueError(f"labels are {self.labels}; allowed: each once")
+            raise UserError(f"labels are {self.labels}; allowed: each once")
         for name, rows in (("mass", self.mass.reshape(len(self.mass), -1)), ("prior", self.prior[None])):
             if not (np.isfinite(rows).all() and (rows >= 0).all() and np.abs(rows.sum(1) - 1).max() < _TOLERANCE):
-                raise ValueError(f"{name} sums to {rows.sum(1)}; allowed: 0 or more, finite, sum 1 for every label")
+                raise UserError(f"{name} sums to {rows.sum(1)}; allowed: 0 or more, finite, sum 1 for every label")
 
     @classmethod
     def from_masses(
@@ -68,12 +70,10 @@ class CellDistribution:
         """
         masses = np.asarray(masses, np.float64)
         if masses.ndim < 2 or not (np.isfinite(masses).all() and (masses >= 0).all()):
-            raise ValueError(
-                f"masses: shape {masses.shape}, least {masses.min()}; allowed: (labels, *cells), 0 or more"
-            )
+            raise UserError(f"masses: shape {masses.shape}, least {masses.min()}; allowed: (labels, *cells), 0 or more")
         total = masses.sum(axis=tuple(range(1, masses.ndim)), keepdims=True)
         for label in np.flatnonzero(total == 0):
-            raise ValueError(f"masses of label {label} sum to 0; allowed: more than 0 for every label")
+            raise UserError(f"masses of label {label} sum to 0; allowed: more than 0 for every label")
         count = len(masses)
         prior = np.full(count, 1 / count) if prior is None else np.asarray(prior, np.float64)
         edges = tuple(tuple(float(value) for value in edge) for edge in edges)
@@ -92,13 +92,13 @@ class CellDistribution:
             ValueError: naming the line and field that does not fit, or a label from 0 to the largest without a row.
         """
         if not (math.isfinite(base_noise) and base_noise >= 0):
-            raise ValueError(f"base_noise is {base_noise}; allowed: 0 or more")
+            raise UserError(f"base_noise is {base_noise}; allowed: 0 or more")
         intervals = tuple(len(edge) - 1 for edge in edges)
         rows = _read_table(Path(path), intervals)
         count = 1 + max(label for label, _, _ in rows)
         empty = sorted(set(range(count)) - {label for label, _, _ in rows})
         if empty:
-            raise ValueError(f"{Path(path).name}: label {empty[0]} has no row; allowed: every label up to {count - 1}")
+            raise UserError(f"{Path(path).name}: label {empty[0]} has no row; allowed: every label up to {count - 1}")
         masses = np.full((count, *intervals), float(base_noise))
         for label, cell, mass in rows:
             masses[(label, *cell)] = mass
@@ -119,7 +119,7 @@ class CellDistribution:
         """
         kept = range(self.n_axes) if axes is None else sorted(axes)
         if len(set(kept)) < len(kept) or not set(kept) <= set(range(self.n_axes)):
-            raise ValueError(f"axes are {tuple(axes)}; allowed: numbers 0 to {self.n_axes - 1}, each once")
+            raise UserError(f"axes are {tuple(axes)}; allowed: numbers 0 to {self.n_axes - 1}, each once")
         dropped = tuple(1 + axis for axis in range(self.n_axes) if axis not in kept)
         return self.prior[:, None] * self.mass.sum(axis=dropped).reshape(self.n_labels, -1)
 
@@ -137,20 +137,20 @@ class CellDistribution:
         """
         x = np.asarray(x)
         if x.ndim != 2 or x.shape[1] != self.n_axes:
-            raise ValueError(f"x has shape {x.shape}; allowed: (n, {self.n_axes})")
+            raise UserError(f"x has shape {x.shape}; allowed: (n, {self.n_axes})")
         places = []
         for axis, edge in enumerate(self.edges):
             # In x's own precision, so that a float32 draw at an edge falls on the side it was drawn for.
             edge = np.asarray(edge, x.dtype)
             if not ((x[:, axis] >= edge[0]).all() and (x[:, axis] <= edge[-1]).all()):
-                raise ValueError(f"x leaves [{edge[0]}, {edge[-1]}] on axis {axis}; allowed: points of the box")
+                raise UserError(f"x leaves [{edge[0]}, {edge[-1]}] on axis {axis}; allowed: points of the box")
             places.append(np.searchsorted(edge[1:-1], x[:, axis], side="right"))
         return np.ravel_multi_index(places, self.mass.shape[1:])
 
     def mix(self, weight: float) -> "CellDistribution":
         """(1 - weight) p(x | y) + weight times the uniform density on the box: 0 as it is, 1 no information."""
         if not 0.0 <= weight <= 1.0:
-            raise ValueError(f"weight is {weight}; allowed: 0 to 1")
+            raise UserError(f"weight is {weight}; allowed: 0 to 1")
         uniform = np.ones(())
         for edge in self.edges:
             uniform = np.multiply.outer(uniform, np.diff(edge) / (edge[-1] - edge[0]))
@@ -163,7 +163,7 @@ class CellDistribution:
         """
         known = {name: index for index, name in enumerate(self.labels)}
         if len(labels) < 2 or len(set(labels)) < len(labels) or not set(labels) <= set(known):
-            raise ValueError(f"labels are {tuple(labels)}; allowed: two or more of {tuple(known)}, each once")
+            raise UserError(f"labels are {tuple(labels)}; allowed: two or more of {tuple(known)}, each once")
         rows = [known[label] for label in labels]
         prior = self.prior[rows] / self.prior[rows].sum()
         return dataclasses.replace(self, mass=self.mass[rows], prior=prior, labels=tuple(labels))
@@ -180,22 +180,22 @@ def _read_table(path: Path, intervals: tuple[int, ...]) -> list[tuple[int, tuple
         header, *lines = csv.reader(file)
     wanted = ["label", *(f"i{axis + 1}" for axis in range(len(intervals))), "mass"]
     if header != wanted:
-        raise ValueError(f"{path.name}: header is {','.join(header)}; allowed: {','.join(wanted)}")
+        raise UserError(f"{path.name}: header is {','.join(header)}; allowed: {','.join(wanted)}")
     rows = []
     for number, line in enumerate(lines, start=2):
         where = f"{path.name}, line {number}"
         if len(line) != len(wanted):
-            raise ValueError(f"{where}: {len(line)} columns; allowed: {len(wanted)}")
+            raise UserError(f"{where}: {len(line)} columns; allowed: {len(wanted)}")
         try:
             label, *cell = (int(word) for word in line[:-1])
             mass = float(line[-1])
         except ValueError:
-            raise ValueError(f"{where}: {','.join(line)}; allowed: integers, then a number") from None
+            raise UserError(f"{where}: {','.join(line)}; allowed: integers, then a number") from None
         if label < 0 or not all(0 <= place < size for place, size in zip(cell, intervals, strict=True)):
-            raise ValueError(f"{where}: label {label}, cell {cell}; allowed: 0 or more, below {list(intervals)}")
+            raise UserError(f"{where}: label {label}, cell {cell}; allowed: 0 or more, below {list(intervals)}")
         if not (math.isfinite(mass) and mass >= 0):
-            raise ValueError(f"{where}: mass is {mass}; allowed: 0 or more")
+            raise UserError(f"{where}: mass is {mass}; allowed: 0 or more")
         rows.append((label, tuple(cell), mass))
     if not rows:
-        raise ValueError(f"{path.name} has no rows; allowed: one or more a label")
+        raise UserError(f"{path.name} has no rows; allowed: one or more a label")
     return rows

@@ -4,9 +4,10 @@ import dataclasses
 
 import optax
 
+from jaxgen.errors import UserError
 from jaxgen.information.cells import BASE_NOISE, CellDistribution, ten_labels
 from jaxgen.information.mlp import MLP
-from jaxgen.training import option
+from jaxgen.runs import option
 
 N_LABELS = 10
 TRAIN_SHARE = 0.8
@@ -50,7 +51,7 @@ def label_names(text: str, n_labels: int = N_LABELS) -> list[int]:
     words = text.split(",")
     fine = all(word.strip().isdecimal() and int(word) < n_labels for word in words)
     if not fine or len(words) < 2 or len({int(word) for word in words}) < len(words):
-        raise ValueError(
+        raise UserError(
             f"labels is {text!r}; allowed: 'all', or two or more numbers 0 to {n_labels - 1}, each once, as '0,1,2'"
         )
     return [int(word) for word in words]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxgen import training
+from jaxgen import runs, training
 from jaxgen.information import bounds, excess
 from jaxgen.information.cells import CellDistribution
 from jaxgen.information.mlp import log_probabilities
@@ -137,29 +137,27 @@ def history(records: Sequence[dict[str, float]]) -> History:
     return {name: [record[key] for record in records] for name, key in names.items()}
 
 
-def rows(task: InformationTask, found: Evaluation) -> list[training.Row]:
+def rows(task: InformationTask, found: Evaluation) -> list[runs.Row]:
     """The numbers of the record."""
     risk, split = found.risk, found.split
     best = bounds.bayes_accuracy(task.distribution)
     fresh = f"{risk.n} fresh examples"
     note = f"bound {risk.bound:.4f} nats; standard error {risk.standard_error:.4f} on {fresh}"
     return [
-        training.Row("parameters", parameter_count(task)),
-        training.Row("cross-entropy", risk.cross_entropy, "nats", "", note),
-        training.Row(
+        runs.Row("parameters", parameter_count(task)),
+        runs.Row("cross-entropy", risk.cross_entropy, "nats", "", note),
+        runs.Row(
             "excess risk, exact average over labels",
             found.averages.excess,
             "nats",
             "",
             f"standard error {found.averages.standard_error:.1g}",
         ),
-        training.Row("accuracy", found.accuracy, "", "", f"true Bayes accuracy {best:.4f}; {fresh}"),
-        training.Row("excess from blurred cells (approximation)", split.approximation, "nats"),
-        training.Row(
-            "excess of the count table (estimation)", split.estimation, "nats", "", f"{task.n_train} examples"
-        ),
-        training.Row("remaining excess (optimisation)", split.optimisation, "nats"),
-        training.Row("calibration error against the true posterior", found.calibration.error),
+        runs.Row("accuracy", found.accuracy, "", "", f"true Bayes accuracy {best:.4f}; {fresh}"),
+        runs.Row("excess from blurred cells (approximation)", split.approximation, "nats"),
+        runs.Row("excess of the count table (estimation)", split.estimation, "nats", "", f"{task.n_train} examples"),
+        runs.Row("remaining excess (optimisation)", split.optimisation, "nats"),
+        runs.Row("calibration error against the true posterior", found.calibration.error),
     ]
 
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from jaxgen.errors import UserError
 from jaxgen.information.bounds import conditional_entropy, cross_entropy
 from jaxgen.information.cells import CellDistribution
 from jaxgen.information.sampler import points_in_cells
@@ -52,7 +53,7 @@ def excess_risk(loss: Float[np.ndarray, "n"], bound: float) -> ExcessRisk:
     """
     loss = np.asarray(loss, np.float64)
     if loss.ndim != 1 or len(loss) < 2 or not np.isfinite(loss).all():
-        raise ValueError(f"loss has shape {loss.shape}, not all finite; allowed: (n,), n >= 2, finite")
+        raise UserError(f"loss has shape {loss.shape}, not all finite; allowed: (n,), n >= 2, finite")
     mean, error = float(loss.mean()), float(loss.std(ddof=1)) / math.sqrt(len(loss))
     if mean < bound - SIGMAS * error:
         raise BoundBeatenError(
@@ -83,7 +84,7 @@ class CellAverages(NamedTuple):
 def cell_averages(key: Key[Array, ""], distribution: CellDistribution, log_q: LogQ, per_cell: int = 64) -> CellAverages:
     """Average log q over `per_cell` points of every cell. ValueError if per_cell < 2."""
     if per_cell < 2:
-        raise ValueError(f"per_cell is {per_cell}; allowed: 2 or more")
+        raise UserError(f"per_cell is {per_cell}; allowed: 2 or more")
     x = points_in_cells(key, distribution, per_cell)
     found = predict(log_q, x.reshape(-1, x.shape[-1])).astype(np.float64).reshape(*x.shape[:2], -1)
     joint = distribution.joint()
@@ -141,9 +142,7 @@ def calibration(log_q: Float[np.ndarray, "n K"], log_p: Float[np.ndarray, "n K"]
     ValueError if the shapes differ or bins < 1.
     """
     if np.shape(log_q) != np.shape(log_p) or bins < 1:
-        raise ValueError(
-            f"log_q {np.shape(log_q)}, log_p {np.shape(log_p)}, bins {bins}; allowed: one shape, 1 or more"
-        )
+        raise UserError(f"log_q {np.shape(log_q)}, log_p {np.shape(log_p)}, bins {bins}; allowed: one shape, 1 or more")
     q, p = np.exp(log_q, dtype=np.float64).ravel(), np.exp(log_p, dtype=np.float64).ravel()
     place = np.minimum((q * bins).astype(int), bins - 1)
     count, total_q, total_p = (np.bincount(place, weight, bins) for weight in (None, q, p))

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from jaxgen.errors import UserError
 from jaxgen.information.bounds import Bound
 from jaxgen.information.scaling import Point
 from jaxgen.visualization import save_figure
@@ -54,7 +55,7 @@ def comparison_figure(path: str | Path, named: Mapping[str, Mapping]) -> None:
     `named`: name of a run -> content of its mlp_results.json. ValueError if there are none.
     """
     if not named:
-        raise ValueError("named: got none; allowed: one or more results")
+        raise UserError("named: got none; allowed: one or more results")
     figure = Figure(figsize=(13, 4), dpi=110, layout="constrained")
     loss, accuracy, excess = figure.subplots(1, 3)
     places, runs = np.arange(len(named)), list(named.values())

@@ -19,6 +19,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 from scipy.special import logsumexp
 
+from jaxgen.errors import UserError
+
 _REACH = 8.5  # standard deviations; beyond lies 2e-17 of the mass on an axis
 _MOST_NODES = 2**22
 
@@ -48,17 +50,17 @@ class GaussianMixture:
 
     def __post_init__(self):
         if self.mean.ndim != 2:
-            raise ValueError(f"mean has shape {self.mean.shape}; allowed: (components, d)")
+            raise UserError(f"mean has shape {self.mean.shape}; allowed: (components, d)")
         count, d = self.mean.shape
         for name, shape in (("label", (count,)), ("weight", (count,)), ("scale", (count, d, d))):
             if getattr(self, name).shape != shape:
-                raise ValueError(f"{name} has shape {getattr(self, name).shape}; allowed with this mean: {shape}")
+                raise UserError(f"{name} has shape {getattr(self, name).shape}; allowed with this mean: {shape}")
         if not ((self.weight > 0).all() and abs(self.weight.sum() - 1) < 1e-9):
-            raise ValueError(f"weight is {self.weight}; allowed: positive, sum 1")
+            raise UserError(f"weight is {self.weight}; allowed: positive, sum 1")
         if set(self.label.tolist()) != set(range(self.n_labels)) or self.n_labels < 2:
-            raise ValueError(f"label is {self.label}; allowed: 0 to K - 1, each once or more, K at least 2")
+            raise UserError(f"label is {self.label}; allowed: 0 to K - 1, each once or more, K at least 2")
         if not (np.abs(np.linalg.det(self.scale)) > 0).all():
-            raise ValueError("scale is singular; allowed: regular square roots of covariances")
+            raise UserError("scale is singular; allowed: regular square roots of covariances")
 
     @property
     def n_labels(self) -> int:
@@ -79,7 +81,7 @@ class GaussianMixture:
         """
         d = self.mean.shape[1]
         if points < 8 or points % 2 or (points + 1) ** d > _MOST_NODES:
-            raise ValueError(f"points is {points} in {d} dimensions; allowed: even, 8 or more, (points + 1)^d <= 2^22")
+            raise UserError(f"points is {points} in {d} dimensions; allowed: even, 8 or more, (points + 1)^d <= 2^22")
         nodes, step = np.linspace(-_REACH, _REACH, points + 1, retstep=True)
         fine = np.exp(-0.5 * nodes**2) * step / math.sqrt(2 * math.pi)
         # Twice the step: every other node, counted from the outermost.
@@ -100,7 +102,7 @@ class GaussianMixture:
     def sample(self, key: Key[Array, ""], n: int) -> tuple[Float[Array, "n d"], Int[Array, "n"]]:
         """n points, float32, and their labels, int32. ValueError if n < 1."""
         if n < 1:
-            raise ValueError(f"num_samples is {n}; allowed: 1 or more")
+            raise UserError(f"num_samples is {n}; allowed: 1 or more")
         key_component, key_noise = jax.random.split(key)
         k = jax.random.categorical(key_component, jnp.log(jnp.asarray(self.weight)), shape=(n,))
         z = jax.random.normal(key_noise, (n, self.mean.shape[1]))

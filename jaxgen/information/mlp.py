@@ -14,6 +14,8 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
+from jaxgen.errors import UserError
+
 
 class MLP(nn.Module):
     """`apply(variables, x)` gives (n, n_labels) log-probabilities, natural logarithms.
@@ -27,7 +29,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n K"]:
         if self.n_labels < 2 or not self.widths or min(self.widths) < 1:
-            raise ValueError(
+            raise UserError(
                 f"widths are {tuple(self.widths)} with {self.n_labels} labels; allowed: one width or more, each 1 or "
                 "more, and 2 labels or more"
             )

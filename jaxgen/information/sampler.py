@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from jaxgen.errors import UserError
 from jaxgen.information.cells import CellDistribution
 
 
 def sample(key: Key[Array, ""], distribution: CellDistribution, n: int) -> tuple[Float[Array, "n d"], Int[Array, "n"]]:
     """n points, float32, and their labels, int32 0..K-1. ValueError if n < 1."""
     if n < 1:
-        raise ValueError(f"num_samples is {n}; allowed: 1 or more")
+        raise UserError(f"num_samples is {n}; allowed: 1 or more")
     joint = distribution.joint()
     steps = np.cumsum(joint.ravel() / joint.sum()).astype(np.float32)
     # The last sum may round to less than 1; what lies above it belongs to the last pair that has any mass.
@@ -30,7 +31,7 @@ def points_in_cells(
 ) -> Float[Array, "cells per_cell d"]:
     """`per_cell` uniform points in every cell, cells in the order of `joint`. ValueError if per_cell < 1."""
     if per_cell < 1:
-        raise ValueError(f"per_cell is {per_cell}; allowed: 1 or more")
+        raise UserError(f"per_cell is {per_cell}; allowed: 1 or more")
     cells = math.prod(distribution.mass.shape[1:])
     x = _place(key, _edges(distribution), np.repeat(np.arange(cells), per_cell))
     return x.reshape(cells, per_cell, -1)

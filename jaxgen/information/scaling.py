@@ -16,6 +16,7 @@ from jaxtyping import Array, Int, Key, PyTree
 from tqdm import tqdm
 
 from jaxgen import training
+from jaxgen.errors import UserError
 from jaxgen.information import bounds, excess
 from jaxgen.information.cells import CellDistribution
 from jaxgen.information.config import build_optimiser
@@ -39,7 +40,7 @@ class TogetherOptions:
     def __post_init__(self):
         for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed: an integer, 1 or more")
+                raise UserError(f"{name} is {getattr(self, name)}; allowed: an integer, 1 or more")
 
 
 class Point(NamedTuple):
@@ -68,7 +69,7 @@ def train_together(
         NonFiniteError: a network's loss is not finite.
     """
     if not len(sizes) or min(sizes) < 1:
-        raise ValueError(f"sizes are {tuple(sizes)}; allowed: one or more, each 1 or more")
+        raise UserError(f"sizes are {tuple(sizes)}; allowed: one or more, each 1 or more")
     key_data, key_nets, key_validation, key_cells = jax.random.split(key, 4)
     # One after another in one pool, so that no two networks share an example.
     pool = dict(zip("xy", sample(key_data, distribution, sum(sizes)), strict=True))

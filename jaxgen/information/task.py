@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from jaxgen import data, training
+from jaxgen import data, runs, training
 from jaxgen.information.cells import CellDistribution
 from jaxgen.information.config import TRAIN_SHARE, InformationConfig, build_distribution, build_model, build_optimiser
 from jaxgen.information.mlp import MLP
@@ -64,7 +64,7 @@ class InformationTask:
         return training.FitOptions(self.config.epochs * every, every, every, every)
 
 
-def train(task: InformationTask, folder: training.RunFolder, hooks: Sequence[Callable]) -> dict:
+def train(task: InformationTask, folder: runs.RunFolder, hooks: Sequence[Callable]) -> dict:
     """Train to the end from where the run folder is; returns the parameters after the last step."""
     state, tx = task.initial_state()
     step = training.parallel_step(training.from_loss(cross_entropy_loss(task.model)), tx)

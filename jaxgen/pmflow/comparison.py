@@ -13,9 +13,10 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Float
 
+from jaxgen.errors import UserError
 from jaxgen.pmflow.evaluate import Trained
 from jaxgen.pmflow.models import CONTRASTS, Contrast
-from jaxgen.training import Row
+from jaxgen.runs import Row
 
 LEVEL = 0.95
 # Test accuracy in percent after each epoch, one run each, as the source prints them.
@@ -61,7 +62,7 @@ def interval(values: Float[np.ndarray, " n"]) -> Interval:
 def paired(contrast: Contrast, model: Trained, control: Trained) -> Paired:
     """Compare the last accuracies, seed by seed. ValueError if the two have different numbers of seeds."""
     if len(model.accuracy) != len(control.accuracy):
-        raise ValueError(
+        raise UserError(
             f"{model.name} has {len(model.accuracy)} seeds, {control.name} {len(control.accuracy)}; allowed: as many"
         )
     d = 100 * (model.accuracy[:, -1] - control.accuracy[:, -1])

@@ -2,8 +2,9 @@
 
 import dataclasses
 
+from jaxgen.errors import UserError
 from jaxgen.pmflow.models import FAITHFUL, LABELS, SMALL, build_model
-from jaxgen.training import option
+from jaxgen.runs import option
 
 N_TRAIN = 60_000  # the source trains on all of MNIST's training images and tests after every epoch
 
@@ -67,7 +68,7 @@ def model_names(config: PMFlowConfig) -> list[str]:
     for name in names:
         build_model(name, config.gain, config.faithful)
     if len(set(names)) < len(names):
-        raise ValueError(f"models is {config.models!r}; allowed: each name once")
+        raise UserError(f"models is {config.models!r}; allowed: each name once")
     return names
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from jaxgen.pmflow.lateral import SOURCE_KERNEL, Kernel, squared_distances
 from jaxgen.pmflow.models import SOURCE_GAIN
 from jaxgen.pmflow.task import PMFlowTask, logits
-from jaxgen.training import Row
+from jaxgen.runs import Row
 
 SIZES = (1, 4, 16, 64, 128, 256, 512)  # each divides the last
 GAUSSIAN_SCALE = 0.3

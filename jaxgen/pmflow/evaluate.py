@@ -120,7 +120,7 @@ def collect(runs: dict[ModelConfig, Path]) -> list[Trained]:
 def _trained(runs: list[tuple[ModelConfig, Path]]) -> Trained:
     accuracy, train, flow, seconds, span = [], [], [], [], 0.0
     for config, path in runs:
-        records = training.read_metrics(path / "metrics.jsonl")
+        records = runs.read_metrics(path / "metrics.jsonl")
         tests = [record for record in records if "test_accuracy" in record]
         last = config.first_seed + config.seeds
         accuracy += [[r[f"test_accuracy_seed{s}"] for r in tests] for s in range(config.first_seed, last)]

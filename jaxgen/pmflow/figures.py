@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from jaxgen.errors import UserError
 from jaxgen.pmflow.comparison import SOURCE_ACCURACY, contrasts, interval
 from jaxgen.pmflow.diagnosis import GAUSSIAN_SCALE, Diagnosis
 from jaxgen.pmflow.evaluate import Trained
@@ -23,7 +24,7 @@ def accuracy_figure(path: str | Path, found: Sequence[Trained], sources: bool = 
     `sources` draws the source's own accuracies as crosses. ValueError if nothing was trained.
     """
     if not found:
-        raise ValueError("found: got none; allowed: one or more trained models")
+        raise UserError("found: got none; allowed: one or more trained models")
     families = [[m for m in found if _family(m.name) == family] for family in _FAMILIES]
     families = [family for family in families if family]
     figure = Figure(figsize=(5 * len(families), 4.2), dpi=100, layout="constrained")

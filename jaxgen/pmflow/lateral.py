@@ -23,6 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxgen.errors import UserError
+
 KINDS = ("none", "units", "bank", "batch")
 GAIN_LIMIT = 2.0  # 2 / lambda_max of a normalised kernel
 
@@ -64,9 +66,9 @@ def coupling(kind: str, n_units: int, n_references: int = 0) -> Coupling | None:
         ValueError: another kind; a bank without references.
     """
     if kind not in KINDS:
-        raise ValueError(f"lateral is {kind!r}; allowed: {', '.join(KINDS)}")
+        raise UserError(f"lateral is {kind!r}; allowed: {', '.join(KINDS)}")
     if kind == "bank" and n_references < 1:
-        raise ValueError(f"n_references is {n_references}; allowed with lateral 'bank': 1 or more")
+        raise UserError(f"n_references is {n_references}; allowed with lateral 'bank': 1 or more")
     if kind == "units":
         # As a tuple of rows: what a linen module holds is compared and hashed.
         return functools.partial(couple_units, matrix=tuple(map(tuple, ring_matrix(n_units).tolist())))

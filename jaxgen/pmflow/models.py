@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgen.errors import UserError
 from jaxgen.pmflow.classifiers import BNN, CNN, MLP, Flow, NeuralODE, Residual
 from jaxgen.pmflow.field import log_index_gradient, source_gradient
 from jaxgen.pmflow.lateral import GAIN_LIMIT, coupling
@@ -76,9 +77,9 @@ def build_model(name: str, gain: float = 0.1, faithful: bool = False) -> nn.Modu
     allowed = FAITHFUL if faithful else tuple(LABELS)
     if name not in allowed:
         where = " with faithful" * faithful
-        raise ValueError(f"models has {name!r}; allowed{where}: {', '.join(allowed)}")
+        raise UserError(f"models has {name!r}; allowed{where}: {', '.join(allowed)}")
     if not 0.0 <= gain < GAIN_LIMIT:
-        raise ValueError(f"gain is {gain}; allowed: 0 <= gain < {GAIN_LIMIT}, 2 / lambda_max of a normalised kernel")
+        raise UserError(f"gain is {gain}; allowed: 0 <= gain < {GAIN_LIMIT}, 2 / lambda_max of a normalised kernel")
     if faithful:
         return _faithful(name)
     if "bnn" in name or name == "leaky":

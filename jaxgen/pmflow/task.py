@@ -15,7 +15,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
-from jaxgen import data, training
+from jaxgen import data, runs, training
+from jaxgen.errors import UserError
 from jaxgen.pmflow.config import ModelConfig
 from jaxgen.pmflow.models import build_model
 
@@ -34,11 +35,11 @@ class PMFlowTask:
     @classmethod
     def load(cls, config: ModelConfig) -> "PMFlowTask":
         """Read the images. ValueError naming what does not fit, such as a coupled batch on several devices."""
-        training.validate(config)
+        runs.validate(config)
         model = build_model(config.model, config.gain, config.faithful)
         devices = jax.device_count()
         if couples_batch(config) and devices > 1:
-            raise ValueError(
+            raise UserError(
                 f"models has {config.model!r}, which couples the whole batch, on {devices} devices; allowed: one device"
             )
         mnist = data.load("mnist")
@@ -86,7 +87,7 @@ class SeedOrders:
         return np.stack([order.indices(step) for order in self._orders], axis=1).ravel()
 
 
-def train(task: PMFlowTask, folder: training.RunFolder, hooks: Sequence[Callable]) -> PyTree:
+def train(task: PMFlowTask, folder: runs.RunFolder, hooks: Sequence[Callable]) -> PyTree:
     """Train to the end from where the run folder is; returns the stacked parameters after the last step."""
     config = task.config
     state, tx = task.initial_state()

@@ -3,9 +3,10 @@
 import dataclasses
 
 from jaxgen import gibbs
+from jaxgen.errors import UserError
 from jaxgen.potts.contrastive import ContrastiveSettings
 from jaxgen.potts.model import COUPLINGS, PottsEBM
-from jaxgen.training import option
+from jaxgen.runs import option
 
 SIDE = 28  # pixels of both datasets
 N_CLASSES = 10
@@ -55,7 +56,7 @@ def classes(config: PottsConfig) -> list[int]:
         return list(range(N_CLASSES))
     words = config.digits.split(",")
     if not all(word.strip().isdecimal() and int(word) < N_CLASSES for word in words) or len(set(words)) < len(words):
-        raise ValueError(f"digits is {config.digits!r}; allowed: 'all', or numbers 0 to 9 such as '3' or '0,1,7'")
+        raise UserError(f"digits is {config.digits!r}; allowed: 'all', or numbers 0 to 9 such as '3' or '0,1,7'")
     return [int(word) for word in words]
 
 

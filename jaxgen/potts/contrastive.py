@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, PRNGKeyArray, UInt8
 
 from jaxgen import gibbs
+from jaxgen.errors import UserError
 from jaxgen.potts.model import PottsEBM, label_field
 from jaxgen.potts.statistics import mean_statistics
 
@@ -49,7 +50,7 @@ def persistent_chains(
         return {"chains": x[chosen], "chain_id": ids}
     n_classes = int(label.max()) + 1
     if n_chains < n_classes:
-        raise ValueError(f"chains: got {n_chains}, must be at least the number of classes, {n_classes}")
+        raise UserError(f"chains: got {n_chains}, must be at least the number of classes, {n_classes}")
     share = jnp.bincount(label, length=n_classes) / len(label)
     chain_label = (ids % n_classes).astype(jnp.uint8)
     of_chains = jnp.bincount(chain_label, length=n_classes) / n_chains

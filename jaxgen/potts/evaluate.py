@@ -1,17 +1,20 @@
 """What is measured of a Potts EBM: on the way, and at the end from fresh chains."""
 
 import functools
+import typing
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
-from tqdm import tqdm
 
-from jaxgen import data, gibbs, training
+from jaxgen import data, gibbs, runs, training
 from jaxgen.potts.model import PottsEBM, label_field
 from jaxgen.potts.statistics import mean_statistics, moment_errors
-from jaxgen.potts.task import PottsTask
+
+if typing.TYPE_CHECKING:
+    from jaxgen.potts.task import PottsTask
 
 _EVAL_IMAGES = 512
 _EVAL_SWEEPS = 500
@@ -23,7 +26,7 @@ def noise(key: PRNGKeyArray, model: PottsEBM, n: int) -> UInt8[Array, "n H W"]:
     return jax.random.randint(key, (n, lattice.height, lattice.width), 0, model.levels).astype(jnp.uint8)
 
 
-def fresh_samples(task: PottsTask, params: dict, key: PRNGKeyArray, n: int, n_sweeps: int) -> UInt8[Array, "n H W"]:
+def fresh_samples(task: "PottsTask", params: dict, key: PRNGKeyArray, n: int, n_sweeps: int) -> UInt8[Array, "n H W"]:
     """n samples after `n_sweeps` sweeps from noise, with a progress bar."""
     key_start, key_sweeps = jax.random.split(key)
     label = task.chain_labels(n)
@@ -40,6 +43,8 @@ def fresh_samples(task: PottsTask, params: dict, key: PRNGKeyArray, n: int, n_sw
         beta=task.config.beta,
         field=field,
     )
+    from tqdm import tqdm  # here, so that the library does without it
+
     with tqdm(total=n_sweeps, desc=f"sampling {n} chains", unit="sweep") as bar:
         for done, x, _ in stages:
             jax.block_until_ready(x)
@@ -48,7 +53,7 @@ def fresh_samples(task: PottsTask, params: dict, key: PRNGKeyArray, n: int, n_sw
 
 
 def evaluation_hook(
-    task: PottsTask, log: training.Logger
+    task: "PottsTask", log: runs.Logger
 ) -> Callable[[int, training.TrainState], dict[str, Float[Array, ""] | float]]:
     """A hook for `fit`: pseudo-likelihood of validation images, moment errors of fresh chains, pictures, histograms."""
     model, config = task.model, task.config
@@ -87,7 +92,21 @@ def evaluation_hook(
     return hook
 
 
-def final_rows(task: PottsTask, params: dict, fresh: UInt8[Array, "n H W"]) -> list[training.Row]:
+def report(task: "PottsTask", state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
+    """Draw fresh samples from noise, save and show them, and measure their moments."""
+    from jaxgen.potts.figures import training_run  # here, so that the library does without a plotting library
+
+    config = task.config
+    fresh = fresh_samples(task, state.params, task.key_fresh(), config.fresh_chains, config.fresh_sweeps)
+    with runs.atomic_write(folder.samples / "fresh.npz") as temporary:
+        np.savez_compressed(temporary, states=np.asarray(fresh), levels=config.levels)
+    training_run.samples_figure(folder.figures / "samples.png", task, np.asarray(fresh))
+    training_run.curves_figure(folder.figures / "curves.png", runs.read_metrics(folder.path / "metrics.jsonl"))
+    rows = final_rows(task, state.params, fresh)
+    return runs.Report(task.title, "Potts energy-based model", rows, [folder.figures / "samples.png"])
+
+
+def final_rows(task: "PottsTask", params: dict, fresh: UInt8[Array, "n H W"]) -> list[runs.Row]:
     """The numbers of a trained model: moment errors of fresh samples against the training images, and likelihoods.
 
     Beside them, the same errors of as many training images drawn with replacement: what sampling noise alone gives.
@@ -103,20 +122,20 @@ def final_rows(task: PottsTask, params: dict, fresh: UInt8[Array, "n H W"]) -> l
     log_pl = gibbs.log_pseudo_likelihood(lattice, params, task.validation, field, task.config.beta).mean()
     note = f"{n} chains, {task.config.fresh_sweeps} sweeps from noise; "
     return [
-        training.Row("parameters", sum(leaf.size for leaf in jax.tree.leaves(params))),
-        training.Row(
+        runs.Row("parameters", sum(leaf.size for leaf in jax.tree.leaves(params))),
+        runs.Row(
             "mean |error| of P(x_i = l)",
             float(found["marginal_error"]),
             "",
             "<= 0.01",
             note + f"{float(floor['marginal_error']):.1g} from sampling noise alone",
         ),
-        training.Row(
+        runs.Row(
             "mean |error| of P(x_i = a, x_j = b)",
             float(found["pair_error"]),
             "",
             "<= 0.01",
             note + f"{float(floor['pair_error']):.1g} from sampling noise alone",
         ),
-        training.Row("log pseudo-likelihood, validation", float(log_pl), "nats", "", f"{len(task.validation)} images"),
+        runs.Row("log pseudo-likelihood, validation", float(log_pl), "nats", "", f"{len(task.validation)} images"),
     ]

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float64, Key, Shaped, UInt8
 
 from jaxgen import gibbs
+from jaxgen.errors import UserError
 from jaxgen.potts.contrastive import ContrastiveSettings, contrastive_divergence
 from jaxgen.potts.model import PottsEBM, log_marginal_init
 
@@ -43,7 +44,7 @@ def latent_lattice(height: int, width: int, neighbourhood: str = "G16") -> gibbs
         lattice = gibbs.Lattice.grid(height, 2 * width, neighbourhood)
     even = [offset for offset in lattice.offsets if sum(offset) % 2 == 0]
     if even:
-        raise ValueError(f"neighbourhood: {neighbourhood!r} has {even[0]}, which joins two visible sites; allowed: odd")
+        raise UserError(f"neighbourhood: {neighbourhood!r} has {even[0]}, which joins two visible sites; allowed: odd")
     return lattice
 
 

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, UInt8
 
+from jaxgen.errors import UserError
 from jaxgen.gibbs import Lattice, edge_couplings, offset_name
 
 COUPLINGS = ("edge", "tied")
@@ -35,14 +36,14 @@ class PottsEBM(nn.Module):
     @nn.compact
     def __call__(self, x: UInt8[Array, "n H W"], label: Integer[Array, "n"] | None = None) -> Float[Array, "n"]:
         if self.coupling not in COUPLINGS:
-            raise ValueError(f"coupling: got {self.coupling!r}, allowed are {', '.join(COUPLINGS)}")
+            raise UserError(f"coupling: got {self.coupling!r}, allowed are {', '.join(COUPLINGS)}")
         if not 2 <= self.levels <= 256:
-            raise ValueError(f"levels: got {self.levels}, must be 2..256")
+            raise UserError(f"levels: got {self.levels}, must be 2..256")
         if (label is None) != (self.n_classes == 0):
-            raise ValueError(f"label: got {'none' if label is None else 'one'}, the model has {self.n_classes} classes")
+            raise UserError(f"label: got {'none' if label is None else 'one'}, the model has {self.n_classes} classes")
         image = (self.lattice.height, self.lattice.width)
         if x.shape[1:] != image:
-            raise ValueError(f"x: got shape {x.shape}, must be (n, {image[0]}, {image[1]})")
+            raise UserError(f"x: got shape {x.shape}, must be (n, {image[0]}, {image[1]})")
         params = {
             "bias": self.param("bias", nn.initializers.zeros, (*image, self.levels)),
             "coupling": self.param("coupling", self._zero_couplings),

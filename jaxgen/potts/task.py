@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, UInt8
+from jaxtyping import Array, Key, UInt8
 
-from jaxgen import data, training
+from jaxgen import data, runs, training
+from jaxgen.errors import UserError
 from jaxgen.potts.config import BEST, PottsConfig, build_model, classes, contrastive_settings
 from jaxgen.potts.contrastive import contrastive_divergence, persistent_chains
+from jaxgen.potts.evaluate import evaluation_hook, report
 from jaxgen.potts.model import PottsEBM, log_marginal_init
 from jaxgen.potts.statistics import mean_statistics
 
@@ -50,7 +52,7 @@ class PottsTask:
     def initial_state(self) -> tuple[training.TrainState, optax.GradientTransformation]:
         """Parameters, optimiser and chains before the first step."""
         config = self.config
-        key, key_init, key_chains = jax.random.split(jax.random.key(config.seed), 3)
+        key, key_init, key_chains = self._keys()
         params = self.model.init(key_init, self.train[:1], _first(self.train_label))["params"]
         if config.init == "log_marginals":
             params = log_marginal_init(params, self.train, self.train_label)
@@ -81,6 +83,29 @@ class PottsTask:
             work={"site_updates": chains * config.cd_steps * self.model.lattice.n_sites},
         )
 
+    def order(self) -> data.EpochOrder:
+        """Return which images each step sees."""
+        return data.EpochOrder(self._keys_beyond()[0], len(self.train), self.config.batch_size)
+
+    def key_fresh(self) -> Key[Array, ""]:
+        """Return the key of the samples drawn after training."""
+        return self._keys_beyond()[1]
+
+    def hooks(self, log: runs.Logger) -> list[training.Hook]:
+        """Return what is evaluated on the way."""
+        return [evaluation_hook(self, log)]
+
+    def report(self, state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
+        """Draw fresh samples, show them and measure their moments."""
+        return report(self, state, folder)
+
+    def _keys(self) -> Key[Array, " 3"]:
+        """Return the keys of the steps, of the initial parameters and of the chains."""
+        return jax.random.split(training.seed_key(self.config.seed), 3)
+
+    def _keys_beyond(self) -> Key[Array, " 2"]:
+        return training.beyond_steps(self._keys()[0])
+
     def arrays(self) -> dict[str, Array]:
         """What a training batch is gathered from."""
         return {"image": self.train} | ({} if self.train_label is None else {"label": self.train_label})
@@ -104,13 +129,13 @@ def restore_run(workdir: str | Path, which: str = "last") -> tuple[PottsTask, tr
     """The task and the "last" or "best" checkpoint's state of a run folder. ValueError if it holds none."""
     path = Path(workdir) / "config.json"
     if not path.exists():
-        raise ValueError(f"workdir is {workdir}, which holds no config.json; allowed: a run of experiments.ebm_cd")
-    task = PottsTask.load(training.from_json(PottsConfig, path.read_text()))
+        raise UserError(f"workdir is {workdir}, which holds no config.json; allowed: a run of experiments.ebm_cd")
+    task = PottsTask.load(runs.from_json(PottsConfig, path.read_text()))
     template, _ = task.initial_state()
     checkpoints = training.Checkpoints(path.parent / "checkpoints", *BEST, read_only=True)
     state = checkpoints.restore_best(template) if which == "best" else checkpoints.restore_latest(template)
     if state is None:
-        raise ValueError(f"workdir is {workdir}, which holds no checkpoint yet; allowed: a run that saved one")
+        raise UserError(f"workdir is {workdir}, which holds no checkpoint yet; allowed: a run that saved one")
     return task, state
 
 

@@ -1,35 +1,24 @@
-"""The training room: Config and flags, state, step, fit loop, checkpoints, records."""
+"""Training: state, step, parallel step, fit loop, checkpoints, ensembles."""
 
-from jaxgen.training.atomic import atomic_write as atomic_write
 from jaxgen.training.checkpoint import Checkpoints as Checkpoints
-from jaxgen.training.config import define_flags as define_flags
-from jaxgen.training.config import differences as differences
-from jaxgen.training.config import from_flags as from_flags
-from jaxgen.training.config import from_json as from_json
-from jaxgen.training.config import integers as integers
-from jaxgen.training.config import option as option
-from jaxgen.training.config import to_flagfile as to_flagfile
-from jaxgen.training.config import to_json as to_json
-from jaxgen.training.config import validate as validate
 from jaxgen.training.fit import FitOptions as FitOptions
+from jaxgen.training.fit import Hook as Hook
 from jaxgen.training.fit import NonFiniteError as NonFiniteError
+from jaxgen.training.fit import Order as Order
 from jaxgen.training.fit import fit as fit
-from jaxgen.training.log import Logger as Logger
-from jaxgen.training.log import read_metrics as read_metrics
+from jaxgen.training.keys import LARGEST_SEED as LARGEST_SEED
+from jaxgen.training.keys import beyond_steps as beyond_steps
+from jaxgen.training.keys import seed_key as seed_key
+from jaxgen.training.keys import stream as stream
 from jaxgen.training.parallel import parallel_step as parallel_step
 from jaxgen.training.parallel import replicate_data as replicate_data
 from jaxgen.training.parallel import replicate_state as replicate_state
 from jaxgen.training.parallel import shard_index as shard_index
 from jaxgen.training.parallel import unreplicate_state as unreplicate_state
-from jaxgen.training.processes import is_first as is_first
-from jaxgen.training.program import main as main
-from jaxgen.training.results import Row as Row
-from jaxgen.training.results import command_line as command_line
-from jaxgen.training.results import write_record as write_record
-from jaxgen.training.run_folder import RunFolder as RunFolder
-from jaxgen.training.runtime import configure as configure
-from jaxgen.training.runtime import device_name as device_name
 from jaxgen.training.state import TrainState as TrainState
 from jaxgen.training.state import create as create
 from jaxgen.training.step import from_loss as from_loss
 from jaxgen.training.step import make_train_step as make_train_step
+from jaxgen.training.task import Task as Task
+from jaxgen.training.task import run_task as run_task
+from jaxgen.training.task import train as train

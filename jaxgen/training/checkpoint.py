@@ -18,8 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.training.atomic import PREFIX, atomic_write
-from jaxgen.training.processes import is_first, several
+from jaxgen.errors import UserError
+from jaxgen.runs.atomic import PREFIX, atomic_write
+from jaxgen.runs.processes import is_first, several
 from jaxgen.training.state import TrainState, data_to_keys, keys_to_data
 
 KEPT = 2
@@ -47,7 +48,7 @@ class Checkpoints:
         read_only: bool = False,
     ):
         if mode not in ("min", "max"):
-            raise ValueError(f"mode is {mode!r}; allowed: min, max")
+            raise UserError(f"mode is {mode!r}; allowed: min, max")
         self._folder = Path(folder).absolute()
         self._best = best
         self._worst = math.inf if mode == "min" else -math.inf
@@ -187,12 +188,12 @@ class Checkpoints:
             f"{last}; make room, and the same command again goes on from there"
         )
 
-    def _refusal(self, step: int, what: str) -> ValueError:
+    def _refusal(self, step: int, what: str) -> UserError:
         earlier = [other for other in self.steps() if other < step]
         way = f"resume from step {earlier[-1]}" if earlier else "start from step 0"
         if step != self.steps()[-1]:
             way = "go on without it"
-        return ValueError(f"checkpoint {self._folder / str(step)} {what}; remove that folder to {way}")
+        return UserError(f"checkpoint {self._folder / str(step)} {what}; remove that folder to {way}")
 
 
 def _alone() -> Any:

@@ -18,8 +18,10 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 from jaxtyping import Array, Int
-from tqdm import tqdm
 
+from jaxgen.errors import UserError
+from jaxgen.runs.processes import end_soon, fingerprints, is_first, lost, require_same, several
+from jaxgen.runs.run_folder import RunFolder
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.parallel import (
     ParallelStep,
@@ -27,10 +29,9 @@ from jaxgen.training.parallel import (
     replicate_data,
     replicate_state,
     shard_index,
+    tree_from_first,
     unreplicate_state,
 )
-from jaxgen.training.processes import end_soon, fingerprints, is_first, lost, require_same, several, tree_from_first
-from jaxgen.training.run_folder import RunFolder
 from jaxgen.training.state import TrainState
 from jaxgen.training.step import Metrics
 
@@ -53,7 +54,8 @@ class FitOptions:
 
     Averages of the metrics are logged every `log_every`, hooks run every `eval_every`, checkpoints are saved every
     `checkpoint_every`; all three also happen after the last step. `work` names amounts done a step, over all devices,
-    which are logged as NAME_per_s beside images_per_s.
+    which are logged as NAME_per_s beside images_per_s. `ema_decay` is that of the moving average of the parameters, for
+    a state made with ema=True.
     """
 
     steps: int
@@ -63,14 +65,15 @@ class FitOptions:
     best: str | None = None
     best_mode: str = "min"
     work: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    ema_decay: float | None = None
 
     def __post_init__(self):
         for name in ("steps", "log_every", "eval_every", "checkpoint_every"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed: an integer, 1 or more")
+                raise UserError(f"{name} is {getattr(self, name)}; allowed: an integer, 1 or more")
         # Otherwise a checkpoint would be judged by the metrics of other parameters, or never.
         if self.best is not None and self.checkpoint_every % self.eval_every:
-            raise ValueError(
+            raise UserError(
                 f"checkpoint_every is {self.checkpoint_every}; allowed with best={self.best!r}: a multiple of "
                 f"eval_every={self.eval_every}"
             )
@@ -194,7 +197,7 @@ def _evaluate(hooks: Sequence[Hook], step: int, state: TrainState) -> dict[str, 
 def _merge(record: dict[str, float], more: dict[str, float]) -> dict[str, float]:
     twice = sorted(record.keys() & more.keys())
     if twice:
-        raise ValueError(f"metric names {', '.join(twice)} come twice at one step; allowed: one value a name")
+        raise UserError(f"metric names {', '.join(twice)} come twice at one step; allowed: one value a name")
     return {**record, **more}
 
 
@@ -206,7 +209,9 @@ def _save(checkpoints: Checkpoints, step: int, state: TrainState, evaluated: dic
     checkpoints.save(step, state, evaluated)
 
 
-def _progress(first: int, steps: int) -> tqdm:
+def _progress(first: int, steps: int) -> Any:
+    from tqdm import tqdm  # here, so that the library does without it
+
     # In a log file every refresh is a line of its own: one in half a minute is enough.
     pause = 0.5 if sys.stderr.isatty() else 30.0
     return tqdm(

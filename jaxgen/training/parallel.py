@@ -18,6 +18,8 @@ import optax
 from jax.experimental import multihost_utils
 from jaxtyping import Array, Int, PyTree
 
+from jaxgen.errors import UserError
+from jaxgen.runs.processes import bytes_from_first, several
 from jaxgen.training.state import TrainState, data_to_keys, keys_to_data
 from jaxgen.training.step import GradFn, Metrics, make_train_step
 
@@ -103,8 +105,23 @@ def shard_index(
     devices = _devices(devices)
     count = len(devices)
     if len(index) % count or not len(index):
-        raise ValueError(f"batch_size is {len(index)} on {count} devices; allowed: a multiple of {count}")
+        raise UserError(f"batch_size is {len(index)} on {count} devices; allowed: a multiple of {count}")
     return np.asarray(index, np.int32).reshape(count, -1)[_local_rows(devices)]
+
+
+def tree_from_first(tree: PyTree) -> PyTree:
+    """The arrays of process 0 in a tree that has the same structure, shapes and dtypes everywhere, bit for bit."""
+    if not several():
+        return tree
+    leaves, structure = jax.tree.flatten(keys_to_data(tree))
+    hosts = [np.asarray(leaf) for leaf in leaves]
+    content = bytes_from_first(b"".join(host.tobytes() for host in hosts))
+    received, offset = [], 0
+    for host in hosts:
+        piece = np.frombuffer(content, host.dtype, host.size, offset).reshape(host.shape)
+        received.append(jnp.array(piece))
+        offset += host.nbytes
+    return data_to_keys(jax.tree.unflatten(structure, received), like=tree)
 
 
 def _devices(devices: Sequence[jax.Device] | None) -> list[jax.Device]:
@@ -134,7 +151,7 @@ def _copies(x: Array, devices: Sequence[jax.Device]) -> Array:
 def _split(x: Array, devices: Sequence[jax.Device], name: str) -> Array:
     host = np.array(x)
     if host.ndim == 0 or host.shape[0] % len(devices):
-        raise ValueError(
+        raise UserError(
             f"{name} has shape {host.shape} on {len(devices)} devices; allowed: a leading axis (batch_size or chains) "
             f"that is a multiple of {len(devices)}"
         )

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, Key, PyTree
 
+from jaxgen.errors import UserError
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -43,7 +45,7 @@ def create(
         ValueError: `key` is not one typed key, `jax.random.key(seed)`.
     """
     if not _is_key(key) or key.shape != ():
-        raise ValueError(
+        raise UserError(
             f"key is {getattr(key, 'dtype', type(key).__name__)}; allowed: one typed key, jax.random.key(seed)"
         )
     return TrainState(

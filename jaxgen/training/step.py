@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
+from jaxgen.errors import UserError
 from jaxgen.training.state import TrainState
 
 Batch = dict[str, Array]
@@ -50,11 +51,11 @@ def make_train_step(
             and `state.ema_params` given.
     """
     if ema_decay is not None and not 0.0 <= ema_decay < 1.0:
-        raise ValueError(f"ema_decay is {ema_decay}; allowed: 0 <= ema_decay < 1, or None")
+        raise UserError(f"ema_decay is {ema_decay}; allowed: 0 <= ema_decay < 1, or None")
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         if (ema_decay is None) != (state.ema_params is None):
-            raise ValueError(f"ema_decay is {ema_decay} but the state was made with ema={state.ema_params is not None}")
+            raise UserError(f"ema_decay is {ema_decay} but the state was made with ema={state.ema_params is not None}")
         key = jax.random.fold_in(state.key, state.step)
         grads, carry, metrics = grad_fn(state.params, state.carry, key, batch)
         metrics = {name: _scalar(name, value) for name, value in metrics.items()}
@@ -75,5 +76,5 @@ def make_train_step(
 
 def _scalar(name: str, value: Array) -> Float[Array, ""]:
     if jnp.shape(value) != ():
-        raise ValueError(f"metric {name!r} has shape {jnp.shape(value)}; allowed: a scalar ()")
+        raise UserError(f"metric {name!r} has shape {jnp.shape(value)}; allowed: a scalar ()")
     return jnp.asarray(value, jnp.float32)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jaxgen.training import option
+from jaxgen.runs import option
 from jaxgen.vae import networks
 from jaxgen.vae.likelihoods import Likelihood, likelihood
 from jaxgen.vae.model import NETWORKS, VAE

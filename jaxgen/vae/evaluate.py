@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 from tqdm import tqdm
 
-from jaxgen import data, training
+from jaxgen import data, runs, training
 from jaxgen.vae.bounds import elbo, importance_weighted_bound, kl_divergence, log_weights
 from jaxgen.vae.config import N_CLASSES
 from jaxgen.vae.model import VAE
@@ -114,7 +114,7 @@ def reconstructions(task: VAETask, params: dict, index: Int[np.ndarray, "n"]) ->
     return np.asarray(_grey(task.likelihood.mean(task.model.apply({"params": params}, x, label))))
 
 
-def evaluation_hook(task: VAETask, log: training.Logger) -> Callable[[int, training.TrainState], dict[str, float]]:
+def evaluation_hook(task: VAETask, log: runs.Logger) -> Callable[[int, training.TrainState], dict[str, float]]:
     """A hook for `fit`: the ELBO of the validation images, and pictures."""
     key = run_key(task.config, "validation")
     score = jax.jit(functools.partial(elbo, task.model, task.likelihood))
@@ -134,42 +134,42 @@ def evaluation_hook(task: VAETask, log: training.Logger) -> Callable[[int, train
     return hook
 
 
-def rows(task: VAETask, params: dict, found: Bounds, drawn: Drawn, training_s: float) -> list[training.Row]:
+def rows(task: VAETask, params: dict, found: Bounds, drawn: Drawn, training_s: float) -> list[runs.Row]:
     """The numbers of a record, but for the panel."""
     config = task.config
     coding = {2: "fixed stochastic binarisation", 256: "8-bit grey"}.get(config.levels, f"{config.levels} levels")
     about = f"{len(found.elbo)} test images, {coding}" + ", class given" * config.conditional
     target = ">= -102" if config.levels == 2 and config.dataset == "mnist" else ""
     return [
-        training.Row("parameters", sum(leaf.size for leaf in jax.tree.leaves(params))),
+        runs.Row("parameters", sum(leaf.size for leaf in jax.tree.leaves(params))),
         _mean_row("ELBO", found.elbo, target, about),
         _mean_row("importance-weighted bound", found.importance_weighted, "", f"K = {config.importance_samples}"),
         _bits_row("ELBO", found.elbo),
         _bits_row("importance-weighted bound", found.importance_weighted),
         _mean_row("KL(q || prior)", found.kl, "", "part of the ELBO"),
-        training.Row(
+        runs.Row(
             "training",
             training_s,
             "s",
             "< 300",
             f"{config.steps} steps of {config.batch_size} images; compilation and evaluation apart",
         ),
-        training.Row(
+        runs.Row(
             "samples a second", drawn.per_second, "1/s", "", f"draws; {drawn.compile_s:.1f} s of compilation apart"
         ),
-        training.Row("operations a sample", drawn.flops, "", "", "floating-point, as the compiler counts them"),
+        runs.Row("operations a sample", drawn.flops, "", "", "floating-point, as the compiler counts them"),
     ]
 
 
-def _mean_row(name: str, values: Float[np.ndarray, "n"], target: str, note: str) -> training.Row:
+def _mean_row(name: str, values: Float[np.ndarray, "n"], target: str, note: str) -> runs.Row:
     error = values.std(dtype=np.float64) / math.sqrt(len(values))
     mean = float(values.mean(dtype=np.float64))
-    return training.Row(name, mean, "nats", target, f"{note}; standard error over images {error:.2g}")
+    return runs.Row(name, mean, "nats", target, f"{note}; standard error over images {error:.2g}")
 
 
-def _bits_row(name: str, values: Float[np.ndarray, "n"]) -> training.Row:
+def _bits_row(name: str, values: Float[np.ndarray, "n"]) -> runs.Row:
     bits = -float(values.mean(dtype=np.float64)) / math.log(2.0) / SIDE**2
-    return training.Row(f"{name}, negative", bits, "bits a pixel", "", "at least what a code by this model needs")
+    return runs.Row(f"{name}, negative", bits, "bits a pixel", "", "at least what a code by this model needs")
 
 
 def training_seconds(records: Sequence[dict], batch_size: int) -> float:

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from jaxgen import data
+from jaxgen.errors import UserError
 
 MIXTURES = 3  # logistic components a pixel
 _LEAST_LOG_SCALE = -7.0  # a ninth of a grey step: sharper logistics give the same masses and unbounded gradients
@@ -55,7 +56,7 @@ def likelihood(levels: int) -> Likelihood:
         return categorical(levels)
     if levels == 256:
         return logistic_mixture(MIXTURES)
-    raise ValueError(f"levels: got {levels!r}; allowed: 2, 4, 16, 256")
+    raise UserError(f"levels: got {levels!r}; allowed: 2, 4, 16, 256")
 
 
 def bernoulli() -> Likelihood:

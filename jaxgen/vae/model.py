@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, UInt8
 
+from jaxgen.errors import UserError
+
 NETWORKS = ("mlp", "conv")
 
 
@@ -71,7 +73,7 @@ class VAE(nn.Module):
 
     def _check(self, label: Int[Array, "n"] | None) -> None:
         if (label is None) != (self.n_classes == 0):
-            raise ValueError(
+            raise UserError(
                 f"label: got {'none' if label is None else 'one'} for n_classes={self.n_classes}; "
                 "allowed: labels exactly if the model has classes"
             )

@@ -9,7 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jaxgen.training.atomic import atomic_write
+from jaxgen.errors import UserError
+from jaxgen.runs.atomic import atomic_write
 
 _PALETTE_FRAMES = 12
 
@@ -39,13 +40,13 @@ def save_colour_gif(
         ValueError: another ending, no frames, several shapes, or not one time a frame.
     """
     if Path(path).suffix.lower() != ".gif":
-        raise ValueError(f"path: got {str(path)!r}; allowed: a name that ends in .gif")
+        raise UserError(f"path: got {str(path)!r}; allowed: a name that ends in .gif")
     frames = [np.asarray(frame, np.uint8) for frame in frames]
     shapes = {frame.shape for frame in frames}
     if len(shapes) != 1:
-        raise ValueError(f"frames: got shapes {sorted(shapes)}; allowed: one or more frames, all of one shape")
+        raise UserError(f"frames: got shapes {sorted(shapes)}; allowed: one or more frames, all of one shape")
     if len(milliseconds) != len(frames):
-        raise ValueError(f"milliseconds: got {len(milliseconds)} for {len(frames)} frames; allowed: one a frame")
+        raise UserError(f"milliseconds: got {len(milliseconds)} for {len(frames)} frames; allowed: one a frame")
     # The first ones as well as some all along: a stride alone could miss every frame of a kind that comes in turn.
     spread = np.linspace(0, len(frames) - 1, _PALETTE_FRAMES).astype(int).tolist()
     chosen = [frames[number] for number in sorted({*range(min(len(frames), _PALETTE_FRAMES)), *spread})]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from jaxgen.errors import UserError
 from jaxgen.visualization.grids import save_figure
 
 Curve = tuple[Sequence[float], Sequence[float]]
@@ -25,7 +26,7 @@ def curves_figure(
         ValueError: no panels.
     """
     if not panels:
-        raise ValueError("panels: got none; allowed: one or more")
+        raise UserError("panels: got none; allowed: one or more")
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.0 * rows), dpi=120, layout="constrained")

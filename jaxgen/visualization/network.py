@@ -11,6 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from jaxgen.errors import UserError
 from jaxgen.visualization.grids import save_figure
 
 _WEIGHTS = matplotlib.colormaps["RdBu"]
@@ -91,7 +92,7 @@ def network_figure(path: str | Path, panels: Sequence[tuple], *, title: str | No
         ValueError: no panels, or what `draw_network` refuses.
     """
     if not panels:
-        raise ValueError("panels: got none; allowed: one or more")
+        raise UserError("panels: got none; allowed: one or more")
     for panel in panels:
         _check(*panel[1:])
     columns = min(2, len(panels))
@@ -113,14 +114,14 @@ def network_figure(path: str | Path, panels: Sequence[tuple], *, title: str | No
 
 def _check(weights: Sequence, biases: Sequence, activations: Sequence) -> None:
     if not weights or len(weights) != len(biases) or len(activations) != len(weights) + 1:
-        raise ValueError(
+        raise UserError(
             f"weights, biases and activations have {len(weights)}, {len(biases)} and {len(activations)} layers; "
             "allowed: L, L and L + 1, L of 1 or more"
         )
     for layer, weight in enumerate(weights):
         expected = (len(activations[layer]), len(activations[layer + 1]))
         if np.shape(weight) != expected or np.shape(biases[layer]) != expected[1:]:
-            raise ValueError(
+            raise UserError(
                 f"weights[{layer}] has shape {np.shape(weight)} and biases[{layer}] {np.shape(biases[layer])}; "
                 f"allowed between these layers: {expected} and {expected[1:]}"
             )

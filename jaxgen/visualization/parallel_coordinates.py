@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from jaxgen.errors import UserError
 from jaxgen.visualization.grids import save_figure
 
 _JITTER = 0.03  # of an axis; keeps lines apart that go through the same word
@@ -27,11 +28,11 @@ def parallel_coordinates_figure(
     """
     lengths = {len(values) for values in axes.values()}
     if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(f"axes: got {sorted(lengths)} values; allowed: as many on every axis, one or more")
+        raise UserError(f"axes: got {sorted(lengths)} values; allowed: as many on every axis, one or more")
     (n,) = lengths
     *_, last = axes.values()
     if isinstance(last[0], str):
-        raise ValueError(f"axes: the last, {list(axes)[-1]!r}, holds words; allowed: numbers, which give the colour")
+        raise UserError(f"axes: the last, {list(axes)[-1]!r}, holds words; allowed: numbers, which give the colour")
     figure = Figure(figsize=(1.35 * len(axes) + 0.6, 4.6), dpi=110, layout="constrained")
     axis = figure.subplots()
     shift = np.random.default_rng(0).uniform(-_JITTER, _JITTER, (len(axes), n))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import flow_scaling, timing
-from jaxgen import pmflow, training
+from jaxgen import pmflow, runs
 
 ROOT = Path(__file__).parents[2]
 TINY = flow_scaling.ScalingConfig("2,3", "4", "5", "1", target_ms=0.1)
@@ -25,7 +25,7 @@ def keep_settings(monkeypatch):
 def test_a_tiny_run_writes_sane_rows(tmp_path, capsys):
     target = tmp_path / "rows.json"
     flags = ["--centres=2,3", "--latents=4", "--batches=5", "--devices=1", "--target_ms=0.1", f"--json={target}"]
-    training.main(flow_scaling.ScalingConfig, flow_scaling.run, ["flow_scaling", *flags])
+    runs.main(flow_scaling.ScalingConfig, flow_scaling.run, ["flow_scaling", *flags])
     record = json.loads(target.read_text())
     assert not record["wrong"] and record["versions"]["torch"] and record["cores"] >= 1
     rows = record["rows"]
@@ -91,7 +91,7 @@ def test_bad_lists(field, text):
 
 def test_bad_flags(capsys):
     with pytest.raises(SystemExit) as end:
-        training.main(flow_scaling.ScalingConfig, flow_scaling.run, ["flow_scaling", "--repeats=3"])
+        runs.main(flow_scaling.ScalingConfig, flow_scaling.run, ["flow_scaling", "--repeats=3"])
     assert end.value.code == 2 and "--repeats=3: allowed: an integer, 7 or more" in capsys.readouterr().err
 
 

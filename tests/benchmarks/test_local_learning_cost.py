@@ -6,14 +6,14 @@ import jax
 import pytest
 
 from benchmarks import local_learning_cost as benchmark
-from jaxgen import energy_learning, training
+from jaxgen import energy_learning, runs
 
 TINY = ["--widths=8", "--batch_size=16", "--steps=1"]
 
 
 def call(*flags):
     try:
-        training.main(benchmark.CostConfig, benchmark.run, ["benchmark", *map(str, flags)])
+        runs.main(benchmark.CostConfig, benchmark.run, ["benchmark", *map(str, flags)])
     except SystemExit as end:
         return end.code
     return 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import train_step_time as program
-from jaxgen import diffusion, training
+from jaxgen import diffusion, runs
 from tests.torch_reference import diffusion as reference
 
 
@@ -23,7 +23,7 @@ def small(monkeypatch):
 def call(capsys, *flags):
     code = 0
     try:
-        training.main(program.BenchmarkConfig, program.run, ["program", *map(str, flags)])
+        runs.main(program.BenchmarkConfig, program.run, ["program", *map(str, flags)])
     except SystemExit as end:
         code = end.code
     printed = capsys.readouterr()

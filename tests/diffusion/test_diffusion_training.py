@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import data, diffusion, training
+from jaxgen import data, diffusion, runs, training
 
 MINI = {"base": 8, "multipliers": (1,), "patch": 4}
 CONFIG = diffusion.DiffusionConfig(
@@ -95,12 +95,12 @@ def test_resume_is_going_on(running, tmp_path):
     for name, stops in {"whole": [4], "halves": [2, 4]}.items():
         for stop in stops:
             options = dataclasses.replace(task.fit_options(), steps=stop)
-            with training.RunFolder.open(tmp_path / name, task.config) as run:
+            with runs.RunFolder.open(tmp_path / name, task.config) as run:
                 ended[name] = training.fit(state, step, task.arrays(), order, run, options)
     for name in ("params", "ema_params", "opt_state"):
         np.testing.assert_array_equal(flat(getattr(ended["whole"], name)), flat(getattr(ended["halves"], name)))
     assert task.steps == 4 and int(ended["halves"].step) == 4
-    losses = [[r["loss"] for r in training.read_metrics(tmp_path / name / "metrics.jsonl")] for name in ended]
+    losses = [[r["loss"] for r in runs.read_metrics(tmp_path / name / "metrics.jsonl")] for name in ended]
     assert len(losses[0]) == 4 and losses[0] == losses[1]
 
 
@@ -191,7 +191,7 @@ def test_refusals():
 )
 def test_every_bad_value_is_refused_by_name(field, value, allowed):
     with pytest.raises(ValueError, match=f"{field} is {value!r}; allowed: {allowed}"):
-        training.validate(dataclasses.replace(diffusion.DiffusionConfig(), **{field: value}))
+        runs.validate(dataclasses.replace(diffusion.DiffusionConfig(), **{field: value}))
 
 
 if __name__ == "__main__":

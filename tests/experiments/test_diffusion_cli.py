@@ -11,7 +11,7 @@ from PIL import Image
 
 from experiments import diffusion as program
 from experiments import diffusion_sample, diffusion_study
-from jaxgen import data, diffusion, evaluation, training
+from jaxgen import data, diffusion, evaluation, runs, training
 
 ROOT = Path(__file__).resolve().parents[2]
 MINI = {"base": 8, "multipliers": (1,), "patch": 4}
@@ -36,7 +36,7 @@ def call(capsys):
     def run(config_type, main, *flags):
         code = 0
         try:
-            training.main(config_type, main, ["program", *map(str, flags)])
+            runs.main(config_type, main, ["program", *map(str, flags)])
         except SystemExit as end:
             code = end.code
         printed = capsys.readouterr()
@@ -49,7 +49,7 @@ def call(capsys):
 def finished(tmp_path_factory):
     """A whole short run."""
     workdir = tmp_path_factory.mktemp("runs") / "tiny"
-    training.main(diffusion.DiffusionConfig, program.run, ["program", *SHORT, f"--workdir={workdir}"])
+    runs.main(diffusion.DiffusionConfig, program.run, ["program", *SHORT, f"--workdir={workdir}"])
     return workdir
 
 
@@ -64,7 +64,7 @@ def test_a_run_leaves_all_that_is_promised(finished):
     assert {"parameters", "training loss, last epoch", "held-out loss, moving average"} <= set(rows)
     assert 0 < rows["negative log-likelihood, at most"]["value"] < 20
     assert "standard error" in rows["negative log-likelihood, at most"]["note"]
-    records = training.read_metrics(finished / "metrics.jsonl")
+    records = runs.read_metrics(finished / "metrics.jsonl")
     assert [record["step"] for record in records] == [1, 2, 3]
     assert {"loss", "mse", "grad_norm", "held_out_loss", "learning_rate"} <= set(records[1])
 
@@ -73,7 +73,7 @@ def test_the_flag_file_is_of_this_program():
     lines = (ROOT / "experiments" / "flags" / "diffusion_tiny.flags").read_text().splitlines()
     flags = [line for line in lines if not line.startswith("#")]
     seen = []
-    training.main(diffusion.DiffusionConfig, lambda config, _: seen.append(config), ["program", *flags])
+    runs.main(diffusion.DiffusionConfig, lambda config, _: seen.append(config), ["program", *flags])
     assert seen[0].size == "tiny"
 
 

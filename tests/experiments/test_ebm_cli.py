@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from experiments import ebm_likelihood
-from jaxgen import potts, training
+from jaxgen import potts, runs, training
+from jaxgen.potts.config import BEST
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = commands.SHORT_RUN
@@ -45,9 +46,9 @@ def run(module, *flags, devices=None):
 
 
 def last_params(workdir):
-    config = training.from_json(potts.PottsConfig, (workdir / "config.json").read_text())
+    config = runs.from_json(potts.PottsConfig, (workdir / "config.json").read_text())
     state, _ = potts.PottsTask.load(config).initial_state()
-    restored = training.Checkpoints(workdir / "checkpoints", *potts.BEST, read_only=True).restore_latest(state)
+    restored = training.Checkpoints(workdir / "checkpoints", *BEST, read_only=True).restore_latest(state)
     return restored
 
 
@@ -69,7 +70,7 @@ def test_a_run_leaves_all_that_is_promised(finished):
     fresh = np.load(workdir / "samples" / "fresh.npz", allow_pickle=False)
     assert fresh["states"].shape == (64, 28, 28) and fresh["states"].max() <= 3 and int(fresh["levels"]) == 4
     assert list((workdir / "tensorboard").iterdir())
-    records = training.read_metrics(workdir / "metrics.jsonl")
+    records = runs.read_metrics(workdir / "metrics.jsonl")
     assert [record["step"] for record in records] == [5, 10, 15, 20, 25, 30]
     assert {"data_energy", "sample_energy", "grad_norm", "lag_autocorrelation", "images_per_s"} <= set(records[1])
     assert {"validation_log_pl", "learning_rate", "marginal_error", "site_updates_per_s"} <= set(records[1])
@@ -79,7 +80,7 @@ def test_a_run_leaves_all_that_is_promised(finished):
 
 
 def test_training_moves_towards_the_data(finished):
-    records = training.read_metrics(finished[0] / "metrics.jsonl")
+    records = runs.read_metrics(finished[0] / "metrics.jsonl")
     scores = [record["validation_log_pl"] for record in records if "validation_log_pl" in record]
     assert scores[-1] > scores[0] + 5
 
@@ -151,7 +152,7 @@ def test_killed_run_resumes_bit_for_bit(finished, tmp_path):
     ours, theirs = last_params(workdir), last_params(finished[0])
     for a, b in zip(_leaves(ours), _leaves(theirs), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert [r["step"] for r in training.read_metrics(workdir / "metrics.jsonl")] == [5, 10, 15, 20, 25, 30]
+    assert [r["step"] for r in runs.read_metrics(workdir / "metrics.jsonl")] == [5, 10, 15, 20, 25, 30]
 
 
 def test_numbers_do_not_depend_on_the_number_of_devices(finished, tmp_path):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from experiments import energy_learning as experiment
 from experiments import energy_learning_gradients, energy_learning_schemes
-from jaxgen import energy_learning, training
+from jaxgen import energy_learning, runs, training
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,7 +22,7 @@ def call(monkeypatch, capsys):
     def run(config_type, program, *flags):
         code = 0
         try:
-            training.main(config_type, program, ["program", *map(str, flags)])
+            runs.main(config_type, program, ["program", *map(str, flags)])
         except SystemExit as end:
             code = end.code
         printed = capsys.readouterr()
@@ -45,7 +45,7 @@ def test_xor_leaves_all_that_is_promised_and_resumes(call, tmp_path):
     assert rows["networks that solve it label-free, cold start"]["value"].endswith("of 2")
     assert {"label-free accuracy, cold start", "label-free accuracy, warm start", "free residual"} <= set(rows)
     assert all(drawn(tmp_path / "run" / "figures" / f"{name}.png") for name in ("curves", "xor", "network"))
-    metrics = training.read_metrics(tmp_path / "run" / "metrics.jsonl")
+    metrics = runs.read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert {"cold_error", "warm_error", "cold_energy", "loss", "energy"} <= set(metrics[-1])
     assert "networks that solve it" in out
     # The same command again takes up where the run is, at its end, and finds the same.

@@ -8,7 +8,7 @@ from PIL import Image
 from small_reference import small_dataset
 
 from experiments import evaluate, evaluation_reference
-from jaxgen import data, evaluation, training
+from jaxgen import data, evaluation, runs, training
 from jaxgen.evaluation import reference_build
 
 RNG = np.random.default_rng(0)
@@ -31,7 +31,7 @@ def call(capsys, config_type, program, *flags):
     """The exit code and what was printed."""
     code = 0
     try:
-        training.main(config_type, program, ["program", *map(str, flags)])
+        runs.main(config_type, program, ["program", *map(str, flags)])
     except SystemExit as end:
         code = end.code
     printed = capsys.readouterr()
@@ -42,7 +42,7 @@ def call(capsys, config_type, program, *flags):
 def built(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("reference") / "run"
     flags = ["--feature_steps=2", "--accuracy_steps=2", f"--workdir={workdir}"]
-    training.main(evaluation_reference.ReferenceConfig, evaluation_reference.run, ["program", *flags])
+    runs.main(evaluation_reference.ReferenceConfig, evaluation_reference.run, ["program", *flags])
     return workdir
 
 

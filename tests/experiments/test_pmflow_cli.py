@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from experiments import pmflow as experiment
-from jaxgen import pmflow, training
+from jaxgen import pmflow, runs
 from jaxgen.pmflow import diagnosis
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,13 +24,13 @@ def call():
     """The program in this process: exit code, or 0. JAX's settings stay as they are."""
 
     def run(*flags):
-        configure, training.configure = training.configure, lambda: None
+        configure, runs.configure = runs.configure, lambda: None
         try:
-            training.main(pmflow.PMFlowConfig, experiment.run, ["program", *map(str, flags)])
+            runs.main(pmflow.PMFlowConfig, experiment.run, ["program", *map(str, flags)])
         except SystemExit as end:
             return end.code
         finally:
-            training.configure = configure
+            runs.configure = configure
         return 0
 
     return run
@@ -44,7 +44,7 @@ def finished(call, tmp_path_factory):
 
 
 def metrics(workdir, run):
-    return training.read_metrics(workdir / "models" / run / "metrics.jsonl")
+    return runs.read_metrics(workdir / "models" / run / "metrics.jsonl")
 
 
 def without_time(records):
@@ -142,7 +142,7 @@ def test_another_config_does_not_go_into_the_same_folder(finished, call, capsys)
 def test_the_flag_files_are_what_they_say():
     read = {}
     for path in sorted((ROOT / "experiments" / "flags").glob("pmflow*.flags")):
-        training.main(
+        runs.main(
             pmflow.PMFlowConfig,
             lambda config, workdir, path=path: read.update({path.stem: config}),
             ["program", f"--flagfile={path}"],

@@ -15,7 +15,7 @@ from PIL import Image
 
 from experiments import baselines
 from experiments import vae as experiment
-from jaxgen import data, training, vae
+from jaxgen import data, runs, vae
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
@@ -25,7 +25,7 @@ SETTINGS = {
 
 
 def losses(workdir):
-    return [record["loss"] for record in training.read_metrics(workdir / "metrics.jsonl") if "loss" in record]
+    return [record["loss"] for record in runs.read_metrics(workdir / "metrics.jsonl") if "loss" in record]
 
 
 def rows(workdir):
@@ -123,5 +123,5 @@ def test_baselines_score_and_draw(tmp_path, monkeypatch):
 def test_bad_flags_are_refused_in_one_line(tmp_path, capsys, program, flags, message):
     config = baselines.BaselinesConfig if program is baselines else vae.VAEConfig
     with pytest.raises(SystemExit) as stopped:
-        training.main(config, program.run, ["program", f"--workdir={tmp_path / 'new'}", *flags])
+        runs.main(config, program.run, ["program", f"--workdir={tmp_path / 'new'}", *flags])
     assert stopped.value.code == 2 and message in capsys.readouterr().err

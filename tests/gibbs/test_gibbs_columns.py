@@ -8,7 +8,7 @@ import scipy.stats
 from oracles import random_params
 
 from jaxgen import gibbs
-from jaxgen.potts import exact
+from jaxgen.potts.oracles import enumeration
 
 ALPHA = 1e-3
 N = 20_000
@@ -16,7 +16,7 @@ N = 20_000
 
 def column_matrix(lattice, levels, p, parities, clamp):
     """One sweep by enumeration: a block's kernel is p restricted to the states that agree outside of it."""
-    states = exact.all_states(lattice, levels)
+    states = enumeration.all_states(lattice, levels)
     sweep = np.eye(len(p))
     for parity in parities:
         held = np.ones((lattice.height, lattice.width), bool)
@@ -39,7 +39,7 @@ def test_one_sweep_has_the_law_of_its_blocks_and_of_no_other_order(shape, neighb
     clamp = np.zeros(shape, bool)
     clamp[0, 0] = clamp[1, 1] = clamped
     moved = params | {"bias": params["bias"] + field}
-    p = np.asarray(exact.distribution(lattice, moved, beta), np.float64)
+    p = np.asarray(enumeration.distribution(lattice, moved, beta), np.float64)
     start = np.random.default_rng(3).integers(0, levels, shape).astype(np.uint8)
     options = {"engine": "columns", "beta": beta, "clamp": jnp.asarray(clamp)}
     x = jnp.broadcast_to(start, (N, *shape))
@@ -47,7 +47,7 @@ def test_one_sweep_has_the_law_of_its_blocks_and_of_no_other_order(shape, neighb
     fields = jnp.broadcast_to(field, (N, *field.shape))
     x, info = gibbs.sample(jax.random.key(0), lattice, params, x, 1, field=fields, **options)
     assert int(info.sweeps) == 1 and info.site_updates == N * (~clamp).sum()
-    states = exact.all_states(lattice, levels).reshape(len(p), -1)
+    states = enumeration.all_states(lattice, levels).reshape(len(p), -1)
     place = levels ** np.arange(lattice.n_sites)[::-1]
     number = np.zeros(levels**lattice.n_sites, int)
     number[states @ place] = np.arange(len(p))
@@ -70,7 +70,7 @@ def test_one_sweep_has_the_law_of_its_blocks_and_of_no_other_order(shape, neighb
 def test_a_single_column_is_drawn_exactly_whatever_the_start_and_the_batch():
     lattice, levels = gibbs.Lattice(5, 1, ((1, 0),)), 3
     params = random_params(4, lattice, levels, scale=1.5)
-    p = np.asarray(exact.distribution(lattice, params), np.float64)
+    p = np.asarray(enumeration.distribution(lattice, params), np.float64)
     start = jnp.zeros((N, 5, 1), jnp.uint8)
     x, _ = gibbs.sample(jax.random.key(1), lattice, params, start, 1, engine="columns")
     place = levels ** np.arange(5)[::-1]

@@ -14,10 +14,12 @@ from thrml import sample_single_block
 from torch_reference import potts as reference
 
 from jaxgen import gibbs
-from jaxgen.gibbs import Lattice, lattice_engine, thrml_engine
-from jaxgen.gibbs.conditions import Conditions
-from jaxgen.gibbs.tiles import Tiles
-from jaxgen.potts import exact
+from jaxgen.gibbs import Lattice
+from jaxgen.gibbs.engines import lattice as lattice_engine
+from jaxgen.gibbs.engines import thrml as thrml_engine
+from jaxgen.gibbs.engines.tiles import Tiles
+from jaxgen.gibbs.types import Conditions
+from jaxgen.potts.oracles import enumeration as exact
 
 BETA = 0.7
 IMAGES = 5

@@ -19,7 +19,7 @@ from torch_reference import potts as reference
 
 from jaxgen import gibbs
 from jaxgen.gibbs import Lattice
-from jaxgen.potts import exact, transfer
+from jaxgen.potts.oracles import enumeration, transfer_matrix
 
 sample_module = importlib.import_module("jaxgen.gibbs.sample")
 
@@ -94,14 +94,16 @@ def pairs_p(lattice, x, tables):
 @functools.cache
 def sweep_matrix(engine, case):
     lattice = CASES[case][0]
-    order = [[site] for site in range(lattice.n_sites)] if engine == "sequential" else exact.colour_blocks(lattice)
-    return exact.sweep_matrix(lattice, case_params(case), order)
+    order = (
+        [[site] for site in range(lattice.n_sites)] if engine == "sequential" else enumeration.colour_blocks(lattice)
+    )
+    return enumeration.sweep_matrix(lattice, case_params(case), order)
 
 
 def transition_p(engine, case, n_sweeps=SWEEPS, oracle=None, seed=1):
     """Of n_sweeps sweeps from one fixed image, under that row of the power of the sweep matrix of `oracle`'s scan."""
     x = fixed_start(case)
-    row = np.eye(CASES[case][1] ** CASES[case][0].n_sites)[exact.state_numbers(x[:1], CASES[case][1])[0]]
+    row = np.eye(CASES[case][1] ** CASES[case][0].n_sites)[enumeration.state_numbers(x[:1], CASES[case][1])[0]]
     for _ in range(n_sweeps):
         row = row @ sweep_matrix(oracle or engine, case)
     return law_p(case, drawn(engine, case, x, seed, n_sweeps=n_sweeps), row)
@@ -110,14 +112,14 @@ def transition_p(engine, case, n_sweeps=SWEEPS, oracle=None, seed=1):
 def stationarity_p(engine, case, seed=2, calls=2):
     """Of `calls` calls from exact draws, under the law itself (Gandy and Scott 2020)."""
     lattice = CASES[case][0]
-    p = np.asarray(exact.distribution(lattice, case_params(case)))
+    p = np.asarray(enumeration.distribution(lattice, case_params(case)))
     return law_p(case, drawn(engine, case, exact_draws(seed, lattice, case_params(case), N), seed, calls), p)
 
 
 def convergence_p(engine, case, seed=3, calls=10):
     """Of `calls` calls from one fixed image, under the law."""
     lattice = CASES[case][0]
-    p = np.asarray(exact.distribution(lattice, case_params(case)))
+    p = np.asarray(enumeration.distribution(lattice, case_params(case)))
     return law_p(case, drawn(engine, case, fixed_start(case), seed, calls), p)
 
 
@@ -156,8 +158,8 @@ def test_a_strip_has_the_moments_of_the_transfer_matrix():
     height, width, levels = 5, 8, 4
     lattice = Lattice.grid(height, width)
     params = random_params(5, lattice, levels)
-    expected = transfer.marginals(lattice, params)["coupling"]
-    starts = (transfer.draw(jax.random.key(6), lattice, params, 5000), np.zeros((5000, height, width), np.uint8))
+    expected = transfer_matrix.marginals(lattice, params)["coupling"]
+    starts = (transfer_matrix.draw(jax.random.key(6), lattice, params, 5000), np.zeros((5000, height, width), np.uint8))
     for x, calls in zip(starts, (2, 12), strict=True):
         for key in jax.random.split(jax.random.key(7), calls):
             x, _ = gibbs.sample(key, lattice, params, x, SWEEPS)
@@ -168,10 +170,10 @@ def test_a_strip_has_the_moments_of_the_transfer_matrix():
 def test_beta_is_the_inverse_temperature(engine, case):
     lattice, params = CASES[case][0], case_params(case)
     for beta in (0.0, jnp.float32(1.4)):
-        p = np.asarray(exact.distribution(lattice, params, float(beta)))
+        p = np.asarray(enumeration.distribution(lattice, params, float(beta)))
         x = drawn(engine, case, fixed_start(case), 8, 12, beta=beta)
         assert law_p(case, x, p) > ALPHA
-    assert law_p(case, x, np.asarray(exact.distribution(lattice, params))) < ALPHA
+    assert law_p(case, x, np.asarray(enumeration.distribution(lattice, params))) < ALPHA
 
 
 def huge_p(engine="lattice"):
@@ -187,7 +189,7 @@ def huge_p(engine="lattice"):
     params["bias"].reshape(-1, levels)[held, image.ravel()[held]] += 60.0
     params = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), params)
     with jax.enable_x64(True):
-        p = np.asarray(exact.distribution(lattice, jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), params)))
+        p = np.asarray(enumeration.distribution(lattice, jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), params)))
     assert np.sum(p > 1e-3) > 10
     x = exact_draws(10, lattice, params, N)
     return law_p(case, drawn(engine, case, x, 10, params=params), p)
@@ -217,7 +219,7 @@ def clamped_law(lattice, params, image, clamp, beta=1.0, field=0.0):
 
 def clamped_p(lattice, params, x, image, clamp, beta=1.0, field=0.0):
     p = clamped_law(lattice, params, image, clamp, beta, field)
-    numbers = exact.state_numbers(np.asarray(x)[:, ~clamp], params["bias"].shape[-1])
+    numbers = enumeration.state_numbers(np.asarray(x)[:, ~clamp], params["bias"].shape[-1])
     return chi_square_p(np.bincount(numbers, minlength=len(p)), p)
 
 
@@ -261,7 +263,7 @@ def test_one_field_for_all_chains():
     case = "3x3 tied"
     lattice, levels, _ = CASES[case]
     field = np.random.default_rng(17).normal(size=(3, 3, levels)).astype(np.float32)
-    p = np.asarray(exact.distribution(lattice, case_params(case), 0.6, field))
+    p = np.asarray(enumeration.distribution(lattice, case_params(case), 0.6, field))
     x = drawn("lattice", case, fixed_start(case), 18, 10, beta=0.6, field=field)
     assert law_p(case, x, p) > ALPHA
     assert law_p(case, drawn("lattice", case, fixed_start(case), 18, 10), p) < ALPHA
@@ -337,7 +339,7 @@ def test_one_executable_sees_new_weights(engine, case):
     for seed in (1, 2):
         params = case_params(case, seed)
         drawn_now = drawn(engine, case, x, 30, 10, params=params, beta=0.9)
-        laws.append(np.asarray(exact.distribution(lattice, params, 0.9)))
+        laws.append(np.asarray(enumeration.distribution(lattice, params, 0.9)))
         assert law_p(case, drawn_now, laws[-1]) > ALPHA
     assert law_p(case, drawn_now, laws[0]) < ALPHA
     assert sample_module._run._cache_size() == executables
@@ -349,5 +351,5 @@ def test_stages_are_the_same_law_in_pieces():
     stages = list(gibbs.sample_stages(jax.random.key(32), lattice, params, x, 30, SWEEPS))
     assert [done for done, _, _ in stages] == list(range(2, 31, 2))
     assert sum(int(info.sweeps) for _, _, info in stages) == 30
-    assert law_p(case, stages[-1][1], np.asarray(exact.distribution(lattice, params))) > ALPHA
+    assert law_p(case, stages[-1][1], np.asarray(enumeration.distribution(lattice, params))) > ALPHA
     assert not np.array_equal(stages[-1][1], stages[-2][1])

@@ -13,7 +13,8 @@ import pytest
 from oracles import random_params
 
 from jaxgen import gibbs
-from jaxgen.gibbs import Lattice, kernel_engine
+from jaxgen.gibbs import Lattice
+from jaxgen.gibbs.engines import kernel as kernel_engine
 
 sample_module = importlib.import_module("jaxgen.gibbs.sample")
 CASES = {  # lattice, levels, coupling, whether sites are clamped and every chain has a field

@@ -5,7 +5,7 @@ import pytest
 from torch_reference import potts as reference
 
 from jaxgen.gibbs import BOUNDARIES, NEIGHBOURHOODS, Lattice, offset_name
-from jaxgen.gibbs.tiles import CORNERS, Tiles
+from jaxgen.gibbs.engines.tiles import CORNERS, Tiles
 
 SMALLEST = {"4": 2, "8": 2, "G8": 5, "G12": 11, "G16": 15, "G20": 24}
 

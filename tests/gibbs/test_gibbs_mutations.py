@@ -18,8 +18,9 @@ from test_gibbs_engines import (
     transition_p,
 )
 
-from jaxgen.gibbs import lattice_engine, thrml_engine
-from jaxgen.gibbs.tiles import Tiles
+from jaxgen.gibbs.engines import lattice as lattice_engine
+from jaxgen.gibbs.engines import thrml as thrml_engine
+from jaxgen.gibbs.engines.tiles import Tiles
 
 sample_module = importlib.import_module("jaxgen.gibbs.sample")
 CASE = "3x3 tied"  # two colours

@@ -12,8 +12,9 @@ import scipy.stats
 from statistical import ALPHA
 
 from jaxgen import gibbs
-from jaxgen.gibbs import Lattice, lattice_engine
-from jaxgen.gibbs.threefry import threefry2x32
+from jaxgen.gibbs import Lattice
+from jaxgen.gibbs.engines import lattice as lattice_engine
+from jaxgen.gibbs.engines.threefry import threefry2x32
 
 sample_module = importlib.import_module("jaxgen.gibbs.sample")
 DRAWS = 2**16

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks import mlp_vs_bound
 from experiments import information_bound, information_scaling, information_table
-from jaxgen import information, training
+from jaxgen import information, runs, training
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = [
@@ -29,7 +29,7 @@ def call(monkeypatch, capsys):
     def run(config_type, program, *flags):
         code = 0
         try:
-            training.main(config_type, program, ["program", *map(str, flags)])
+            runs.main(config_type, program, ["program", *map(str, flags)])
         except SystemExit as end:
             code = end.code
         printed = capsys.readouterr()
@@ -116,7 +116,7 @@ def test_bad_flags_are_refused_in_one_line(call, tmp_path, flag, message):
 def test_the_flag_files_are_what_they_say():
     read = {}
     for name in ("source", "recommended"):
-        training.main(
+        runs.main(
             information.InformationConfig,
             lambda config, workdir, name=name: read.update({name: config}),
             ["program", f"--flagfile={ROOT}/experiments/flags/information_{name}.flags"],

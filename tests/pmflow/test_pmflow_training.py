@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxgen import pmflow, training
+from jaxgen import pmflow, runs
 from jaxgen.pmflow import diagnosis
 
 SHORT = {"train_examples": 320, "epochs": 1, "batch_size": 64}
@@ -178,4 +178,4 @@ def test_predictions_do_not_depend_on_the_size_of_test_batches():
     np.testing.assert_array_equal(found, pmflow.predictions(task.model, state.params, images, 70))
     assert found.shape == (2, 70) and (found[0] != found[1]).any()
     with pytest.raises(ValueError, match="seeds is 0"):
-        training.validate(pmflow.ModelConfig("mlp", 0, 0))
+        runs.validate(pmflow.ModelConfig("mlp", 0, 0))

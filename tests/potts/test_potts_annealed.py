@@ -7,7 +7,9 @@ import pytest
 from oracles import SMALL_LATTICES, exact_draws, random_params
 
 from jaxgen import gibbs, potts
-from jaxgen.potts import annealed, exact, transfer
+from jaxgen.potts.likelihood import annealed_importance as annealed
+from jaxgen.potts.oracles import enumeration as exact
+from jaxgen.potts.oracles import transfer_matrix as transfer
 
 LATTICE = gibbs.Lattice.grid(2, 3)
 PARAMS = random_params(0, LATTICE, 4, scale=1.0)

@@ -22,13 +22,8 @@ from test_potts_contrastive import (
 
 from jaxgen import gibbs
 from jaxgen.gibbs import Lattice
-from jaxgen.potts import (
-    ContrastiveSettings,
-    PottsEBM,
-    centred,
-    contrastive_divergence,
-    mean_statistics,
-)
+from jaxgen.potts import ContrastiveSettings, PottsEBM, contrastive_divergence, mean_statistics
+from jaxgen.potts.contrastive import centred
 
 
 def plain_of_centred(lattice, params, mu, share=None):

@@ -4,23 +4,26 @@ import numpy as np
 import pytest
 from oracles import random_params
 
-from jaxgen import gibbs, potts
-from jaxgen.potts import exact, trajectory
+from jaxgen import gibbs
+from jaxgen.potts.oracles import enumeration
+from jaxgen.potts.studies import trajectory
+from jaxgen.potts.studies.colour_scans import in_four_colours, scan_rows
+from jaxgen.potts.studies.trajectory import Mixing
 
 LATTICE = gibbs.Lattice.grid(2, 4)
 PARAMS = random_params(4, LATTICE, 2, scale=1.0)
 
 
 def test_four_colours_are_a_cyclic_shift_of_two_and_relax_at_the_same_rate():
-    wider, params = potts.in_four_colours(LATTICE, PARAMS)
+    wider, params = in_four_colours(LATTICE, PARAMS)
     assert wider.n_colours == 4 and LATTICE.n_colours == 2
-    law = np.asarray(exact.distribution(LATTICE, PARAMS))
-    np.testing.assert_allclose(exact.distribution(wider, params), law, rtol=1e-5)
-    two = exact.sweep_matrix(LATTICE, PARAMS, exact.colour_blocks(LATTICE))
-    four = exact.sweep_matrix(wider, params, exact.colour_blocks(wider))
+    law = np.asarray(enumeration.distribution(LATTICE, PARAMS))
+    np.testing.assert_allclose(enumeration.distribution(wider, params), law, rtol=1e-5)
+    two = enumeration.sweep_matrix(LATTICE, PARAMS, enumeration.colour_blocks(LATTICE))
+    four = enumeration.sweep_matrix(wider, params, enumeration.colour_blocks(wider))
     assert np.abs(two - four).max() > 0.01
     # A site order that is no cyclic shift has other eigenvalues; traces of powers are sums of theirs.
-    rough = exact.sweep_matrix(LATTICE, PARAMS, [np.array([i]) for i in (0, 2, 1, 3, 5, 4, 7, 6)])
+    rough = enumeration.sweep_matrix(LATTICE, PARAMS, [np.array([i]) for i in (0, 2, 1, 3, 5, 4, 7, 6)])
     powers = [[np.trace(np.linalg.matrix_power(p, k)) for k in (1, 2, 5)] for p in (two, four, rough)]
     np.testing.assert_allclose(powers[1], powers[0], rtol=1e-5)
     assert np.abs(np.subtract(powers[2], powers[0])).max() > 2e-4
@@ -28,10 +31,12 @@ def test_four_colours_are_a_cyclic_shift_of_two_and_relax_at_the_same_rate():
 
 def test_tied_couplings_in_four_colours_and_a_lattice_that_needs_them():
     tied = random_params(0, LATTICE, 2, "tied")
-    wider, params = potts.in_four_colours(LATTICE, tied)
-    np.testing.assert_allclose(exact.distribution(wider, params), exact.distribution(LATTICE, tied), rtol=1e-5)
+    wider, params = in_four_colours(LATTICE, tied)
+    np.testing.assert_allclose(
+        enumeration.distribution(wider, params), enumeration.distribution(LATTICE, tied), rtol=1e-5
+    )
     with pytest.raises(ValueError, match="lattice: needs 4 colours; allowed: one that two suffice for"):
-        potts.in_four_colours(wider, params)
+        in_four_colours(wider, params)
 
 
 def test_readable_from_where_the_share_stays():
@@ -49,7 +54,7 @@ def ar(tau, n, length, seed):
     x = [rng.normal(size=(2, n))]
     for _ in range(length - 1):
         x.append(phi * x[-1] + np.sqrt(1 - phi**2) * rng.normal(size=(2, n)))
-    return potts.Mixing(np.stack(x, 1), 1.0)
+    return Mixing(np.stack(x, 1), 1.0)
 
 
 def test_ratios_of_scans_with_their_errors():
@@ -59,7 +64,7 @@ def test_ratios_of_scans_with_their_errors():
         "slow": ar(27, 32, 2000, 2),
         "short": ar(200, 4, 60, 3),
     }
-    rows = {row.quantity: row for row in potts.scan_rows(found)}
+    rows = {row.quantity: row for row in scan_rows(found)}
     assert len(rows) == 6
     for what in ("energy", "component"):
         same = rows[f"four / two: autocorrelation time of the {what}"]

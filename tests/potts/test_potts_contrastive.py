@@ -17,12 +17,12 @@ from jaxgen.potts import (
     ContrastiveSettings,
     PottsEBM,
     contrastive_divergence,
-    exact,
     label_field,
     mean_statistics,
     moment_errors,
     persistent_chains,
 )
+from jaxgen.potts.oracles import enumeration
 
 LATTICE, LEVELS = Lattice.grid(3, 3), 2
 MODEL = PottsEBM(LATTICE, LEVELS)
@@ -91,8 +91,8 @@ def test_cd_is_the_gradient_of_the_difference_of_energies(kind):
 
 def scores(grads, params, data, n):
     """(gradient - exact gradient) / its standard deviation over n independent samples, for every parameter."""
-    exact_gradient = jax.jit(jax.grad(lambda params: -exact.log_likelihood(LATTICE, params, data, BETA)))(params)
-    p = exact.marginals(LATTICE, params, BETA)
+    exact_gradient = jax.jit(jax.grad(lambda params: -enumeration.log_likelihood(LATTICE, params, data, BETA)))(params)
+    p = enumeration.marginals(LATTICE, params, BETA)
     deviation = jax.tree.map(lambda p: BETA * np.sqrt(p * (1 - p) / n), p)
     expected = with_decay(jax.tree.map(lambda g: g / BETA, exact_gradient), params)
     z = jax.tree.map(lambda g, e, s: (g - e) / s, grads, expected, deviation)
@@ -184,7 +184,7 @@ def test_labelled_gradient_is_the_mean_over_classes_of_the_exact_one():
     share = np.bincount(label) / len(label)
     fields = label_field(params, jnp.arange(n_classes))
     plain = {name: params[name] for name in ("bias", "coupling")}
-    classes = [exact.marginals(LATTICE, plain, BETA, field) for field in fields]
+    classes = [enumeration.marginals(LATTICE, plain, BETA, field) for field in fields]
     expected = jax.tree.map(lambda *p: sum(w * q for w, q in zip(share, p, strict=True)), *classes)
     expected["label_coupling"] = np.stack([w * c["bias"] for w, c in zip(share, classes, strict=True)], -1)
     positive = statistics_of(LATTICE, params, data, label)
@@ -261,7 +261,7 @@ def moment_error(engine="lattice"):
     batch = batch_of(data)
     for _ in range(250):
         state, _ = step(state, batch)
-    model = exact.marginals(LATTICE, state.params)
+    model = enumeration.marginals(LATTICE, state.params)
     return max(float(e) for e in moment_errors(LATTICE, model, statistics_of(LATTICE, state.params, data)).values())
 
 

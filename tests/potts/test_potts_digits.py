@@ -11,8 +11,11 @@ import pytest
 from oracles import random_params
 
 from experiments import ebm_digits
-from jaxgen import data, evaluation, gibbs, potts, training
-from jaxgen.potts import exact
+from jaxgen import data, evaluation, gibbs, potts, runs
+from jaxgen.potts.oracles import enumeration
+from jaxgen.potts.studies.digits import DigitsConfig, DigitsTask
+from jaxgen.potts.studies.digits_measure import digit_log_terms
+from jaxgen.training.ensemble import StackedOrder, stack_states, stacked_grad_fn
 
 
 def noisy_grad_fn(params, carry, key, batch):
@@ -29,9 +32,9 @@ def test_a_stack_takes_the_steps_its_models_take_alone(persistent):
     params = [{"w": jnp.asarray(rng.normal(size=5))} for _ in range(3)]
     images = jnp.asarray(rng.normal(size=(8, 3, 5)))  # image b of model m at b 3 + m
     carries = [{"chains": jnp.asarray(rng.normal(size=(4, 2)))} if persistent else None for _ in range(3)]
-    stack, carry = potts.stack_states(params, carries)
+    stack, carry = stack_states(params, carries)
     batch = {"image": images.reshape(24, 5), "position": jnp.arange(24, dtype=jnp.uint32)}
-    grads, carry, metrics = potts.stacked_grad_fn(noisy_grad_fn, 3)(stack, carry, key, batch)
+    grads, carry, metrics = stacked_grad_fn(noisy_grad_fn, 3)(stack, carry, key, batch)
     scores = []
     for m in range(3):
         own = {"image": images[:, m], "position": jnp.arange(8, dtype=jnp.uint32)}
@@ -45,7 +48,7 @@ def test_a_stack_takes_the_steps_its_models_take_alone(persistent):
 
 def test_every_model_sees_its_own_images_in_its_own_order():
     keys, rows = [jax.random.key(0), jax.random.key(1)], [np.arange(0, 20, 2), np.arange(1, 20, 2)]
-    order = potts.StackedOrder(keys, rows, 4)
+    order = StackedOrder(keys, rows, 4)
     for step in (0, 3):
         found = order.indices(step).reshape(4, 2)
         for m in range(2):
@@ -55,8 +58,8 @@ def test_every_model_sees_its_own_images_in_its_own_order():
 @pytest.fixture(scope="module")
 def task():
     """Two digits, two seeds, few images."""
-    config = potts.DigitsConfig(digits="3,7", seeds=2, batch_size=32, chains=32, cd_steps=1, coupling="tied", steps=6)
-    return potts.DigitsTask.load(config)
+    config = DigitsConfig(digits="3,7", seeds=2, batch_size=32, chains=32, cd_steps=1, coupling="tied", steps=6)
+    return DigitsTask.load(config)
 
 
 def test_models_start_as_they_would_alone(task):
@@ -93,8 +96,8 @@ def test_the_mixture_sums_to_one(task):
     tasks = [dataclasses.replace(one, model=potts.PottsEBM(small, 4, "tied")) for one in task.tasks]
     tiny = dataclasses.replace(task, tasks=tasks)
     models = {(0, y): random_params(y, small, 4, "tied") for y in (3, 7)}
-    log_z = {y: float(exact.log_partition(small, models[0, y])) for y in (3, 7)}
-    terms = potts.digit_log_terms(tiny, models, 0, log_z, exact.all_states(small, 4))
+    log_z = {y: float(enumeration.log_partition(small, models[0, y])) for y in (3, 7)}
+    terms = digit_log_terms(tiny, models, 0, log_z, enumeration.all_states(small, 4))
     assert np.exp(terms).sum() == pytest.approx(1, abs=1e-4)
     assert np.exp(terms[1]).sum() == pytest.approx((task.train_label == 7).sum() / len(task.train_label), abs=1e-4)
 
@@ -115,7 +118,7 @@ def panel(images, labels, reference):
 def test_the_command_ends_with_a_file_that_the_panel_takes(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "load_reference", lambda *args, **options: None)
     monkeypatch.setattr(evaluation, "evaluate", panel)
-    config = potts.DigitsConfig(
+    config = DigitsConfig(
         digits="3,7", coupling="tied", cd_steps=1, chains=16, batch_size=16, steps=4, eval_every=4, checkpoint_every=4,
         fresh_chains=1000, fresh_sweeps=2, temperatures=2, annealed_chains=16,
     )  # fmt: skip
@@ -126,5 +129,5 @@ def test_the_command_ends_with_a_file_that_the_panel_takes(tmp_path, monkeypatch
     assert -784 * np.log(4) < rows["log-likelihood"] < 0 and rows["test images classified right by Bayes' rule"] > 0.5
     assert rows["parameters of a seed"] == 2 * 3138 and rows["conditional accuracy, digit 7"] == 0.5
     assert (tmp_path / "run" / "figures" / "samples.png").stat().st_size > 5000
-    records = training.read_metrics(tmp_path / "run" / "metrics.jsonl")
+    records = runs.read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert "validation_log_pl" in records[-1]

@@ -9,8 +9,13 @@ from oracles import SMALL_LATTICES, empirical, exact_draws, random_params
 from PIL import Image
 from statistical import ALPHA, chi_square_p
 
-from jaxgen import gibbs, potts
-from jaxgen.potts import exact, joules, thermodynamic
+from jaxgen import gibbs
+from jaxgen.potts.oracles import enumeration
+from jaxgen.potts.oracles.naive_sampler import naive_sample
+from jaxgen.potts.studies import joules, thermodynamic
+from jaxgen.potts.studies.energy_report import Baseline, EnergyStudy, energy_figure, energy_rows, published_baselines
+from jaxgen.potts.studies.joules import measure_joules
+from jaxgen.potts.studies.operations import Work, compiled_work, counted_by_hand
 
 DIGITS = gibbs.Lattice.grid(28, 28)
 
@@ -22,9 +27,9 @@ def test_the_naive_sampler_has_the_law_of_the_model(name, coupling, beta):
     params = random_params(3, lattice, levels, coupling, scale=1.5)
     start = exact_draws(1, lattice, params, 1500, beta)
     kept = start.copy()
-    drawn = potts.naive_sample(0, lattice, params, start, 2, beta)
+    drawn = naive_sample(0, lattice, params, start, 2, beta)
     assert drawn.dtype == np.uint8 and (start == kept).all() and (drawn != start).any(axis=(1, 2)).mean() > 0.5
-    p = np.asarray(exact.distribution(lattice, params, beta))
+    p = np.asarray(enumeration.distribution(lattice, params, beta))
     assert chi_square_p(empirical(drawn, levels), p) > ALPHA
 
 
@@ -32,16 +37,16 @@ def test_the_naive_sampler_refuses_what_the_engines_refuse():
     lattice, levels = SMALL_LATTICES["2x3 open"]
     params, x = random_params(0, lattice, levels), np.zeros((1, 2, 3), np.uint8)
     with pytest.raises(ValueError, match="n_sweeps: got 0, must be an integer of at least 1"):
-        potts.naive_sample(0, lattice, params, x, 0)
+        naive_sample(0, lattice, params, x, 0)
     with pytest.raises(ValueError, match=r"params\['bias'\]: got shape"):
-        potts.naive_sample(0, gibbs.Lattice.grid(2, 2), params, x, 1)
+        naive_sample(0, gibbs.Lattice.grid(2, 2), params, x, 1)
 
 
 def test_the_compiler_counts_what_is_counted_by_hand():
     lattice = gibbs.Lattice.grid(6, 6)
     params = random_params(0, lattice, 2)
-    work = potts.compiled_work(lattice, params, 16)
-    parts, moved = potts.counted_by_hand(lattice, params, 16)
+    work = compiled_work(lattice, params, 16)
+    parts, moved = counted_by_hand(lattice, params, 16)
     assert parts == {"hash": 56, "neighbours": 20, "draw": 10, "store": 4}
     assert moved == pytest.approx(2 * 2 + 4 * (1 + 4) / 16)
     assert sum(parts.values()) == pytest.approx(work.operations, rel=0.1)
@@ -49,13 +54,13 @@ def test_the_compiler_counts_what_is_counted_by_hand():
 
 
 def test_the_count_by_hand_of_a_digit_model():
-    nearest, _ = potts.counted_by_hand(DIGITS, random_params(0, DIGITS, 4), 256)
+    nearest, _ = counted_by_hand(DIGITS, random_params(0, DIGITS, 4), 256)
     diagonals = gibbs.Lattice.grid(28, 28, "8")
-    eight, _ = potts.counted_by_hand(diagonals, random_params(0, diagonals, 4), 256)
+    eight, _ = counted_by_hand(diagonals, random_params(0, diagonals, 4), 256)
     assert nearest == {"hash": 56, "neighbours": 92, "draw": 18, "store": 4}
     assert eight == {"hash": 112, "neighbours": 184, "draw": 18, "store": 4}
     with pytest.raises(ValueError, match="got 4 levels, tied True; allowed: edge couplings, up to 4"):
-        potts.counted_by_hand(DIGITS, random_params(0, DIGITS, 4, "tied"), 256)
+        counted_by_hand(DIGITS, random_params(0, DIGITS, 4, "tied"), 256)
 
 
 def test_rapl_counters_that_start_again_from_nought(tmp_path):
@@ -74,7 +79,7 @@ def test_rapl_counters_that_start_again_from_nought(tmp_path):
             (tmp_path / "intel-rapl:0" / "energy_uj").write_text("20000000\n")
             (tmp_path / "intel-rapl:1" / "energy_uj").write_text("3000000\n")
 
-    spent = potts.measure_joules(meter, run, 0.0)
+    spent = measure_joules(meter, run, 0.0)
     assert spent.joules == pytest.approx(32) and spent.calls == 1 and calls == [0, 0]
 
 
@@ -93,7 +98,7 @@ def test_a_counter_of_a_gpu_in_millijoules():
             energy._obj.value = next(self.readings)
             return self.code
 
-    spent = potts.measure_joules(joules.nvml_meter(Nvml()), lambda number: None, 0.0)
+    spent = measure_joules(joules.nvml_meter(Nvml()), lambda number: None, 0.0)
     assert spent.joules == pytest.approx(0.25)
     assert joules.nvml_meter(Nvml(code=3)) is None  # a GPU older than Volta: not supported
 
@@ -101,7 +106,7 @@ def test_a_counter_of_a_gpu_in_millijoules():
 def test_stated_power_charges_the_work_and_not_the_waiting():
     meter = joules.stated_meter(10.0)
     clock = iter([1.0, 1.5])
-    spent = potts.measure_joules(meter._replace(read=lambda: [10.0 * next(clock)]), lambda number: None, 0.0)
+    spent = measure_joules(meter._replace(read=lambda: [10.0 * next(clock)]), lambda number: None, 0.0)
     assert spent.joules == pytest.approx(5.0) and not meter.measured and "10 W a core" in meter.source
     first, second = meter.read()[0], meter.read()[0]
     assert 0 <= second - first < 1.0
@@ -119,14 +124,14 @@ def test_the_projection_of_fifty_sweeps_of_a_digit():
 
 def test_rows_and_figure_of_the_study(tmp_path):
     cycles, read, load = thermodynamic.project(DIGITS, 4, 50)
-    ours = potts.Baseline("ours", 1000 * (cycles + read), "energy counter", "a note")
-    study = potts.EnergyStudy(DIGITS, 4, 50, [ours, *potts.published_baselines(DIGITS, 4, 50)])
+    ours = Baseline("ours", 1000 * (cycles + read), "energy counter", "a note")
+    study = EnergyStudy(DIGITS, 4, 50, [ours, *published_baselines(DIGITS, 4, 50)])
     ratios = list(study.ratios(ours).values())
     assert ratios == pytest.approx(
         [1000 * (cycles + read) / cycles, 1000, 1000 * (cycles + read) / (cycles + read + load)]
     )
-    by_hand = potts.counted_by_hand(DIGITS, random_params(0, DIGITS, 4), 256)
-    rows = {r.quantity: r for r in potts.energy_rows(study, potts.Work(165.0, 12.0, 0.0), by_hand, 256)}
+    by_hand = counted_by_hand(DIGITS, random_params(0, DIGITS, 4), 256)
+    rows = {r.quantity: r for r in energy_rows(study, Work(165.0, 12.0, 0.0), by_hand, 256)}
     assert rows["ours / hardware with read-out"].value == pytest.approx(1000)
     assert rows["operations a sample"].value == pytest.approx(165 * 784 * 50)
     assert rows["operations an update, by hand"].value == 170
@@ -134,6 +139,6 @@ def test_rows_and_figure_of_the_study(tmp_path):
     kinds = ("counted", "projected", "energy counter", "published", "of the compiler's")
     said = ("largest of these ratios / smallest", "couplings of a p-bit in thermometer code")
     assert all(any(kind in row.note for kind in kinds) for name, row in rows.items() if name not in said)
-    potts.energy_figure(tmp_path / "e.png", study, "a title")
+    energy_figure(tmp_path / "e.png", study, "a title")
     assert np.asarray(Image.open(tmp_path / "e.png").convert("L")).std() > 10
     assert jnp.isfinite(jnp.array([r.value for r in rows.values()])).all()

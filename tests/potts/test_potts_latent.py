@@ -7,30 +7,31 @@ import pytest
 from oracles import random_params
 
 from jaxgen import potts
-from jaxgen.potts import exact
+from jaxgen.potts.latent import draw_hidden, latent_init, pixels_on_grid, visible_part
+from jaxgen.potts.oracles import enumeration
 
 LATTICE = potts.latent_lattice(3, 2, "4")  # 3 x 4 sites, 6 of them visible
 PARAMS = random_params(0, LATTICE, 2, scale=0.8)
 BETA = 0.7
-STATES = jnp.asarray(exact.all_states(LATTICE, 2))
-IMAGES = np.asarray(potts.visible_part(STATES))
+STATES = jnp.asarray(enumeration.all_states(LATTICE, 2))
+IMAGES = np.asarray(visible_part(STATES))
 PIXELS = jnp.asarray(np.unique(IMAGES, axis=0))  # all 64 images
 NUMBER = (IMAGES.reshape(-1, 6) @ 2 ** np.arange(6)[::-1]).astype(int)  # of the image that a state shows
 
 
 def visible_log_p(params):
     """log p(v) of all images, by summing enumerated probabilities over the hidden sites."""
-    return jnp.log(jnp.zeros(64).at[NUMBER].add(exact.distribution(LATTICE, params, BETA)))
+    return jnp.log(jnp.zeros(64).at[NUMBER].add(enumeration.distribution(LATTICE, params, BETA)))
 
 
 def test_pixels_and_sites_are_the_same_seen_twice():
-    x = potts.pixels_on_grid(PIXELS)
-    np.testing.assert_array_equal(potts.visible_part(x), PIXELS)
+    x = pixels_on_grid(PIXELS)
+    np.testing.assert_array_equal(visible_part(x), PIXELS)
     seen = potts.visible_sites(LATTICE)
     assert seen.sum() == 6 and x.shape == (64, 3, 4) and not np.any(np.asarray(x)[:, ~seen])
     one = np.zeros((1, 3, 2), np.uint8)
     one[0, 1, 0] = 1
-    assert np.argwhere(np.asarray(potts.pixels_on_grid(jnp.asarray(one)))[0]).tolist() == [[1, 1]]
+    assert np.argwhere(np.asarray(pixels_on_grid(jnp.asarray(one)))[0]).tolist() == [[1, 1]]
 
 
 @pytest.mark.parametrize("neighbourhood, height, width", [("4", 4, 3), ("G8", 6, 4), ("window", 9, 5)])
@@ -51,7 +52,7 @@ def test_a_window_joins_a_hidden_site_to_the_pixels_around_it():
 
 
 def test_likelihood_is_that_of_enumeration():
-    log_z = float(exact.log_partition(LATTICE, PARAMS, BETA))
+    log_z = float(enumeration.log_partition(LATTICE, PARAMS, BETA))
     found = potts.latent_log_likelihood(LATTICE, PARAMS, PIXELS, log_z, BETA)
     np.testing.assert_allclose(found, visible_log_p(PARAMS), atol=1e-5)
     assert np.exp(found).sum() == pytest.approx(1, abs=1e-5)
@@ -60,11 +61,11 @@ def test_likelihood_is_that_of_enumeration():
 def test_hidden_sites_are_drawn_given_the_pixels():
     """Frequencies of h for one image against enumeration: 64 states, a 5 sigma band on each."""
     n, image = 20_000, PIXELS[37]
-    x = potts.draw_hidden(jax.random.key(0), LATTICE, PARAMS, jnp.broadcast_to(image, (n, 3, 2)), BETA)
-    np.testing.assert_array_equal(potts.visible_part(x), np.broadcast_to(image, (n, 3, 2)))
-    p = np.asarray(exact.distribution(LATTICE, PARAMS, BETA), np.float64) * (NUMBER == 37)
+    x = draw_hidden(jax.random.key(0), LATTICE, PARAMS, jnp.broadcast_to(image, (n, 3, 2)), BETA)
+    np.testing.assert_array_equal(visible_part(x), np.broadcast_to(image, (n, 3, 2)))
+    p = np.asarray(enumeration.distribution(LATTICE, PARAMS, BETA), np.float64) * (NUMBER == 37)
     p /= p.sum()
-    found = np.bincount(exact.state_numbers(x, 2), minlength=len(p)) / n
+    found = np.bincount(enumeration.state_numbers(x, 2), minlength=len(p)) / n
     assert np.abs(found - p).max() < 5 * np.sqrt(p.max() / n) and np.all(found[p == 0] == 0)
 
 
@@ -87,10 +88,10 @@ def test_the_gradient_is_that_of_the_exact_likelihood():
 
 def test_a_start_tells_hidden_sites_apart():
     model = potts.PottsEBM(LATTICE, 2)
-    params = potts.latent_init(jax.random.key(0), model, PIXELS[:5], 0.5)
+    params = latent_init(jax.random.key(0), model, PIXELS[:5], 0.5)
     seen = potts.visible_sites(LATTICE)
     share = np.asarray(PIXELS[:5]).mean(0)
-    logits = np.asarray(potts.visible_part(jnp.moveaxis(params["bias"], -1, 0)))
+    logits = np.asarray(visible_part(jnp.moveaxis(params["bias"], -1, 0)))
     np.testing.assert_allclose(np.exp(logits[1]), (5 * share + 1) / 7, rtol=1e-5)
     assert not np.any(np.asarray(params["bias"])[~seen])
     assert 0.4 < np.std(np.concatenate([np.ravel(w) for w in params["coupling"].values()])) < 0.6

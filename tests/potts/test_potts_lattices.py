@@ -9,24 +9,33 @@ import numpy as np
 import pytest
 
 from jaxgen import evaluation, gibbs, potts
-from jaxgen.potts import exact
+from jaxgen.potts.latent import visible_part
+from jaxgen.potts.oracles import enumeration
+from jaxgen.potts.studies.lattices import LatticesConfig, LatticeTask, effective_lattices, train_lattice
+from jaxgen.potts.studies.lattices_measure import (
+    LatticeFigures,
+    lattice_rows,
+    lattice_table,
+    lattices_figure,
+    measure_lattice,
+)
 
 TRAIN = jnp.asarray(np.random.default_rng(0).integers(0, 2, (64, 3, 2)) * np.array([1, 0]), jnp.uint8)
-CONFIG = potts.LatticesConfig(
+CONFIG = LatticesConfig(
     seconds=3.0, batch_size=16, cd_steps=1, latent_rate=0.05, chains=2000, sweeps=60, mixing_sweeps=50,
     temperatures=50, annealed_chains=64,
 )  # fmt: skip
-ONE = potts.LatticeFigures(100, 10, -90.0, 0.5, 0.1, 0.2, 3.0, 4.5, 0.01)
+ONE = LatticeFigures(100, 10, -90.0, 0.5, 0.1, 0.2, 3.0, 4.5, 0.01)
 
 
 def tiny(name):
     lattice = potts.latent_lattice(3, 2, "4") if name.startswith("latent") else gibbs.Lattice.grid(3, 2)
-    return potts.LatticeTask(CONFIG, name, potts.PottsEBM(lattice, 2), TRAIN)
+    return LatticeTask(CONFIG, name, potts.PottsEBM(lattice, 2), TRAIN)
 
 
 def test_every_name_is_a_lattice_of_images():
     train = jnp.zeros((2, 28, 28), jnp.uint8)
-    tasks = {name: potts.LatticeTask.of(CONFIG, name, train) for name in ("edge", "G16", "latent_G8", "latent_window")}
+    tasks = {name: LatticeTask.of(CONFIG, name, train) for name in ("edge", "G16", "latent_G8", "latent_window")}
     assert {name: len(task.model.lattice.offsets) for name, task in tasks.items()} == {
         "edge": 2, "G16": 8, "latent_G8": 4, "latent_window": 38,
     }  # fmt: skip
@@ -35,40 +44,42 @@ def test_every_name_is_a_lattice_of_images():
     assert rates == {"edge": 0.02, "G16": 0.02, "latent_G8": 0.05, "latent_window": 0.05 * 8 / 76}
     component = np.arange(784.0).reshape(28, 28)
     on_grid = tasks["latent_G8"].direction(component)
-    np.testing.assert_array_equal(potts.visible_part(on_grid[None])[0], component)
+    np.testing.assert_array_equal(visible_part(on_grid[None])[0], component)
     assert float(on_grid.sum()) == component.sum()
 
 
 def test_steps_are_planned_once_and_the_trained_lattice_is_measured_right(tmp_path, monkeypatch):
     """1 s a step and 3 s: three steps, kept by a second start; log p against enumeration over 2^12 states."""
-    monkeypatch.setattr("jaxgen.potts.lattices.step_seconds", lambda task: 1.0)
+    monkeypatch.setattr("jaxgen.potts.studies.lattices.step_seconds", lambda task: 1.0)
     task = tiny("latent_G8")
-    params, steps = potts.train_lattice(task, tmp_path)
+    params, steps = train_lattice(task, tmp_path)
     assert steps == 3
-    monkeypatch.setattr("jaxgen.potts.lattices.step_seconds", lambda task: 0.1)
-    again, steps = potts.train_lattice(task, tmp_path)
+    monkeypatch.setattr("jaxgen.potts.studies.lattices.step_seconds", lambda task: 0.1)
+    again, steps = train_lattice(task, tmp_path)
     assert steps == 3 and np.array_equal(again["bias"], params["bias"])
     # Annealing and observing have tests of their own, and would compile for long.
-    log_z = float(exact.log_partition(task.model.lattice, params))
+    log_z = float(enumeration.log_partition(task.model.lattice, params))
     low, high = (types.SimpleNamespace(log_z=log_z + more, standard_error=0.01) for more in (0.0, 0.2))
     series = np.random.default_rng(0).normal(size=(2, 400, 8))
-    measure = "jaxgen.potts.lattices_measure"
+    measure = "jaxgen.potts.studies.lattices_measure"
     monkeypatch.setattr(f"{measure}.bracket", lambda *args, **options: types.SimpleNamespace(low=low, high=high))
     monkeypatch.setattr(f"{measure}.observe_sweeps", lambda *args: (None, series))
     monkeypatch.setattr(f"{measure}.data.decode", lambda states, levels: states)
     monkeypatch.setattr(evaluation, "evaluate", lambda *args: types.SimpleNamespace(figures={"frechet": 1.5}))
     path = tmp_path / "measured" / "x"
-    found, images = potts.measure_lattice(task, params, steps, np.asarray(TRAIN[:20]), None, path)
-    numbers = [exact.distribution(task.model.lattice, params)[showing(task.model.lattice, v)].sum() for v in TRAIN[:20]]
+    found, images = measure_lattice(task, params, steps, np.asarray(TRAIN[:20]), None, path)
+    numbers = [
+        enumeration.distribution(task.model.lattice, params)[showing(task.model.lattice, v)].sum() for v in TRAIN[:20]
+    ]
     assert found.log_p == pytest.approx(np.log(numbers).mean(), abs=1e-4)
     assert found.log_z_gap == pytest.approx(0.2) and found.tau == pytest.approx(1, abs=0.4)
     assert images.shape == (64, 3, 2) and found.frechet == 1.5 and found.steps == 3 and found.parameters == 92
-    assert potts.measure_lattice(task, None, 0, None, None, path)[0] == found
+    assert measure_lattice(task, None, 0, None, None, path)[0] == found
 
 
 def showing(lattice, v):
     """The numbers of the states that show an image."""
-    seen = potts.visible_part(jnp.asarray(exact.all_states(lattice, 2)))
+    seen = visible_part(jnp.asarray(enumeration.all_states(lattice, 2)))
     return np.flatnonzero((np.asarray(seen) == np.asarray(v)).all((1, 2)))
 
 
@@ -80,17 +91,17 @@ def test_pixels_alone_are_themselves():
 
 def test_the_record_names_the_best_and_its_distance_from_the_anchor(tmp_path):
     found = {"edge": dataclasses.replace(ONE, log_p=-120.0), "latent_G8": dataclasses.replace(ONE, tau=None)}
-    rows = {row.quantity: row for row in potts.lattice_rows(found, 0.3, 2000, 500)}
+    rows = {row.quantity: row for row in lattice_rows(found, 0.3, 2000, 500)}
     best = rows["best log-likelihood of all lattices"]
     assert best.value == -90.0 and best.note.startswith("latent_G8; -3.66 from an RBM")
     assert rows["latent_G8: mixing time"].value == "longer than the run can tell"
     assert rows["edge: mixing time"].value == 4.5
-    assert "| edge | 100 | 10 | -120.00 ± 0.50 | +0.20 | 3.00 | 4.5 |" in potts.lattice_table(found)
-    potts.lattices_figure(tmp_path / "x.png", found, 0.3)
+    assert "| edge | 100 | 10 | -120.00 ± 0.50 | +0.20 | 3.00 | 4.5 |" in lattice_table(found)
+    lattices_figure(tmp_path / "x.png", found, 0.3)
     assert (tmp_path / "x.png").stat().st_size > 5000
 
 
 def test_an_unknown_lattice_is_refused():
     with pytest.raises(ValueError, match="lattices is 'edge,G9'; allowed: tied, edge, 8"):
-        potts.effective_lattices(potts.LatticesConfig(lattices="edge,G9"))
-    assert potts.effective_lattices(potts.LatticesConfig(quick=True)).steps == 60
+        effective_lattices(LatticesConfig(lattices="edge,G9"))
+    assert effective_lattices(LatticesConfig(quick=True)).steps == 60

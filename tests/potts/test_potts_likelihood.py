@@ -7,7 +7,9 @@ import pytest
 from oracles import exact_draws, random_params
 
 from jaxgen import gibbs, potts
-from jaxgen.potts import exact
+from jaxgen.potts.likelihood.annealed_importance import class_params
+from jaxgen.potts.likelihood.log_likelihood import base_biases, mixture_log_likelihood
+from jaxgen.potts.oracles import enumeration
 
 LATTICE = gibbs.Lattice.grid(2, 3)
 PARAMS = random_params(0, LATTICE, 3, scale=1.0)
@@ -15,16 +17,16 @@ X = jnp.asarray(exact_draws(1, LATTICE, PARAMS, 50, 0.7))
 
 
 def test_log_likelihood_with_the_exact_log_z_is_that_of_enumeration():
-    log_z = float(exact.log_partition(LATTICE, PARAMS, 0.7))
+    log_z = float(enumeration.log_partition(LATTICE, PARAMS, 0.7))
     log_p = potts.log_likelihood(potts.PottsEBM(LATTICE, 3), PARAMS, X, log_z, 0.7)
-    expected = np.log(exact.distribution(LATTICE, PARAMS, 0.7))[exact.state_numbers(X, 3)]
+    expected = np.log(enumeration.distribution(LATTICE, PARAMS, 0.7))[enumeration.state_numbers(X, 3)]
     np.testing.assert_allclose(log_p, expected, rtol=1e-5)
 
 
 def test_images_in_pieces_are_images_at_once(monkeypatch):
     model = potts.PottsEBM(LATTICE, 3)
     whole = potts.log_likelihood(model, PARAMS, X, 1.0)
-    monkeypatch.setattr("jaxgen.potts.likelihood._CHUNK", 17)
+    monkeypatch.setattr("jaxgen.potts.likelihood.log_likelihood._CHUNK", 17)
     np.testing.assert_allclose(potts.log_likelihood(model, PARAMS, X, 1.0), whole, rtol=1e-6)
 
 
@@ -33,21 +35,21 @@ def test_the_mixture_over_labels_sums_to_one():
     model = potts.PottsEBM(LATTICE, 3, n_classes=3)
     params = PARAMS | {"label_coupling": jax.random.normal(jax.random.key(0), (2, 3, 3, 3))}
     label = np.array([0, 0, 0, 2], np.uint8)
-    log_z = {y: float(exact.log_partition(LATTICE, potts.class_params(params, y), 0.7)) for y in (0, 2)}
-    states = jnp.asarray(exact.all_states(LATTICE, 3))
-    log_p = potts.mixture_log_likelihood(model, params, states, label, log_z, 0.7)
+    log_z = {y: float(enumeration.log_partition(LATTICE, class_params(params, y), 0.7)) for y in (0, 2)}
+    states = jnp.asarray(enumeration.all_states(LATTICE, 3))
+    log_p = mixture_log_likelihood(model, params, states, label, log_z, 0.7)
     assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-4)
-    by_class = [np.asarray(exact.distribution(LATTICE, potts.class_params(params, y), 0.7)) for y in (0, 2)]
+    by_class = [np.asarray(enumeration.distribution(LATTICE, class_params(params, y), 0.7)) for y in (0, 2)]
     np.testing.assert_allclose(np.exp(log_p), 0.75 * by_class[0] + 0.25 * by_class[1], atol=1e-6)
 
 
 def test_the_bracket_holds_and_reports_its_progress():
     seen = []
     samples = jnp.asarray(exact_draws(2, LATTICE, PARAMS, 128))
-    base = potts.base_biases(PARAMS, samples)
+    base = base_biases(PARAMS, samples)
     model = potts.PottsEBM(LATTICE, 3)
     both = potts.bracket(jax.random.key(1), model, PARAMS, base, samples, 40, progress=seen.append)
-    log_z = float(exact.log_partition(LATTICE, PARAMS))
+    log_z = float(enumeration.log_partition(LATTICE, PARAMS))
     for found in both:
         assert abs(found.log_z - log_z) < 3 * found.standard_error < 0.2
     assert seen == [40, 80]

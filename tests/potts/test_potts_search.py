@@ -12,13 +12,23 @@ import pytest
 from oracles import random_params
 
 from experiments import ebm_search
-from jaxgen import gibbs, potts, training, visualization
-from jaxgen.potts import exact
-from jaxgen.potts.likelihood import base_biases
-from jaxgen.potts.search import verdict_of
-from jaxgen.potts.search_run import mean_pseudo_likelihood
+from jaxgen import gibbs, runs, visualization
+from jaxgen.potts.likelihood.log_likelihood import base_biases
+from jaxgen.potts.oracles import enumeration
+from jaxgen.potts.studies.search import (
+    Outcome,
+    SearchConfig,
+    adam_by_numbers,
+    effective,
+    promoted,
+    rungs,
+    standing,
+    trial_configs,
+    verdict_of,
+)
+from jaxgen.potts.studies.search_run import Search, mean_pseudo_likelihood
 
-CONFIG = potts.SearchConfig(
+CONFIG = SearchConfig(
     trials=2, share=2, eta=2, rungs=2, steps=4, validation=40, cd_steps="1", persistent="true", batch="16",
     neighbourhood="4", coupling="tied", init="log_marginals", l2="1e-4",
 )  # fmt: skip
@@ -27,10 +37,12 @@ CONFIG = potts.SearchConfig(
 def test_the_score_is_that_of_enumerated_conditionals():
     lattice, levels = gibbs.Lattice.grid(2, 3), 3
     params = random_params(0, lattice, levels, scale=1.0)
-    states = exact.all_states(lattice, levels)
+    states = enumeration.all_states(lattice, levels)
     numbers = np.random.default_rng(0).choice(len(states), 300)
     digits = states.reshape(len(states), -1)
-    by_site = [np.log(exact.conditional(lattice, params, site))[numbers, digits[numbers, site]] for site in range(6)]
+    by_site = [
+        np.log(enumeration.conditional(lattice, params, site))[numbers, digits[numbers, site]] for site in range(6)
+    ]
     expected = np.sum(by_site, axis=0).mean()
     assert mean_pseudo_likelihood(lattice, params, jnp.asarray(states[numbers])) == pytest.approx(expected, abs=1e-4)
 
@@ -44,12 +56,12 @@ def test_the_optimiser_is_adam_with_decay_and_cosine_and_takes_numbers_without_a
     def update(state, params):
         traces.append(0)
         # Another one's numbers: those of the state count.
-        return potts.adam_by_numbers(9.0, 9.0, 9).update(gradient, state, params)
+        return adam_by_numbers(9.0, 9.0, 9).update(gradient, state, params)
 
     for rate, l2, steps in ((0.1, 0.3, 10), (0.02, 0.0, 3)):
         ours, theirs = params, params
         tx = optax.adam(optax.cosine_decay_schedule(rate, steps))
-        state, their_state = potts.adam_by_numbers(rate, l2, steps).init(params), tx.init(params)
+        state, their_state = adam_by_numbers(rate, l2, steps).init(params), tx.init(params)
         for _ in range(4):
             change, state = update(state, ours)
             ours = optax.apply_updates(ours, change)
@@ -61,33 +73,33 @@ def test_the_optimiser_is_adam_with_decay_and_cosine_and_takes_numbers_without_a
 
 
 def test_trials_share_shapes_and_do_not_depend_on_their_number():
-    config = potts.SearchConfig(trials=12)
-    found = potts.trial_configs(config)
-    assert found[:5] == potts.trial_configs(dataclasses.replace(config, trials=5))
+    config = SearchConfig(trials=12)
+    found = trial_configs(config)
+    assert found[:5] == trial_configs(dataclasses.replace(config, trials=5))
     shapes = [(t.cd_steps, t.persistent, t.batch_size, t.neighbourhood, t.coupling) for t in found]
     assert all(len(set(shapes[i : i + 3])) == 1 for i in range(0, 12, 3)) and len(set(shapes)) > 2
     rates = np.array([t.learning_rate for t in found])
     assert len(set(rates)) == 12 and rates.min() >= 1e-3 and rates.max() <= 1e-1
     assert all(t.chains == t.batch_size for t in found) and {t.init for t in found} == {"log_marginals", "zeros"}
-    assert potts.trial_configs(dataclasses.replace(config, seed=1))[0] != dataclasses.replace(found[0], seed=1)
+    assert trial_configs(dataclasses.replace(config, seed=1))[0] != dataclasses.replace(found[0], seed=1)
 
 
 def test_a_grid_has_every_combination_once():
-    config = potts.SearchConfig(grid=True, share=2, l2="0,1", init="zeros", batch="8", cd_steps="1,2")
-    found = potts.trial_configs(config)
+    config = SearchConfig(grid=True, share=2, l2="0,1", init="zeros", batch="8", cd_steps="1,2")
+    found = trial_configs(config)
     assert len(found) == len(set(found)) == 2 * 2 * 2 * 2 * 2 * 2
     assert {t.learning_rate for t in found} == {1e-3, 1e-1}
 
 
 def test_halving():
-    config = potts.SearchConfig(eta=3, rungs=3, steps=1800)
-    assert potts.rungs(config, 27) == [(27, 200), (9, 600), (3, 1800)]
-    assert potts.rungs(config, 4) == [(4, 200), (2, 600), (1, 1800)]
-    first = [potts.Outcome(t, 0, s, d) for t, s, d in [(0, -9.0, ""), (1, -5.0, "nan"), (2, -7.0, ""), (3, -8.0, "")]]
-    first.append(potts.Outcome(4, 0, None, "nan"))
-    assert potts.promoted(first, 2) == [2, 3] and potts.promoted(first, 9) == [0, 2, 3]
-    second = [potts.Outcome(2, 1, -6.0), potts.Outcome(3, 1, -4.0)]
-    assert [one.trial for one in potts.standing(first + second)] == [3, 2, 0, 1, 4]
+    config = SearchConfig(eta=3, rungs=3, steps=1800)
+    assert rungs(config, 27) == [(27, 200), (9, 600), (3, 1800)]
+    assert rungs(config, 4) == [(4, 200), (2, 600), (1, 1800)]
+    first = [Outcome(t, 0, s, d) for t, s, d in [(0, -9.0, ""), (1, -5.0, "nan"), (2, -7.0, ""), (3, -8.0, "")]]
+    first.append(Outcome(4, 0, None, "nan"))
+    assert promoted(first, 2) == [2, 3] and promoted(first, 9) == [0, 2, 3]
+    second = [Outcome(2, 1, -6.0), Outcome(3, 1, -4.0)]
+    assert [one.trial for one in standing(first + second)] == [3, 2, 0, 1, 4]
 
 
 def test_what_counts_as_diverged():
@@ -107,19 +119,19 @@ def test_what_counts_as_diverged():
 )
 def test_bad_lists_are_refused_by_name(change, message):
     with pytest.raises(ValueError, match=message):
-        potts.effective(potts.SearchConfig(**change))
+        effective(SearchConfig(**change))
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     """A search of which one trial breaks down, run to its end."""
     workdir = tmp_path_factory.mktemp("search") / "run"
-    good = potts.trial_configs(CONFIG)[0]
+    good = trial_configs(CONFIG)[0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxgen.potts.search_run._SWEEPS", 5)
-        patch.setattr("jaxgen.potts.search_run._TEMPERATURES", 50)
+        patch.setattr("jaxgen.potts.studies.search_run._SWEEPS", 5)
+        patch.setattr("jaxgen.potts.studies.search_run._TEMPERATURES", 50)
         wild = dataclasses.replace(good, learning_rate=3e38)
-        patch.setattr("jaxgen.potts.search_run.trial_configs", lambda config: [wild, good])
+        patch.setattr("jaxgen.potts.studies.search_run.trial_configs", lambda config: [wild, good])
         ebm_search.run(CONFIG, workdir)
         before = outcomes(workdir)
         # As if it had been killed: the last training half done, its outcome and the record not written.
@@ -155,7 +167,7 @@ def test_a_killed_search_ends_with_the_same_numbers(searched):
 def test_the_winner_is_a_flag_file(searched):
     lines = (searched[0] / "best.flags").read_text().splitlines()
     assert "--coupling=tied" in lines and "--digits=3" in lines and not any("--seed" in line for line in lines)
-    assert set(lines) <= set(training.to_flagfile(potts.trial_configs(CONFIG)[0]).splitlines())
+    assert set(lines) <= set(runs.to_flagfile(trial_configs(CONFIG)[0]).splitlines())
 
 
 @pytest.mark.parametrize(
@@ -169,7 +181,7 @@ def test_axes_that_do_not_fit_are_refused(tmp_path, axes, message):
 
 def test_the_likelihood_is_that_of_the_images_under_the_model():
     """Without couplings log Z is a sum of a pixel's; the annealing starts elsewhere, at the log marginals."""
-    search = potts.Search(dataclasses.replace(CONFIG, trials=1))
+    search = Search(dataclasses.replace(CONFIG, trials=1))
     params = {
         "bias": 0.9 * base_biases(search._base.initial_state()[0].params, search._base.train),
         "coupling": jnp.zeros(2),

@@ -8,7 +8,7 @@ from oracles import empirical, exact_draws, random_params
 from statistical import ALPHA, chi_square_p
 
 from jaxgen import gibbs, potts
-from jaxgen.potts import exact
+from jaxgen.potts.oracles import enumeration
 
 LATTICE = gibbs.Lattice.grid(2, 3)
 PARAMS = random_params(0, LATTICE, 3, scale=1.5)
@@ -29,7 +29,7 @@ def test_every_replica_keeps_its_law():
     x = jnp.stack([jnp.asarray(exact_draws(k, LATTICE, on_path(t), n, 0.9)) for k, t in enumerate(T)])
     moved, info = potts.parallel_tempering(jax.random.key(0), LATTICE, PARAMS, BASE, x, T, 3, beta=0.9)
     for states, t in zip(moved, T, strict=True):
-        p = chi_square_p(empirical(states, 3), exact.distribution(LATTICE, on_path(t), 0.9))
+        p = chi_square_p(empirical(states, 3), enumeration.distribution(LATTICE, on_path(t), 0.9))
         assert p > ALPHA
     assert (info.acceptance > 0.1).all() and (info.acceptance < 1).all()
     assert (np.asarray(moved) != np.asarray(x)).any((2, 3)).mean() > 0.9
@@ -40,8 +40,8 @@ def test_acceptance_is_that_of_exact_draws():
     n = 4000
     x = jnp.stack([jnp.asarray(exact_draws(k, LATTICE, on_path(t), n, 0.6)) for k, t in enumerate(T)])
     _, info = potts.parallel_tempering(jax.random.key(1), LATTICE, PARAMS, BASE, x, T, 2, beta=0.6)
-    d = np.asarray(exact.log_weights(LATTICE, on_path(0.0)) - exact.log_weights(LATTICE, PARAMS))
-    laws = [np.asarray(exact.distribution(LATTICE, on_path(t), 0.6)) for t in T]
+    d = np.asarray(enumeration.log_weights(LATTICE, on_path(0.0)) - enumeration.log_weights(LATTICE, PARAMS))
+    laws = [np.asarray(enumeration.distribution(LATTICE, on_path(t), 0.6)) for t in T]
     for r in range(3):
         ratio = np.minimum(1, np.exp(0.6 * (T[r + 1] - T[r]) * (d[None, :] - d[:, None])))
         assert info.acceptance[r] == pytest.approx(laws[r] @ ratio @ laws[r + 1], abs=0.03)

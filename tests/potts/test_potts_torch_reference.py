@@ -8,7 +8,7 @@ from statistical import ALPHA, chi_square_p
 from torch_reference import potts as reference
 
 from jaxgen.gibbs.lattice import Lattice
-from jaxgen.potts import exact
+from jaxgen.potts.oracles import enumeration
 
 NAMES = ["2x2 torus", "3x3 diagonals", "3x3 jumps"]
 
@@ -25,10 +25,10 @@ def test_edges_are_those_of_the_lattice(boundary):
 def test_conditionals_are_those_of_enumeration(name):
     lattice, levels = SMALL_LATTICES[name]
     params = random_params(1, lattice, levels)
-    states = exact.all_states(lattice, levels)
+    states = enumeration.all_states(lattice, levels)
     got = reference.conditionals(params, states, lattice.offsets, lattice.boundary, beta=0.8)
     for site in range(lattice.n_sites):
-        expected = exact.conditional(lattice, params, site, beta=0.8)
+        expected = enumeration.conditional(lattice, params, site, beta=0.8)
         np.testing.assert_allclose(got.reshape(len(states), -1, levels)[:, site], expected, atol=2e-6)
 
 
@@ -42,7 +42,7 @@ def test_one_sequential_sweep_has_the_law_of_its_matrix(name, order):
     x = np.zeros((10_000, lattice.height, lattice.width), np.uint8)
     generator = torch.Generator().manual_seed(3)
     x = reference.sequential_gibbs(generator, params, x, 1, lattice.offsets, lattice.boundary, 0.8, where)
-    after = exact.sweep_matrix(lattice, params, [[site] for site in scan], 0.8)[0]
+    after = enumeration.sweep_matrix(lattice, params, [[site] for site in scan], 0.8)[0]
     assert chi_square_p(empirical(x, levels), after) > ALPHA
 
 

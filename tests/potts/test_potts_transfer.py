@@ -8,7 +8,8 @@ from oracles import empirical, exact_draws, random_params
 from statistical import ALPHA, chi_square_p
 
 from jaxgen.gibbs.lattice import Lattice
-from jaxgen.potts import exact, transfer
+from jaxgen.potts.oracles import enumeration as exact
+from jaxgen.potts.oracles import transfer_matrix as transfer
 
 CASES = [
     (3, 2, 4, "edge"),

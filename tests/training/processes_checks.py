@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import training
-from jaxgen.training import option, processes
+from jaxgen import runs, training
+from jaxgen.runs import option, processes
 from jaxgen.training.parallel import any_process
 
 
@@ -28,14 +28,14 @@ def refusal(what, values):
 def run(config, workdir):
     me = jax.process_index()
     tree = {"key": jax.random.key(me), "w": jnp.asarray([-0.0, 1.0 + me, jnp.nan]), "b": jnp.asarray([me], jnp.uint8)}
-    got = processes.tree_from_first(tree)
+    got = training.parallel.tree_from_first(tree)
     data = {"x": np.arange(6.0).reshape(2, 3)}
     other = {"x": data["x"] + 1e-12 * me}
     index = training.shard_index(np.arange(8))
     asked = any_process()
     carry = np.arange(16).reshape(8, 2)
     stacked = training.replicate_state(training.TrainState(0, {}, None, (), {"x": carry}, jax.random.key(0)))
-    log = training.Logger(workdir)
+    log = runs.Logger(workdir)
     log.rewind(0)
     if me == 0:
         log.scalars(1, {"loss": 0.5})
@@ -48,7 +48,7 @@ def run(config, workdir):
         "asked": [int(asked(False)), int(asked(me == 1))],
         "carry": np.asarray(stacked.carry["x"]).tolist(),
         "whole": bool((training.unreplicate_state(stacked).carry["x"] == carry).all()),
-        "records": training.read_metrics(workdir / "metrics.jsonl")[0]["loss"],
+        "records": runs.read_metrics(workdir / "metrics.jsonl")[0]["loss"],
         "workdir": str(workdir),
     }
     processes.require_same("checks", {})
@@ -56,6 +56,6 @@ def run(config, workdir):
 
 
 if __name__ == "__main__":
-    training.main(Config, run, distributed=True)
+    runs.main(Config, run, distributed=True)
     # The processes have joined; a second program of theirs finds its flags to differ.
-    training.main(Config, run, ["again", f"--rate={0.1 * (1 + jax.process_index())}"], distributed=True)
+    runs.main(Config, run, ["again", f"--rate={0.1 * (1 + jax.process_index())}"], distributed=True)

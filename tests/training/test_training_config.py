@@ -10,17 +10,8 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from jaxgen.training import (
-    define_flags,
-    differences,
-    from_flags,
-    from_json,
-    main,
-    option,
-    to_flagfile,
-    to_json,
-    validate,
-)
+from jaxgen.runs import differences, from_json, main, option, to_flagfile, to_json, validate
+from jaxgen.runs.flags import define_flags, from_flags
 
 TOY = Path(__file__).with_name("training_toy.py")
 ROOT = TOY.parents[2]

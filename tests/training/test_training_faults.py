@@ -11,7 +11,7 @@ from training_toy import ToyConfig
 from training_toy import run as toy
 
 from benchmarks import damage, faults
-from jaxgen import training
+from jaxgen import runs
 
 TOY = Path(__file__).with_name("training_toy.py")
 STEPS = 120
@@ -90,4 +90,4 @@ def test_many_faults_lose_nothing(tmp_path):
 def test_the_record_of_steps_is_what_is_compared(whole):
     steps = faults.numbers(whole)
     assert list(steps) == list(range(5, STEPS + 1, 5)) and {"loss", "grad_norm", "step"} <= steps[5].keys()
-    assert "time" not in steps[5] and training.read_metrics(whole / "metrics.jsonl")[0]["time"] > 0
+    assert "time" not in steps[5] and runs.read_metrics(whole / "metrics.jsonl")[0]["time"] > 0

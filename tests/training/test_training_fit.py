@@ -9,17 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgen.training import (
-    Checkpoints,
-    FitOptions,
-    NonFiniteError,
-    RunFolder,
-    create,
-    fit,
-    option,
-    parallel_step,
-    read_metrics,
-)
+from jaxgen.runs import RunFolder, option, read_metrics
+from jaxgen.training import Checkpoints, FitOptions, NonFiniteError, create, fit, parallel_step
 
 TX = optax.sgd(0.1)
 DATA = {"x": np.arange(32, dtype=np.float32) / 32}

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxgen.data.idx import parse_idx
-from jaxgen.training import define_flags, from_flags, from_json, option, to_json, validate
+from jaxgen.runs import from_json, option, to_json, validate
+from jaxgen.runs.flags import define_flags, from_flags
 
 SEEN = collections.Counter()
 FEW = settings(derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))

@@ -16,7 +16,7 @@ import pytest
 from training_toy import ToyConfig
 from training_toy import run as toy
 
-from jaxgen.training import main, processes, read_metrics
+from jaxgen.runs import main, processes, read_metrics
 
 HERE = Path(__file__).parent
 TOY = HERE / "training_toy.py"

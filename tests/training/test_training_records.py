@@ -9,7 +9,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from jaxgen.training import Logger, RunFolder, atomic_write, option, read_metrics
+from jaxgen.runs import Logger, RunFolder, atomic_write, option, read_metrics
 
 
 @dataclasses.dataclass(frozen=True)

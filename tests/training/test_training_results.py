@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import report
-from jaxgen.training import Row, command_line, option, write_record
+from jaxgen.runs import Row, command_line, option, write_record
 
 ROOT = Path(report.__file__).parents[1]
 
@@ -121,7 +121,7 @@ def test_cache_is_filled_and_found_again_without_noise(tmp_path):
             "from jaxgen import training",
             "hits = []",
             "jax.monitoring.register_event_listener(lambda name, **kw: hits.append(name))",
-            "training.configure()",
+            "runs.configure()",
             "jax.jit(lambda x: jnp.tanh(x @ x).sum())(jnp.ones((64, 64))).block_until_ready()",
             "print(hits.count('/jax/compilation_cache/cache_hits'))",
         ]

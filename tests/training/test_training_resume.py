@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxgen.training import read_metrics
+from jaxgen.runs import read_metrics
 
 TOY = Path(__file__).with_name("training_toy.py")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxgen import evaluation, pmflow, training, vae
+from jaxgen import evaluation, pmflow, runs, vae
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [path for room in ("jaxgen", "experiments", "benchmarks") for path in sorted((ROOT / room).rglob("*.py"))]
@@ -70,4 +70,4 @@ def test_names_in_a_config_cannot_lead_out_of_the_run_folder(name):
     with pytest.raises(ValueError):
         pmflow.model_configs(pmflow.PMFlowConfig(models=name))
     with pytest.raises(ValueError, match="dataset is"):
-        training.validate(vae.VAEConfig(dataset=name))
+        runs.validate(vae.VAEConfig(dataset=name))

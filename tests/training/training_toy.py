@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgen import training
-from jaxgen.training import option
+from jaxgen import runs, training
+from jaxgen.runs import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +45,13 @@ def grad_fn(params, carry, key, batch):
 
 
 def run(config, workdir):
-    training.configure()
+    runs.configure()
     data = {"x": np.random.default_rng(1).normal(size=(64, 4)).astype(np.float32)}
     tx = optax.adam(config.learning_rate)
     state = training.create(jax.random.key(config.seed), {"w": jnp.eye(4)}, tx, carry=jnp.zeros(8), ema=True)
     step = training.parallel_step(grad_fn, tx, ema_decay=0.9)
     options = training.FitOptions(config.steps, log_every=5, eval_every=10, checkpoint_every=10, best="norm")
-    with training.RunFolder.open(workdir, config) as folder:
+    with runs.RunFolder.open(workdir, config) as folder:
 
         def norm(step, state):
             folder.log.images(step, "weights", np.clip(np.asarray(state.params["w"])[None], 0.0, 1.0))
@@ -59,9 +59,9 @@ def run(config, workdir):
 
         state = training.fit(state, step, data, Order(config.seed), folder, options, [norm])
         leaves = jax.tree.leaves((state.step, state.params, state.ema_params, state.opt_state, state.carry))
-        with training.atomic_write(folder.path / "final.npy") as temporary:
+        with runs.atomic_write(folder.path / "final.npy") as temporary:
             np.save(temporary, np.concatenate([np.ravel(leaf) for leaf in leaves]))
 
 
 if __name__ == "__main__":
-    training.main(ToyConfig, run, distributed=True)
+    runs.main(ToyConfig, run, distributed=True)

@@ -21,6 +21,7 @@ from jaxgen.diffusion.samplers.ancestral import ancestral_step
 from jaxgen.diffusion.samplers.ddim import ddim_step
 from jaxgen.diffusion.samplers.dpm_solver import dpm_solver_memory, dpm_solver_step
 from jaxgen.diffusion.samplers.heun import heun_step
+from jaxgen.errors import UserError
 
 SAMPLERS = ("ancestral", "ddim", "heun", "dpm_solver")
 
@@ -41,14 +42,14 @@ def make_sampler(name: str, eta: float = 0.0) -> Sampler:
         "dpm_solver": Sampler(dpm_solver_step, dpm_solver_memory),
     }
     if name not in samplers:
-        raise ValueError(f"sampler is {name!r}; allowed: {', '.join(SAMPLERS)}")
+        raise UserError(f"sampler is {name!r}; allowed: {', '.join(SAMPLERS)}")
     return samplers[name]
 
 
 def time_grid(n_times: int, n_steps: int) -> Int[np.ndarray, "n_steps+1"]:
     """t_0 = T = `n_times` ... t_n = 0. ValueError unless 1 <= n_steps <= T."""
     if not 1 <= n_steps <= n_times:
-        raise ValueError(f"sample_steps is {n_steps}; allowed: 1 to {n_times}, the timesteps of training")
+        raise UserError(f"sample_steps is {n_steps}; allowed: 1 to {n_times}, the timesteps of training")
     return np.rint(np.linspace(n_times, 0, n_steps + 1)).astype(np.int32)
 
 

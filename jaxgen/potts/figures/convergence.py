@@ -1,0 +1,98 @@
+"""Pictures of what was measured of a Potts EBM."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxgen import gibbs, visualization
+from jaxgen.potts.likelihood.log_likelihood import Partition
+from jaxgen.potts.studies.trajectory import Mixing, smoothed_shares
+
+_COLUMNS = 5
+
+
+def partition_figure(
+    path: str | Path, brackets: Mapping[int | None, Sequence[Partition]], lengths: Sequence[int]
+) -> None:
+    """log Z from below and from above by number of temperatures, less the last estimate from below; bars: +- 2 errors.
+
+    Args:
+        path: .png, .pdf or .svg.
+        brackets: for each class, or for None, one bracket a length.
+        lengths: numbers of temperatures, in ascending order.
+    """
+    columns = min(_COLUMNS, len(brackets))
+    rows = -(-len(brackets) // columns)
+    figure = Figure(figsize=(max(5.5, 3.2 * columns), 3.4 * rows), dpi=120, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes[len(brackets) :]:
+        axis.set_axis_off()
+    for axis, (y, partitions) in zip(axes, brackets.items(), strict=False):
+        last = partitions[-1].low.log_z
+        ends = {
+            "from samples of the model down": [p.high for p in partitions],
+            "from independent pixels up": [p.low for p in partitions],
+        }
+        for name, found in ends.items():
+            heights, bars = [f.log_z - last for f in found], [2 * f.standard_error for f in found]
+            axis.errorbar(lengths, heights, bars, label=name, marker="o", markersize=3, capsize=3, linewidth=1.2)
+        axis.set_xscale("log")
+        axis.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+        axis.set_title(f"log Z = {last:.2f} nats" if y is None else f"class {y}: log Z = {last:.2f} nats", fontsize=10)
+        axis.set_xlabel("temperatures", fontsize=9)
+        axis.tick_params(labelsize=8)
+    axes[0].set_ylabel("estimate less that (nats)", fontsize=9)
+    axes[0].legend(fontsize=8)
+    visualization.save_figure(path, figure)
+
+
+def convergence_figure(
+    path: str | Path,
+    found: Mapping[str, Mixing],
+    shares: Mapping[str, Sequence[tuple[int, float]]],
+    real: float,
+) -> None:
+    """Energies by sweep from each start, autocorrelation of each sampler, readable share by sweep.
+
+    Args:
+        path: .png, .pdf or .svg.
+        found: by name of the sampler; the first one's energies are drawn, its chains in equal parts, one a start.
+        shares: for each start (sweeps, share of chains read as a class).
+        real: that share of training images.
+    """
+    figure = Figure(figsize=(15, 4.6), dpi=90, layout="constrained")
+    energy, correlation, readable = figure.subplots(1, 3)
+    first = next(iter(found.values()))
+    sweeps = np.arange(1, first.observed.shape[1] + 1)
+    for name, chains in zip(shares, np.split(first.observed[0], len(shares), axis=1), strict=True):
+        (line,) = energy.plot(sweeps, chains.mean(1), label=f"from {name}", linewidth=1.2)
+        low, high = np.quantile(chains, (0.1, 0.9), axis=1)
+        energy.fill_between(sweeps, low, high, color=line.get_color(), alpha=0.15)
+    energy.set_title("energy by start: mean, and 80 % of the chains")
+    energy.set_ylabel("E(x)")
+    for name, mixing in found.items():
+        for series, style, what, tau in zip(
+            mixing.settled, ("-", "--"), ("energy", "component"), mixing.times, strict=True
+        ):
+            rho = gibbs.autocorrelation(series)[: len(series) // 2]
+            label = f"{name}, {what}: tau {tau:.0f}" if np.isfinite(tau) else f"{name}, {what}: tau not known"
+            colour = f"C{list(found).index(name)}"
+            correlation.plot(np.arange(1, len(rho)), rho[1:], style, color=colour, label=label, linewidth=1.2)
+    correlation.set_ylim(-0.1, 1)
+    correlation.set_title("autocorrelation at equilibrium; tau: its time in sweeps")
+    for name, curve in shares.items():
+        sweeps, smooth = smoothed_shares(curve)
+        (line,) = readable.plot(sweeps + 1, smooth, label=f"from {name}", linewidth=1.4)
+        readable.plot(sweeps + 1, [share for _, share in curve], ".", color=line.get_color(), markersize=3, alpha=0.5)
+    readable.axhline(real, color="black", linestyle="--", linewidth=1, label="training images")
+    readable.set_ylim(0, 1.02)
+    readable.set_title("share a classifier is sure to read (smoothed)")
+    for axis, label in ((energy, "sweeps"), (correlation, "lag (sweeps)"), (readable, "sweeps + 1")):
+        axis.set_xscale("log")
+        axis.set_xlabel(label, fontsize=9)
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7)
+    visualization.save_figure(path, figure)

@@ -1,0 +1,96 @@
+"""Parallel tempering along the path from independent pixels to the model (Geyer 1991; Hukushima and Nemoto 1996).
+
+    p_r(x)  ~ exp(-beta E(x; theta(t_r))),    theta(t) = (1 - t) theta_base + t theta,    0 = t_1 < .. < t_R = 1
+    swap x_r and x_(r+1) with probability min(1, exp(beta (t_(r+1) - t_r) (D(x_(r+1)) - D(x_r)))),   D = E - E_base
+
+The energy is linear in theta, which gives the exponent; p_1 x .. x p_R is left invariant by sweeps and swaps. Even
+pairs and odd pairs take turns without chance, which carries states along the path instead of diffusing them (Okabe et
+al. 2001; Syed et al. 2022). The replica at t = 0 has no couplings: one sweep makes it an independent draw, so what
+reaches t = 1 from there has forgotten everything.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, UInt8
+
+from jaxgen import gibbs
+from jaxgen.errors import UserError
+from jaxgen.potts.likelihood.annealed_importance import independent_params, linear_energy
+
+
+class TemperingInfo(NamedTuple):
+    """acceptance: share of swaps taken between neighbours r and r + 1.
+
+    cold: x_R, at t = 1, after every round of each of the n ensembles.
+    """
+
+    acceptance: Float[Array, "R-1"]
+    cold: UInt8[Array, "rounds n H W"]
+
+
+@functools.partial(jax.jit, static_argnames=("lattice", "n_rounds", "sweeps"))
+def parallel_tempering(
+    key: Key[Array, ""],
+    lattice: gibbs.Lattice,
+    params: dict,
+    base_bias: Float[Array, "H W L"],
+    x: UInt8[Array, "R n H W"],
+    t: Float[Array, "R"],
+    n_rounds: int,
+    *,
+    sweeps: int = 1,
+    beta: float = 1.0,
+) -> tuple[UInt8[Array, "R n H W"], TemperingInfo]:
+    """`n_rounds` rounds, each of `sweeps` Gibbs sweeps of every replica and one round of swaps.
+
+    Args:
+        key: random key.
+        lattice: the graph.
+        params: {"bias", "coupling"} at t = 1.
+        base_bias: the bias at t = 0, where there are no couplings.
+        x: states; n independent ensembles of R replicas.
+        t: where each replica is on the path, ascending.
+        n_rounds: at least 1. sweeps: a round, at least 1.
+        beta: inverse temperature.
+
+    Raises:
+        ValueError: fewer than two replicas, t of another length, n_rounds < 1; or as `gibbs.sample`.
+    """
+    if len(x) < 2 or t.shape != (len(x),):
+        raise UserError(f"t: got shape {t.shape} for {len(x)} replicas, must be ({len(x)},), two or more")
+    if n_rounds < 1:
+        raise UserError(f"n_rounds: got {n_rounds}, must be at least 1")
+    base = independent_params(params, base_bias)
+    params = {name: params[name] for name in base}
+    difference = jax.tree.map(lambda a, b: b - a, base, params)
+    replicas, n = x.shape[:2]
+
+    def sweep(key, x):
+        def one(replica):
+            number, states, t_r = replica
+            theta = jax.tree.map(lambda a, d: a + t_r * d, base, difference)
+            return gibbs.sample(jax.random.fold_in(key, number), lattice, theta, states, sweeps, beta=beta)[0]
+
+        return jax.lax.map(one, (jnp.arange(replicas), x, t))
+
+    def round_(carry, number):
+        x, taken = carry
+        key_sweep, key_swap = jax.random.split(jax.random.fold_in(key, number))
+        x = sweep(key_sweep, x)
+        d = jax.lax.map(lambda states: linear_energy(lattice, difference, states), x)
+        exponent = beta * jnp.diff(t)[:, None] * jnp.diff(d, axis=0)
+        accepted = jnp.log(jax.random.uniform(key_swap, (replicas - 1, n), minval=1e-38)) < exponent
+        # Pairs (0, 1), (2, 3), .. in even rounds, (1, 2), (3, 4), .. in odd ones.
+        accepted &= (jnp.arange(replicas - 1) % 2 == number % 2)[:, None]
+        none = jnp.zeros((1, n), bool)
+        up, down = jnp.concatenate([accepted, none]), jnp.concatenate([none, accepted])
+        source = jnp.arange(replicas)[:, None] + up - down
+        x = jnp.take_along_axis(x, source[..., None, None], axis=0)
+        return (x, taken + accepted.sum(1)), x[-1]
+
+    (x, taken), cold = jax.lax.scan(round_, (x, jnp.zeros(replicas - 1, jnp.int32)), jnp.arange(n_rounds))
+    tried = jnp.array([(n_rounds + 1 - r % 2) // 2 for r in range(replicas - 1)]) * n
+    return x, TemperingInfo(taken / jnp.maximum(tried, 1), cold)

@@ -1,0 +1,59 @@
+"""The naive baseline: sequential Gibbs sampling as one would first write it, three nested Python loops and NumPy.
+
+    for every chain, for every sweep, for i in 0 .. H W - 1:   x_i ~ softmax_a beta (b_i[a] + sum_j W_ij[a, x_j])
+
+The same parameters and the same law as `gibbs.sample`, of which engine="sequential" is the compiled counterpart of this
+scan; here nothing is compiled and nothing is done at the same time. It exists to be compared with.
+"""
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxgen import gibbs
+from jaxgen.errors import UserError
+
+
+def naive_sample(
+    seed: int, lattice: gibbs.Lattice, params: dict, x: UInt8[np.ndarray, "n H W"], n_sweeps: int, beta: float = 1.0
+) -> UInt8[np.ndarray, "n H W"]:
+    """The states after `n_sweeps` raster scans of every chain of x.
+
+    Args:
+        seed: of NumPy's generator.
+        lattice: the graph.
+        params: {"bias", "coupling"}, as for `gibbs.sample`.
+        x: states 0 to L - 1.
+        n_sweeps: at least 1.
+        beta: inverse temperature.
+
+    Raises:
+        ValueError: n_sweeps < 1, or parameters that do not fit the lattice.
+    """
+    gibbs.check_params(lattice, params)
+    if n_sweeps < 1:
+        raise UserError(f"n_sweeps: got {n_sweeps!r}, must be an integer of at least 1")
+    rng = np.random.default_rng(seed)
+    bias = beta * np.asarray(params["bias"], np.float64).reshape(lattice.n_sites, -1)
+    neighbours = _neighbours(lattice, params, beta)
+    states = np.array(x, np.uint8).reshape(len(x), -1)
+    for chain in states:
+        for _ in range(n_sweeps):
+            for i in range(lattice.n_sites):
+                theta = bias[i].copy()
+                for j, coupling in neighbours[i]:
+                    theta += coupling[:, chain[j]]
+                cumulative = np.exp(theta - theta.max()).cumsum()
+                chain[i] = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
+    return states.reshape(np.shape(x))
+
+
+def _neighbours(lattice: gibbs.Lattice, params: dict, beta: float) -> list[list[tuple[int, np.ndarray]]]:
+    """For every site i the pairs (j, beta W_ij[x_i, x_j])."""
+    found = [[] for _ in range(lattice.n_sites)]
+    for offset, coupling in gibbs.edge_couplings(lattice, params):
+        coupling = beta * np.asarray(coupling, np.float64)
+        coupling = coupling.reshape(-1, *coupling.shape[2:])
+        for i, j, w in zip(*lattice.edges(offset), coupling, strict=True):
+            found[i].append((int(j), w))
+            found[j].append((int(i), w.T))
+    return found

@@ -1,0 +1,182 @@
+"""Runs of which every sweep is looked at, and what they say of mixing.
+
+    f_0(x) = E(x),     f_1(x) = sum_i v_i x_i
+
+v is the first principal component of the data: the energy settles within a mode long before chains have moved between
+modes, along which v is the longest way.
+"""
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, UInt8
+
+from jaxgen import gibbs, runs
+from jaxgen.potts.likelihood.annealed_importance import linear_energy
+
+READABLE = 0.9
+_NEAR = 1.5
+_REPEATS = 7
+
+
+@functools.partial(jax.jit, static_argnames=("lattice", "n_sweeps", "engine"))
+def observe_sweeps(
+    key: Key[Array, ""],
+    lattice: gibbs.Lattice,
+    params: dict,
+    direction: Float[Array, "H W"],
+    x: UInt8[Array, "n H W"],
+    n_sweeps: int,
+    *,
+    engine: str = "lattice",
+    beta: float = 1.0,
+) -> tuple[UInt8[Array, "n H W"], Float[Array, "2 n_sweeps n"]]:
+    """The states after `n_sweeps` sweeps, and E(x) and direction . x of every chain after each sweep.
+
+    Errors as `gibbs.sample`.
+    """
+    params = {name: params[name] for name in ("bias", "coupling")}
+
+    def sweep(x, number):
+        x, _ = gibbs.sample(jax.random.fold_in(key, number), lattice, params, x, 1, engine=engine, beta=beta)
+        return x, observe(lattice, params, direction, x)
+
+    x, observed = jax.lax.scan(sweep, x, jnp.arange(n_sweeps))
+    return x, jnp.moveaxis(observed, 1, 0)
+
+
+def observe(
+    lattice: gibbs.Lattice, params: dict, direction: Float[Array, "H W"], x: UInt8[Array, "n H W"]
+) -> Float[Array, "2 n"]:
+    """f_0 and f_1 of every image; `params` is {"bias", "coupling"}."""
+    return jnp.stack([linear_energy(lattice, params, x), jnp.tensordot(x.astype(jnp.float32), direction)])
+
+
+def principal_component(x: UInt8[Array, "m H W"]) -> Float[np.ndarray, "H W"]:
+    """The unit vector along which the images vary most."""
+    flat = np.asarray(x, np.float32).reshape(len(x), -1)
+    covariance = np.cov(flat, rowvar=False)
+    return np.linalg.eigh(covariance)[1][:, -1].reshape(x.shape[1:])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mixing:
+    """One sampler's run of n chains over T sweeps.
+
+    Attributes:
+        observed: (2, T, n): energy, and projection on the principal component.
+        sweep_seconds: wall time of one sweep of all chains, not observed.
+    """
+
+    observed: Float[np.ndarray, "2 T n"]
+    sweep_seconds: float
+
+    @property
+    def settled(self) -> Float[np.ndarray, "2 half n"]:
+        """The second half of the run, from which all numbers are taken."""
+        return self.observed[:, self.observed.shape[1] // 2 :]
+
+    @property
+    def times(self) -> list[float]:
+        """Integrated autocorrelation times in sweeps; infinity if the run is too short to tell."""
+        return [gibbs.integrated_autocorrelation_time(series) for series in self.settled]
+
+    @property
+    def r_hats(self) -> list[float]:
+        """R-hat of both observables over all chains, wherever they started."""
+        return [gibbs.split_r_hat(series) for series in self.settled]
+
+    @property
+    def effective_per_second(self) -> float:
+        """Independent draws a second, by the slower of the two observables."""
+        return self.observed.shape[2] / max(self.times) / self.sweep_seconds
+
+
+def run_stages(
+    observed_stage: Callable[[int, Array], tuple[Array, Array]],
+    plain_stage: Callable[[int, Array], Array],
+    x: UInt8[Array, "..."],
+    n_stages: int,
+    look: Callable[[int, Array], None] = lambda done, x: None,
+) -> Mixing:
+    """Run `(x, observed) = observed_stage(stage, x)` from the states x, then time `plain_stage`, the same unobserved.
+
+    look: called with the stages done and the states.
+    """
+    observed = []
+    for stage in range(n_stages):
+        x, found = observed_stage(stage, x)
+        observed.append(np.asarray(found))
+        look(stage + 1, x)
+    sweeps = observed[0].shape[1]
+    jax.block_until_ready(plain_stage(0, x))
+    seconds = []
+    for repeat in range(_REPEATS):
+        start = time.perf_counter()
+        jax.block_until_ready(plain_stage(repeat, x))
+        seconds.append(time.perf_counter() - start)
+    return Mixing(np.concatenate(observed, axis=1), float(np.median(seconds)) / sweeps)
+
+
+def mixing_rows(
+    found: Mapping[str, Mixing],
+    shares: Mapping[str, Sequence[tuple[int, float]]],
+    real: float,
+    acceptance: Float[np.ndarray, "R-1"],
+) -> list[runs.Row]:
+    """The numbers of a record: times and rates of every sampler, R-hat of the first, sweeps to readable samples.
+
+    Args:
+        found: by name of the sampler.
+        shares: for each start (sweeps, share of chains read as a class of the training set).
+        real: that share of training images.
+        acceptance: of swaps between replicas.
+    """
+    rows = []
+    for name, mixing in found.items():
+        length = f"{mixing.observed.shape[1]} sweeps of {mixing.observed.shape[2]} chains, the second half counted"
+        for what, tau in zip(("energy", "principal component"), mixing.times, strict=True):
+            value = tau if math.isfinite(tau) else "longer than the run can tell"
+            rows.append(runs.Row(f"{name}: autocorrelation time of the {what}", value, "sweeps", "", length))
+        rows.append(runs.Row(f"{name}: sweeps a second", 1 / mixing.sweep_seconds, "1/s"))
+        rows.append(runs.Row(f"{name}: independent samples a second", mixing.effective_per_second, "1/s"))
+        half = mixing.settled.shape[1] // 2
+        for what, r_hat, tau in zip(("energy", "principal component"), mixing.r_hats, mixing.times, strict=True):
+            # The means of settled half-chains differ by var(f) tau / T' all the same.
+            note = f"{math.sqrt(1 + tau / half):.3f} expected of settled chains this short"
+            note = note if math.isfinite(tau) else ""
+            rows.append(runs.Row(f"{name}: R-hat of the {what} from dispersed starts", r_hat, "", "< 1.01", note))
+    swaps = f"from {acceptance.min():.2f} to {acceptance.max():.2f} along the ladder of {len(acceptance) + 1}"
+    rows.append(runs.Row("parallel tempering: swaps taken", float(acceptance.mean()), "", "", swaps))
+    for start, curve in shares.items():
+        reached, final = readable_from(curve)
+        reached = "not settled in the run" if reached is None else reached
+        note = f"{final:.3f} of chains read as a class in the end, {curve[0][1]:.3f} at the start; of training images "
+        note += f"{real:.3f}"
+        rows.append(runs.Row(f"sweeps from {start} to {READABLE:g} of the final share", reached, "sweeps", "", note))
+    return rows
+
+
+def smoothed_shares(curve: Sequence[tuple[int, float]]) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
+    """Sweeps s, and the mean of the shares between s / 1.5 and 1.5 s: a few chains read at one moment scatter."""
+    sweeps, shares = np.array(curve, float).T
+    near = (sweeps >= sweeps[:, None] / _NEAR) & (sweeps <= sweeps[:, None] * _NEAR)
+    return sweeps, (near * shares).sum(1) / near.sum(1)
+
+
+def readable_from(curve: Sequence[tuple[int, float]]) -> tuple[int | None, float]:
+    """The sweeps after which the smoothed share stays at READABLE of the final one or above, and that final share.
+
+    Final is the mean over the second half of the run. None if the share is below at the end.
+    """
+    sweeps, smooth = smoothed_shares(curve)
+    final = float(np.mean([share for s, share in curve if s >= sweeps[-1] / 2]))
+    below = np.flatnonzero(smooth < READABLE * final)
+    first = below[-1] + 1 if len(below) else 0
+    return (int(sweeps[first]) if first < len(sweeps) else None), final

@@ -1,0 +1,167 @@
+"""Frozen Config dataclasses: the declaration of their fields, their checks, and JSON.
+
+A family declares each field once, with its default, its help, its group and its range:
+
+    @dataclasses.dataclass(frozen=True)
+    class EbmConfig:
+        steps: int = option(2000, "parameter updates", group="optimiser", low=1)
+        learning_rate: float = option(2e-2, "Adam step size", group="optimiser", low=0.0, high=1.0)
+        coupling: str = option("edge", "how couplings are shared", group="model", choices=("edge", "tied"))
+        clip: float | None = option(None, "largest gradient norm", group="optimiser", low=0.0)
+
+and the flags, their checks, config.json and the comparison of two runs follow from that declaration.
+"""
+
+from jaxgen.errors import UserError
+import dataclasses
+import json
+import math
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+_TYPES = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    group: str,
+    choices: Sequence | None = None,
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
+    """A Config field that becomes the flag `--name`; `choices`, or `low` <= value <= `high`, say what is allowed.
+
+    Args:
+        default: the value without the flag; its annotated type is int, float, bool or str, or one of them | None.
+        help: one line for `--help`.
+        group: heading under which `--help` lists the flag.
+        choices: the values allowed.
+        low: smallest value allowed, inclusive.
+        high: largest value allowed, inclusive.
+    """
+    metadata = {"help": help, "group": group, "choices": choices and tuple(choices), "low": low, "high": high}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One field of a Config with what is allowed in it."""
+
+    name: str
+    type: type
+    optional: bool
+    default: Any
+    help: str
+    group: str
+    choices: tuple | None
+    low: float | None
+    high: float | None
+
+    def allowed(self) -> str:
+        if self.choices:
+            text = "one of " + ", ".join(map(str, self.choices))
+        elif self.low is not None and self.high is not None:
+            text = f"{_TYPES[self.type]} from {self.low} to {self.high}"
+        elif self.low is not None:
+            text = f"{_TYPES[self.type]}, {self.low} or more"
+        elif self.high is not None:
+            text = f"{_TYPES[self.type]}, {self.high} or less"
+        else:
+            text = _TYPES[self.type]
+        return text + " or none" * self.optional
+
+    def accepts(self, value: Any) -> bool:
+        if value is None:
+            return self.optional
+        # bool is a subclass of int, and an int is a fine float: neither is what isinstance says.
+        if isinstance(value, bool) != (self.type is bool):
+            return False
+        if not isinstance(value, (int, float) if self.type is float else self.type):
+            return False
+        if self.choices is not None:
+            return value in self.choices
+        if self.type in (int, float):
+            # No math.isfinite: it overflows on an integer of hundreds of digits, and a comparison does not.
+            largest = sys.float_info.max if self.type is float else math.inf
+            low, high = (-largest if self.low is None else self.low), (largest if self.high is None else self.high)
+            return low <= value <= min(high, largest)
+        return True
+
+
+def options(config_type: type) -> list[Option]:
+    """The options of a Config class, in the order of declaration."""
+    hints = typing.get_type_hints(config_type)
+    specs = []
+    for field in dataclasses.fields(config_type):
+        members = typing.get_args(hints[field.name]) or (hints[field.name],)
+        kinds = [kind for kind in members if kind is not types.NoneType]
+        if "group" not in field.metadata or len(kinds) != 1 or kinds[0] not in _TYPES:
+            raise UserError(
+                f"{config_type.__name__}.{field.name} is declared {hints[field.name]}; allowed: option(...) of type "
+                "int, float, bool or str, or one of them | None"
+            )
+        optional = types.NoneType in members
+        specs.append(Option(field.name, kinds[0], optional, field.default, **field.metadata))
+    return specs
+
+
+def integers(name: str, text: str) -> list[int]:
+    """The numbers of a list such as "1,2,4". ValueError naming the flag if they are not integers, 1 or more."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and int(word) for word in words) or len(set(words)) < len(words):
+        raise UserError(f"{name} is {text!r}; allowed: integers, 1 or more, each once, separated by commas")
+    return [int(word) for word in words]
+
+
+def validate(config: Any) -> None:
+    """Raise ValueError naming the first field whose value is not allowed."""
+    for spec in options(type(config)):
+        value = getattr(config, spec.name)
+        if not spec.accepts(value):
+            raise UserError(f"{spec.name} is {value!r}; allowed: {spec.allowed()}")
+
+
+def to_json(config: Any) -> str:
+    """The Config as a JSON object, one field a line."""
+    return json.dumps(dataclasses.asdict(config), indent=2, allow_nan=False) + "\n"
+
+
+def from_json(config_type: type, text: str) -> Any:
+    """The Config that `to_json` wrote.
+
+    ValueError if the text is no JSON object, on unknown fields by name and on values that are not allowed.
+    """
+    try:
+        values = json.loads(text)
+    except RecursionError:
+        raise UserError("config is nested too deeply; allowed: a JSON object of plain values") from None
+    if not isinstance(values, dict):
+        raise UserError(f"config is a JSON {type(values).__name__}; allowed: an object of fields")
+    known = [spec.name for spec in options(config_type)]
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise UserError(f"unknown config fields: {', '.join(unknown)}; allowed: {', '.join(known)}")
+    config = config_type(**values)
+    validate(config)
+    return config
+
+
+def to_flagfile(config: Any) -> str:
+    """The Config as `--name=value` lines that `--flagfile` reads back."""
+    lines = []
+    for name, value in dataclasses.asdict(config).items():
+        lines.append(f"--{name}={str(value).lower() if value is None or isinstance(value, bool) else value}")
+    return "\n".join(lines) + "\n"
+
+
+def differences(a: Any, b: Any) -> list[str]:
+    """Fields in which two Configs differ, each as "name: value in a -> value in b"."""
+    if type(a) is not type(b):
+        return [f"config: {type(a).__name__} -> {type(b).__name__}"]
+    pairs = zip(dataclasses.asdict(a).items(), dataclasses.asdict(b).values(), strict=True)
+    return [f"{name}: {value!r} -> {other!r}" for (name, value), other in pairs if value != other]
