@@ -12,7 +12,6 @@ A family declares each field once, with its default, its help, its group and its
 and the flags, their checks, config.json and the comparison of two runs follow from that declaration.
 """
 
-from jaxgen.errors import UserError
 import dataclasses
 import json
 import math
@@ -21,6 +20,8 @@ import types
 import typing
 from collections.abc import Sequence
 from typing import Any
+
+from jaxgen.errors import UserError
 
 _TYPES = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 

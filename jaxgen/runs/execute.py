@@ -3,8 +3,8 @@
     prepare(config) -> job          reads, builds and checks; nothing is written yet, so a refusal leaves no folder
     job(folder) -> Report           trains, draws and measures in the open run folder
 
-The record is `result.json` in the run folder. A command that adds to a run that another command made (a likelihood, say)
-uses `add_record`: it opens no folder of its own.
+The record is `result.json` in the run folder. A command that adds to a run that another command made (say, a
+likelihood) uses `add_record`: it opens no folder of its own.
 """
 
 import dataclasses
@@ -68,9 +68,7 @@ def add_record(config: Any, path: str | Path, measure: Callable[[], Report]) -> 
 
 def _record(path: Path, report: Report, config: Any, start: float) -> None:
     seconds = max(time.perf_counter() - start, report.seconds)
-    write_record(
-        path, title=report.title, family=report.family, rows=report.rows, config=config, wall_time_s=seconds
-    )
+    write_record(path, title=report.title, family=report.family, rows=report.rows, config=config, wall_time_s=seconds)
     print(report.table or "\n".join(map(str, report.rows)))
     for file in (path, *report.files):
         print(file)

@@ -1,11 +1,11 @@
 """A Config as absl flags: one flag per field, checked as the field is."""
 
-from jaxgen.errors import UserError
 import contextlib
 from typing import Any
 
 from absl import flags
 
+from jaxgen.errors import UserError
 from jaxgen.runs.config import Option, options, validate
 
 
@@ -44,5 +44,3 @@ def from_flags(config_type: type, flag_values: flags.FlagValues = flags.FLAGS) -
     config = config_type(**{spec.name: flag_values[spec.name].value for spec in options(config_type)})
     validate(config)
     return config
-
-

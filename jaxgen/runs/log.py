@@ -1,6 +1,5 @@
 """The record of a run: metrics.jsonl, one JSON object a step, and TensorBoard event files."""
 
-from jaxgen.errors import UserError
 import json
 import math
 import time
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from jaxgen.errors import UserError
 from jaxgen.runs.atomic import atomic_write
 from jaxgen.runs.processes import bytes_from_first, several
 

@@ -6,7 +6,6 @@ others do the same work in a scratch folder that is removed. Whoever fails says 
 within LOST_AFTER_S seconds and end too. Who comes first waits JOIN_WITHIN_S seconds for the others.
 """
 
-from jaxgen.errors import UserError
 import contextlib
 import hashlib
 import json
@@ -21,6 +20,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Array
+
+from jaxgen.errors import UserError
 
 LOST_AFTER_S = 60
 JOIN_WITHIN_S = 300

@@ -1,7 +1,5 @@
 """The whole of an experiment script: flags to a Config, the processes of a run, errors in one line."""
 
-from jaxgen.errors import UserError
-from jaxgen.runs import processes
 import contextlib
 import dataclasses
 import errno
@@ -14,6 +12,8 @@ from typing import Any
 
 import jax
 
+from jaxgen.errors import UserError
+from jaxgen.runs import processes
 
 Run = Callable[[Any, Path], None]
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -23,8 +23,8 @@ def main(config_type: type, run: Run, argv: Sequence[str] | None = None, *, dist
     """Read flags, then `run(config, workdir)`.
 
     Flags live in a FlagValues of their own, so two experiments in one process cannot collide. Bad input, on the
-    command line or found by jaxgen later (UserError), ends the program with one line on stderr and exit code 2; so does an
-    OSError of a named path. Any other error is a bug and keeps its traceback.
+    command line or found by jaxgen later (UserError), ends the program with one line on stderr and exit code 2; so does
+    an OSError of a named path. Any other error is a bug and keeps its traceback.
 
     With `distributed`, for programs that train through `fit`, several processes can do one run: each is started with
     --coordinator_address, --num_processes and --process_id. These are no part of the Config: a run goes on with another

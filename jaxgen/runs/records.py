@@ -1,6 +1,5 @@
 """A result.json: numbers with everything that is needed to get them again, and no path of the machine."""
 
-from jaxgen.errors import UserError
 import dataclasses
 import datetime
 import json
@@ -12,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from jaxgen.errors import UserError
 from jaxgen.runs.atomic import atomic_write
 from jaxgen.runs.platform import device_name
 
@@ -55,9 +55,7 @@ def write_record(
         raise UserError("rows is empty; allowed: one Row or more")
     for row in rows:
         if isinstance(row.value, float) and not math.isfinite(row.value):
-            raise UserError(
-                f"value of {row.quantity!r} is {row.value}; allowed: a finite number, or text that says so"
-            )
+            raise UserError(f"value of {row.quantity!r} is {row.value}; allowed: a finite number, or text that says so")
     fields = {} if config is None else dataclasses.asdict(config)
     fields = {name: _without_path(value) for name, value in fields.items()}
     record = {

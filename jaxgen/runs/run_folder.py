@@ -3,13 +3,13 @@
 config.json  flags.txt  metrics.jsonl  tensorboard/  checkpoints/  samples/*.npz  figures/*.png
 """
 
-from jaxgen.errors import UserError
 import dataclasses
 import fcntl
 import os
 from pathlib import Path
 from typing import Any
 
+from jaxgen.errors import UserError
 from jaxgen.runs.atomic import PREFIX, atomic_write
 from jaxgen.runs.config import differences, from_json, to_flagfile, to_json, validate
 from jaxgen.runs.log import Logger

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -42,6 +42,7 @@ class NonFiniteError(FloatingPointError):
     """A loss, gradient norm or parameter is nan or infinite."""
 
 
+@runtime_checkable
 class Order(Protocol):
     """Which examples a step uses."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import optax
@@ -15,6 +15,7 @@ from jaxgen.training.state import TrainState
 from jaxgen.training.step import GradFn
 
 
+@runtime_checkable
 class Task(Protocol):
     """What a family supplies to be trained in a run folder, in the order in which it is used."""
 

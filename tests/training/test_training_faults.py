@@ -80,7 +80,7 @@ def test_going_on_is_judged_by_the_step(tmp_path):
     assert faults.went_on("", 0) and not faults.went_on("", 10)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_many_faults_lose_nothing(tmp_path):
     config = faults.FaultsConfig(json=str(tmp_path / "faults.json"))
     assert config.kills >= 20
