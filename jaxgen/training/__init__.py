@@ -1,6 +1,11 @@
 """Training: state, step, parallel step, fit loop, checkpoints, ensembles."""
 
 from jaxgen.training.checkpoint import Checkpoints as Checkpoints
+from jaxgen.training.ensemble import EnsembleOrder as EnsembleOrder
+from jaxgen.training.ensemble import ensemble_grad_fn as ensemble_grad_fn
+from jaxgen.training.ensemble import member as member
+from jaxgen.training.ensemble import stack_models as stack_models
+from jaxgen.training.ensemble import vmapped_grad_fn as vmapped_grad_fn
 from jaxgen.training.fit import FitOptions as FitOptions
 from jaxgen.training.fit import Hook as Hook
 from jaxgen.training.fit import NonFiniteError as NonFiniteError

@@ -4,55 +4,16 @@ import dataclasses
 import json
 import types
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import random_params
 
 from experiments import ebm_digits
-from jaxgen import data, evaluation, gibbs, potts, runs
+from jaxgen import evaluation, gibbs, potts, runs
 from jaxgen.potts.oracles import enumeration
 from jaxgen.potts.studies.digits import DigitsConfig, DigitsTask
 from jaxgen.potts.studies.digits_measure import digit_log_terms
-from jaxgen.training.ensemble import StackedOrder, stack_states, stacked_grad_fn
-
-
-def noisy_grad_fn(params, carry, key, batch):
-    """An estimator that shows what it was given: key, positions, images and carry all enter."""
-    noise = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i)))(batch["position"])
-    score = (batch["image"] @ params["w"] * noise).mean()
-    chains = None if carry is None else {"chains": carry["chains"] + score}
-    return {"w": score * params["w"]}, chains, {"score": score}
-
-
-@pytest.mark.parametrize("persistent", [True, False])
-def test_a_stack_takes_the_steps_its_models_take_alone(persistent):
-    rng, key = np.random.default_rng(0), jax.random.key(3)
-    params = [{"w": jnp.asarray(rng.normal(size=5))} for _ in range(3)]
-    images = jnp.asarray(rng.normal(size=(8, 3, 5)))  # image b of model m at b 3 + m
-    carries = [{"chains": jnp.asarray(rng.normal(size=(4, 2)))} if persistent else None for _ in range(3)]
-    stack, carry = stack_states(params, carries)
-    batch = {"image": images.reshape(24, 5), "position": jnp.arange(24, dtype=jnp.uint32)}
-    grads, carry, metrics = stacked_grad_fn(noisy_grad_fn, 3)(stack, carry, key, batch)
-    scores = []
-    for m in range(3):
-        own = {"image": images[:, m], "position": jnp.arange(8, dtype=jnp.uint32)}
-        expected, chains, found = noisy_grad_fn(params[m], carries[m], jax.random.fold_in(key, m), own)
-        np.testing.assert_allclose(grads["w"][m], expected["w"], rtol=1e-5)
-        if persistent:
-            np.testing.assert_allclose(carry["chains"][:, m], chains["chains"], rtol=1e-5)
-        scores.append(found["score"])
-    np.testing.assert_allclose(metrics["score"], np.mean(scores), rtol=1e-5)
-
-
-def test_every_model_sees_its_own_images_in_its_own_order():
-    keys, rows = [jax.random.key(0), jax.random.key(1)], [np.arange(0, 20, 2), np.arange(1, 20, 2)]
-    order = StackedOrder(keys, rows, 4)
-    for step in (0, 3):
-        found = order.indices(step).reshape(4, 2)
-        for m in range(2):
-            np.testing.assert_array_equal(found[:, m], rows[m][data.EpochOrder(keys[m], 10, 4).indices(step)])
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
     p(x) = sum_y pi_y p(x | y),   p(x | y) ~ exp(-beta E(x; theta_y)),   theta_y its own, or b + U[:, y] with shared W
 
-Every seed has all its models; seeds and digits are one stack (`stacked`).
+Every seed has all its models; seeds and digits are one ensemble (`training.ensemble`).
 """
 
 import dataclasses
@@ -20,7 +20,6 @@ from jaxgen.potts.likelihood.annealed_importance import class_params
 from jaxgen.potts.model import label_field
 from jaxgen.potts.task import PottsTask
 from jaxgen.runs import option
-from jaxgen.training.ensemble import StackedOrder, stack_states, stacked_grad_fn
 
 _EVAL_IMAGES = 256
 
@@ -88,30 +87,30 @@ class DigitsTask:
 
     def initial_state(self) -> tuple[training.TrainState, optax.GradientTransformation]:
         """The stack and its optimiser before the first step; each model starts as it would alone."""
-        states = [task.initial_state() for task in self.tasks]
-        params, carry = stack_states([state.params for state, _ in states], [state.carry for state, _ in states])
-        state, tx = states[0]
+        starts = [task.initial_state() for task in self.tasks]
+        params, carry = training.stack_models(*zip(*((state.params, state.carry) for state, _ in starts), strict=True))
+        state, tx = starts[0]
         return training.create(state.key, params, tx, carry), tx
 
     def grad_fn(self):
         """The estimator of the stack."""
         if self.config.centring:
             raise UserError("centring is true; allowed: false, the models of a stack have no centre in common")
-        return stacked_grad_fn(self.tasks[0].grad_fn(), len(self.tasks))
+        return training.ensemble_grad_fn(self.tasks[0].grad_fn(), len(self.tasks))
 
     def arrays(self) -> dict[str, Array]:
         """What a training batch is gathered from."""
         labels = {"label": jnp.asarray(self.train_label)} if self.config.labels else {}
         return {"image": self.train} | labels
 
-    def order(self) -> StackedOrder:
+    def order(self) -> training.EnsembleOrder:
         """Batches of every model from its own images, in an order of its own."""
         keys, rows = [], []
         for number, task in enumerate(self.tasks):
             keys.append(jax.random.fold_in(jax.random.fold_in(jax.random.key(task.config.seed), 2**31), number))
             own = np.ones(len(self.train), bool) if self.config.labels else self.train_label == int(task.config.digits)
             rows.append(np.flatnonzero(own))
-        return StackedOrder(keys, rows, self.config.batch_size)
+        return training.EnsembleOrder(keys, rows, self.config.batch_size)
 
     def fit_options(self) -> training.FitOptions:
         """As of one model, with the site updates of all."""
@@ -129,7 +128,7 @@ class DigitsTask:
         def hook(step: int, state: training.TrainState) -> dict[str, float]:
             found = []
             for number, task in enumerate(self.tasks):
-                params, label = model_params(state.params, number), task.validation_label
+                params, label = training.member(state.params, number), task.validation_label
                 field = None if label is None else label_field(params, label[:_EVAL_IMAGES])
                 x = jnp.resize(task.validation, (_EVAL_IMAGES, *task.validation.shape[1:]))
                 found.append(float(score(params, x, field)))
@@ -141,17 +140,12 @@ class DigitsTask:
         """{(seed, digit): {"bias", "coupling"}} of a trained stack."""
         found = {}
         for number, task in enumerate(self.tasks):
-            own = model_params(params, number)
+            own = training.member(params, number)
             if self.config.labels:
                 found |= {(task.config.seed, y): class_params(own, y) for y in self.digits}
             else:
                 found[task.config.seed, int(task.config.digits)] = own
         return found
-
-
-def model_params(params: dict, number: int) -> dict:
-    """The parameters of one model of a stack."""
-    return jax.tree.map(lambda leaf: leaf[number], params)
 
 
 def train_digits(task: DigitsTask, folder: runs.RunFolder) -> dict:
