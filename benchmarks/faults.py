@@ -26,11 +26,11 @@ import jax
 
 from benchmarks import timing
 from benchmarks.damage import checkpoint_row, data_row, nan_row, row
-from benchmarks.tables import aligned, markdown, write_between, write_json
 from jaxgen import runs, training
 from jaxgen.errors import UserError
 from jaxgen.runs import option
 from jaxgen.runs.processes import LOST_AFTER_S
+from jaxgen.runs.tables import aligned, markdown, write_between, write_json
 
 NAME = "faults"
 README = Path(__file__).with_name("README.md")

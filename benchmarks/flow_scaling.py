@@ -26,10 +26,10 @@ import numpy as np
 from jaxtyping import Float
 
 from benchmarks import timing
-from benchmarks.tables import aligned, markdown, write_between, write_json
 from jaxgen import pmflow, runs
 from jaxgen.errors import UserError
 from jaxgen.runs import option
+from jaxgen.runs.tables import aligned, markdown, write_between, write_json
 
 DT, SOFTENING, MU = 0.15, 0.4, 0.5
 LARGE_BATCH = 8192  # shared between devices

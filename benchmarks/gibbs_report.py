@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from benchmarks import gibbs_figure
-from benchmarks.tables import aligned, markdown, write_between
 from jaxgen.runs import Row
+from jaxgen.runs.tables import aligned, markdown, write_between
 
 COLUMNS = ("engine", "size", "levels", "chains", "coupling", "sweeps", "updates/ns", "range", "samples/s", "x thrml")
 COLUMNS += ("compile s", "memory MB", "note")

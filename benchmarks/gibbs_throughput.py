@@ -22,9 +22,9 @@ from tqdm import tqdm
 from benchmarks import gibbs_gate, gibbs_peers, gibbs_report, gibbs_training, timing
 from benchmarks.gibbs_optional_peers import installed_peers
 from benchmarks.gibbs_peers import ANCHOR, Path, Prepared, Problem
-from benchmarks.tables import write_json
 from jaxgen.errors import UserError
 from jaxgen.runs import write_record
+from jaxgen.runs.tables import write_json
 
 NAME = "gibbs_throughput"
 BASE = {"sizes": 28, "levels": 4, "chains": 256}

@@ -19,10 +19,10 @@ import numpy as np
 import optax
 
 from benchmarks import timing
-from benchmarks.tables import aligned, markdown, write_between, write_json
 from jaxgen import data, energy_learning, runs, training
 from jaxgen.errors import UserError
 from jaxgen.runs import option
+from jaxgen.runs.tables import aligned, markdown, write_between, write_json
 
 NAME = "local_learning_cost"
 README = Path(__file__).with_name("README.md")

@@ -13,9 +13,9 @@ import statistics
 import time
 from pathlib import Path
 
-from benchmarks.tables import aligned, write_json
 from jaxgen import information, runs
 from jaxgen.runs import option
+from jaxgen.runs.tables import aligned, write_json
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,11 +34,11 @@ import jax
 from absl import flags
 
 from benchmarks import timing
-from benchmarks.tables import aligned, markdown, write_between, write_json
 from jaxgen import diffusion, energy_learning, information, pmflow, potts, runs, vae
 from jaxgen.errors import UserError
 from jaxgen.runs import flags as runs_flags
 from jaxgen.runs import option
+from jaxgen.runs.tables import aligned, markdown, write_between, write_json
 
 README = Path(__file__).with_name("README.md")
 ROOT = README.parents[1]

@@ -28,10 +28,10 @@ import optax
 from jaxtyping import Float
 
 from benchmarks import timing
-from benchmarks.tables import aligned, markdown, write_between, write_json
 from jaxgen import data, diffusion, runs, training
 from jaxgen.errors import UserError
 from jaxgen.runs import option
+from jaxgen.runs.tables import aligned, markdown, write_between, write_json
 
 # PyTorch's threads spin while they wait; on a machine with other work that costs them dearly.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

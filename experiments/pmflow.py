@@ -12,8 +12,8 @@ goes on where it was stopped. Live curves: tensorboard --logdir runs/pmflow
 import time
 from pathlib import Path
 
-from benchmarks.tables import aligned
 from jaxgen import pmflow, runs
+from jaxgen.runs.tables import aligned
 
 
 def run(config: pmflow.PMFlowConfig, workdir: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tables of benchmark rows: on the terminal, as JSON, and in a marked place of a Markdown file."""
+"""Tables of rows: on the terminal, as JSON, and in a marked place of a Markdown file."""
 
 import json
 from collections.abc import Sequence
