@@ -2,10 +2,10 @@
 
     d log p(x) / d theta  =  beta ( < s >_data - < s >_model )                      s: sufficient statistics
     CD-k:  < s >_model ~ mean of s after k Gibbs sweeps started at the data
-    PCD-k: < s >_model ~ mean of s over chains that go on from step to step, k sweeps a step
+    PCD-k: < s >_model ~ mean of s over chains that go on from step to step, k sweeps per step
 
-The gradient returned is of the loss - log p(x) + (l2 / 2) |couplings|^2, so an optimiser descends it. Sampling, both
-phases, gradient and the optimiser's update are one traced function, hence one XLA executable.
+The gradient returned is that of the loss - log p(x), which an optimiser descends. Sampling, both phases, gradient and
+the optimiser's update are one traced function, hence one XLA executable.
 """
 
 import dataclasses
@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 from jaxtyping import Array, Float, Integer, PRNGKeyArray, UInt8
 
 from jaxgen import gibbs
@@ -25,60 +27,85 @@ from jaxgen.potts.statistics import mean_statistics
 class ContrastiveSettings:
     """How the negative phase is run.
 
-    sweeps: k >= 1 Gibbs sweeps a step. persistent: PCD instead of CD. engine: a Gibbs engine. beta: inverse
-    temperature > 0. l2: weight decay >= 0 on couplings, not on biases.
+    Attributes:
+        sweeps: k >= 1, Gibbs sweeps per training step.
+        persistent: PCD, whose chains go on from step to step, instead of CD. It must agree with the carry: chains of
+            `persistent_chains` for PCD, None for CD.
+        engine: a Gibbs engine.
+        beta: inverse temperature > 0.
     """
 
     sweeps: int = 1
     persistent: bool = False
     engine: str = "lattice"
     beta: float = 1.0
-    l2: float = 0.0
 
 
 def persistent_chains(
     key: PRNGKeyArray, x: UInt8[Array, "n H W"], n_chains: int, label: Integer[Array, "n"] | None = None
 ) -> dict:
-    """The carry of PCD: `n_chains` chains that start at examples drawn without replacement (with, if there are fewer).
+    """Return the carry of PCD: `n_chains` chains that start at examples.
 
-    With labels, the chains are spread evenly over the classes and each is weighted by (its class's share of the data) /
-    (its class's share of the chains), so that the negative statistics are those of p(x | y) p_data(y).
+    The examples are drawn without replacement, or with it if there are fewer examples than chains. With labels the
+    chains are spread evenly over the classes that occur, and the chains of a class are weighted by (share of the class
+    in the data) / (its share of the chains), so that the negative statistics are those of p(x | y) p_data(y).
+
+    Args:
+        key: random key.
+        x: the examples.
+        n_chains: at least 1; with labels at least the number of classes that occur.
+        label: the class of every example, not traced.
+
+    Raises:
+        UserError: too few chains.
     """
     ids = jnp.arange(n_chains, dtype=jnp.uint32)
     if label is None:
+        if n_chains < 1:
+            raise UserError(f"chains is {n_chains}; allowed: an integer, 1 or more")
         chosen = jax.random.choice(key, len(x), (n_chains,), replace=n_chains > len(x))
         return {"chains": x[chosen], "chain_id": ids}
-    n_classes = int(label.max()) + 1
-    if n_chains < n_classes:
-        raise UserError(f"chains: got {n_chains}, must be at least the number of classes, {n_classes}")
-    share = jnp.bincount(label, length=n_classes) / len(label)
-    chain_label = (ids % n_classes).astype(jnp.uint8)
-    of_chains = jnp.bincount(chain_label, length=n_classes) / n_chains
+    present, counts = np.unique(np.asarray(label), return_counts=True)
+    if n_chains < len(present):
+        raise UserError(f"chains is {n_chains}; allowed: {len(present)} or more, the number of classes in the data")
+    place = np.arange(n_chains) % len(present)
+    of_data = counts.astype(np.float32) / np.float32(len(label))
+    of_chains = np.bincount(place).astype(np.float32) / np.float32(n_chains)
+    chain_label = jnp.asarray(present[place], jnp.uint8)
     logits = jnp.where(chain_label[:, None] == label, 0.0, -jnp.inf)
     chosen = jax.random.categorical(key, logits)
     return {
         "chains": x[chosen],
         "chain_id": ids,
         "label": chain_label,
-        "weight": (share / of_chains)[chain_label].astype(jnp.float32),
+        "weight": jnp.asarray((of_data / of_chains)[place]),
     }
 
 
 def contrastive_divergence(
     model: PottsEBM, settings: ContrastiveSettings, centre: dict | None = None
 ) -> Callable[..., tuple[dict, dict | None, dict]]:
-    """A `grad_fn(params, carry, key, batch) -> (grads, carry, metrics)` for the common training step.
+    """Return a `grad_fn(params, carry, key, batch) -> (grads, carry, metrics)` for the common training step.
 
     batch: {"image": states uint8 (n, H, W), "position": global number of each example, "label": (n,) if the model has
     classes}. carry: `persistent_chains(...)` for PCD, None for CD. centre: frequencies of the data shaped like
     `params`; if given, the gradient is that of the centred model, see `centred`.
 
     metrics: mean energies of data and samples, their difference, and `lag_autocorrelation`, the correlation of the
-    chains before and after the k sweeps (1: nothing moved; 0: forgotten).
+    chains before and after the k sweeps (1: nothing moved; 0: independent).
+
+    Raises:
+        UserError: while tracing, a carry that does not agree with `settings.persistent`.
     """
     lattice = model.lattice
 
     def grad_fn(params, carry, key, batch):
+        if settings.persistent != (carry is not None):
+            given = "None" if carry is None else "persistent chains"
+            raise UserError(
+                f"carry is {given} with persistent={settings.persistent}; allowed: persistent_chains(...) with "
+                "persistent=True, None with persistent=False"
+            )
         data, label = batch["image"], batch.get("label")
         chains = carry or {"chains": data, "chain_id": batch["position"], "label": label}
         chain_label = chains.get("label") if model.n_classes else None
@@ -100,8 +127,6 @@ def contrastive_divergence(
         if centre is not None:
             difference = centred(lattice, difference, centre)
         grads = jax.tree.map(lambda d: -settings.beta * d, difference)
-        decayed = {name: value for name, value in params.items() if name != "bias"}
-        grads |= jax.tree.map(lambda g, w: g + settings.l2 * w, {name: grads[name] for name in decayed}, decayed)
         data_energy, sample_energy = -_inner(params, positive), -_inner(params, negative)
         metrics = {
             "data_energy": data_energy,
@@ -114,12 +139,30 @@ def contrastive_divergence(
     return grad_fn
 
 
+def decay_couplings(tx: optax.GradientTransformation, l2: float) -> optax.GradientTransformation:
+    """Return `tx` applied to the gradient of the loss plus (l2 / 2) |couplings|^2; biases do not decay.
+
+    The decay has no state, so the state is that of `tx`.
+    """
+    if l2 < 0:
+        raise UserError(f"l2 is {l2}; allowed: a number, 0 or more")
+    if l2 == 0:
+        return tx
+    decay = optax.add_decayed_weights(l2, mask=lambda params: {name: name != "bias" for name in params})
+
+    def update(grads, state, params=None):
+        grads, _ = decay.update(grads, decay.init(params), params)
+        return tx.update(grads, state, params)
+
+    return optax.GradientTransformation(tx.init, update)
+
+
 def centred(lattice: gibbs.Lattice, difference: dict, centre: dict) -> dict:
-    """The enhanced gradient, that of E(x) = - sum b_i[x_i] - sum (e(x_i) - mu_i)' W_ij (e(x_j) - mu_j).
+    """Return the enhanced gradient, that of E(x) = - sum b_i[x_i] - sum (e(x_i) - mu_i)' W_ij (e(x_j) - mu_j).
 
     mu = centre["bias"] are the site marginals of the data.
 
-        dW_ij <- dW_ij - mu_i db_j' - db_i mu_j'          db_i <- db_i - sum_j dW_ij mu_j          (dW_ij as just made)
+        dW_ij <- dW_ij - mu_i db_j' - db_i mu_j'          db_i <- db_i - sum_j dW_ij mu_j     (with the new dW_ij)
 
     It is invariant under relabelling of levels and better conditioned (Cho, Raiko and Ilin 2011; Montavon and Mueller
     2012). Fixed points are those of the plain gradient. Labels are centred on their class shares in the same way.
@@ -159,19 +202,19 @@ def centred(lattice: gibbs.Lattice, difference: dict, centre: dict) -> dict:
 
 
 def _class_weight(model: PottsEBM, chains: dict) -> Float[Array, "C"] | None:
-    """Weight of each class, read off its chains; a class without chains on this device has no term to weigh."""
+    """Return the weight of each class, read off its chains; a class without chains on this device has no term."""
     if chains.get("weight") is None:
         return None
     return jnp.zeros(model.n_classes).at[chains["label"]].set(chains["weight"])
 
 
 def _inner(params: dict, statistics: dict) -> Float[Array, ""]:
-    """<params, s> = - mean energy."""
+    """Return <params, s> = - mean energy."""
     products = jax.tree.map(lambda p, s: (p * s).sum(), {k: params[k] for k in statistics}, statistics)
     return sum(jax.tree.leaves(products))
 
 
 def _overlap_correlation(before, after, marginals) -> Float[Array, ""]:
-    """(P(same) - P(same | independent)) / (1 - P(same | independent)), with the samples' own marginals."""
+    """Return (P(same) - P(same | independent)) / (1 - P(same | independent)), with the samples' own marginals."""
     by_chance = (marginals**2).sum(-1).mean()
     return ((before == after).mean() - by_chance) / jnp.maximum(1 - by_chance, 1e-6)

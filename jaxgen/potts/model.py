@@ -10,7 +10,9 @@ always clamped, so U enters the sampler as a field, and a bias of its own would 
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Integer, UInt8
 
 from jaxgen.errors import UserError
@@ -20,12 +22,20 @@ COUPLINGS = ("edge", "tied")
 
 
 class PottsEBM(nn.Module):
-    """Energy of images of states under a Potts model; `apply(variables, x, label)` gives (n,) float32 energies.
-
-    lattice: which pixels are joined. levels: L >= 2. coupling: "edge" or "tied". n_classes: C, 0 for no label.
+    """The energy of images of states under a Potts model; `apply(variables, x, label)` returns (n,) float32 energies.
 
     28 x 28 pixels, L = 4, four neighbours: 3,136 biases and 24,192 couplings, or 2 tied ones.
     All parameters start at zero, the uniform distribution; `log_marginal_init` gives a better start.
+
+    Attributes:
+        lattice: which pixels are joined.
+        levels: L, 2 to 256.
+        coupling: "edge" or "tied".
+        n_classes: C, 0 for a model without labels.
+
+    Raises:
+        UserError: from `init` and `apply`: an attribute out of range, x of another shape, a label where the model has
+            no classes or none where it has; and, outside jit, a state beyond L - 1 or a label beyond C - 1.
     """
 
     lattice: Lattice
@@ -36,14 +46,19 @@ class PottsEBM(nn.Module):
     @nn.compact
     def __call__(self, x: UInt8[Array, "n H W"], label: Integer[Array, "n"] | None = None) -> Float[Array, "n"]:
         if self.coupling not in COUPLINGS:
-            raise UserError(f"coupling: got {self.coupling!r}, allowed are {', '.join(COUPLINGS)}")
+            raise UserError(f"coupling is {self.coupling!r}; allowed: {', '.join(COUPLINGS)}")
         if not 2 <= self.levels <= 256:
-            raise UserError(f"levels: got {self.levels}, must be 2..256")
+            raise UserError(f"levels is {self.levels}; allowed: 2 to 256")
         if (label is None) != (self.n_classes == 0):
-            raise UserError(f"label: got {'none' if label is None else 'one'}, the model has {self.n_classes} classes")
+            given = "None" if label is None else "given"
+            allowed = "one per image" if self.n_classes else "None"
+            raise UserError(f"label is {given}; allowed for a model of {self.n_classes} classes: {allowed}")
         image = (self.lattice.height, self.lattice.width)
         if x.shape[1:] != image:
-            raise UserError(f"x: got shape {x.shape}, must be (n, {image[0]}, {image[1]})")
+            raise UserError(f"x has shape {x.shape}; allowed: (n, {image[0]}, {image[1]})")
+        check_below("x", x, self.levels)
+        if label is not None:
+            check_below("label", label, self.n_classes)
         params = {
             "bias": self.param("bias", nn.initializers.zeros, (*image, self.levels)),
             "coupling": self.param("coupling", self._zero_couplings),
@@ -68,19 +83,33 @@ class PottsEBM(nn.Module):
 
 
 def _sites(table: Float[Array, "h w K"], state: Integer[Array, "n h w"]) -> Float[Array, "n h w"]:
-    """table[y, x, state[n, y, x]] for every image n and pixel (y, x)."""
+    """Return table[y, x, state[n, y, x]] for every image n and pixel (y, x)."""
     return jnp.take_along_axis(table[None], state[..., None].astype(jnp.int32), axis=-1)[..., 0]
 
 
+def check_below(name: str, values: Integer[Array, "..."], limit: int) -> None:
+    """Raise UserError for values that are not in 0 .. limit - 1. Traced values are not checked."""
+    if isinstance(values, jax.core.Tracer) or np.size(values) == 0:
+        return
+    values = np.asarray(values)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= limit:
+        raise UserError(f"{name} has a value of {low if low < 0 else high}; allowed: 0 to {limit - 1}")
+
+
 def label_field(params: dict, label: Integer[Array, "n"]) -> Float[Array, "n H W L"]:
-    """U_i[:, y]: the field that clamping the label to y puts on every pixel, for `gibbs.sample(..., field=...)`."""
+    """Return U_i[:, y], the field that clamping the label to y puts on every pixel.
+
+    It is the `field` of `gibbs.sample`. UserError, outside jit, for a label that is not in 0 .. C - 1.
+    """
+    check_below("label", label, params["label_coupling"].shape[-1])
     return jnp.moveaxis(params["label_coupling"], -1, 0)[label]
 
 
 def log_marginal_init(
     params: dict, x: UInt8[Array, "n H W"], label: Integer[Array, "n"] | None = None, pseudo_count: float = 1.0
 ) -> dict:
-    """`params` with b_i[l] = log p(x_i = l) and U_i[l, y] = log p(x_i = l | y) - log p(x_i = l), read off the data.
+    """Return `params` with b_i[l] = log p(x_i = l) and U_i[l, y] = log p(x_i = l | y) - log p(x_i = l) of the data.
 
     With zero couplings this is the maximum-likelihood model of independent pixels (Hinton 2012, section 8, for RBMs).
     `pseudo_count` is added to every count, so that no level is impossible.
@@ -95,5 +124,6 @@ def log_marginal_init(
     if label is None:
         return params | {"bias": bias}
     n_classes = params["label_coupling"].shape[-1]
+    check_below("label", label, n_classes)
     joined = jnp.stack([log_marginals(x[label == y]) - bias for y in range(n_classes)], -1)
     return params | {"bias": bias, "label_coupling": joined}

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Integer, UInt8, UInt32
 
 from jaxgen.gibbs import Lattice, is_tied, n_levels, offset_name
+from jaxgen.potts.model import check_below
 
 _BITS = 32
 
@@ -23,19 +24,29 @@ def mean_statistics(
     label: Integer[Array, "n"] | None = None,
     class_weight: Float[Array, "C"] | None = None,
 ) -> dict:
-    """(1/n) sum_k s(x_k, y_k), a tree of frequencies shaped like `params` (whose values are not read).
-
-    class_weight: the k-th term is multiplied by class_weight[y_k]; default 1.
+    """Return (1/n) sum_k s(x_k, y_k), a tree of frequencies shaped like `params` (whose values are not read).
 
     Frequencies are counted in words of 32 images, one bit each: P(x_i = a, x_j = b) is the population count of the
-    bitwise and of two planes. That is 30 times faster on a CPU than comparing, or than products of one-hot arrays.
+    bitwise "and" of two planes. That is 30 times faster on a CPU than comparisons or products of one-hot arrays.
+
+    Args:
+        lattice: the graph.
+        params: parameters of `PottsEBM`.
+        x: images of states.
+        label: their classes, for a model with classes.
+        class_weight: the k-th term is multiplied by class_weight[y_k]; default 1.
+
+    Raises:
+        UserError: outside jit, a state beyond L - 1 or a label beyond C - 1.
     """
     n, levels = len(x), n_levels(params)
+    check_below("x", x, levels)
     planes = _bit_planes(x, levels)
     if label is None:
         count = _count
     else:
         n_classes = params["label_coupling"].shape[-1]
+        check_below("label", label, n_classes)
         members = _bit_planes(label.reshape(n, 1, 1), n_classes)
         weight = jnp.ones(n_classes) if class_weight is None else class_weight
 
@@ -60,7 +71,10 @@ def mean_statistics(
 
 
 def _bit_planes(x: Integer[Array, "n h w"], levels: int) -> UInt32[Array, "L words h w"]:
-    """Bit k of word m of plane l is set where image 32 m + k has level l; what fills up the last word has none."""
+    """Return planes whose bit k of word m of plane l is set where image 32 m + k has level l.
+
+    The images that pad the last word have no level.
+    """
     x = jnp.pad(x.astype(jnp.int16), ((0, -len(x) % _BITS), (0, 0), (0, 0)), constant_values=-1)
     x = x.reshape(-1, _BITS, *x.shape[1:])
     bit = jnp.arange(_BITS, dtype=jnp.uint32)[:, None, None]
@@ -79,12 +93,12 @@ def _count(words: UInt32[Array, "*k words h w"]) -> Integer[Array, "*k h w"]:
 
 
 def _count_by_class(words: UInt32[Array, "*k words h w"], members: UInt32[Array, "C words 1 1"]) -> Array:
-    """Counts (C, *k, h, w) among the images of each class."""
+    """Return counts (C, *k, h, w) among the images of each class."""
     return jax.lax.map(lambda member: _count(words & member), members)
 
 
 def moment_errors(lattice: Lattice, statistics: dict, reference: dict) -> dict[str, Float[Array, ""]]:
-    """Mean absolute error of the site marginals P(x_i = l) and of the pair frequencies P(x_i = a, x_j = b).
+    """Return the mean absolute errors of the site marginals P(x_i = l) and of the pair frequencies P(x_i = a, x_j = b).
 
     Both are means over sites or edges and levels, in units of probability. With tied couplings the pair frequency is
     P(x_i = x_j), averaged over the edges of an offset before the difference is taken.
@@ -92,10 +106,10 @@ def moment_errors(lattice: Lattice, statistics: dict, reference: dict) -> dict[s
     pairs = [reference["coupling"], statistics["coupling"]]
     if is_tied(reference):
         edges = jnp.array([np.prod(lattice.edge_shape(offset)) for offset in lattice.offsets])
-        wanted, found = (pair / edges for pair in pairs)
+        expected, measured = (pair / edges for pair in pairs)
     else:
-        wanted, found = (jnp.concatenate([pair[name].ravel() for name in sorted(pair)]) for pair in pairs)
+        expected, measured = (jnp.concatenate([pair[name].ravel() for name in sorted(pair)]) for pair in pairs)
     return {
         "marginal_error": jnp.abs(statistics["bias"] - reference["bias"]).mean(),
-        "pair_error": jnp.abs(found - wanted).mean(),
+        "pair_error": jnp.abs(measured - expected).mean(),
     }

@@ -1,4 +1,4 @@
-"""What a Potts training run starts from: data, model, state and gradient estimator."""
+"""The task of a Potts training run: data, model, initial state, gradient function and what is measured at the end."""
 
 import dataclasses
 import functools
@@ -13,8 +13,9 @@ from jaxtyping import Array, Key, UInt8
 from jaxgen import data, runs, training
 from jaxgen.errors import UserError
 from jaxgen.potts.config import BEST, PottsConfig, build_model, classes, contrastive_settings
-from jaxgen.potts.contrastive import contrastive_divergence, persistent_chains
+from jaxgen.potts.contrastive import contrastive_divergence, decay_couplings, persistent_chains
 from jaxgen.potts.evaluate import evaluation_hook, report
+from jaxgen.potts.keys import run_keys
 from jaxgen.potts.model import PottsEBM, log_marginal_init
 from jaxgen.potts.statistics import mean_statistics
 
@@ -32,46 +33,45 @@ class PottsTask:
 
     @classmethod
     def load(cls, config: PottsConfig) -> "PottsTask":
-        """Read, select and code the images. ValueError naming the field that does not fit."""
-        kept = classes(config)
+        """Read, select and code the images. UserError naming the field that does not fit."""
+        selected = classes(config)
         model = build_model(config)
         dataset = data.load(config.dataset, data_dir=config.data_dir or None)
         parts = {}
         for part in ("train", "validation"):
-            images, labels = data.select(*data.split(dataset, part), kept)
+            images, labels = data.select(*data.split(dataset, part), selected)
             parts[part] = jnp.asarray(data.encode(images, config.levels))
             parts[f"{part}_label"] = jnp.asarray(labels) if config.labels else None
         return cls(config, model, **parts)
 
     @property
     def title(self) -> str:
-        """What was trained, for records."""
+        """Return what is trained, in a line for records."""
         config = self.config
         return f"{config.dataset} {config.digits}, neighbourhood {config.neighbourhood}, {config.coupling}"
 
     def initial_state(self) -> tuple[training.TrainState, optax.GradientTransformation]:
-        """Parameters, optimiser and chains before the first step."""
-        config = self.config
-        key, key_init, key_chains = self._keys()
-        params = self.model.init(key_init, self.train[:1], _first(self.train_label))["params"]
+        """Return parameters, optimiser and chains before the first step."""
+        config, keys = self.config, run_keys(self.config.seed)
+        params = self.model.init(keys.init, self.train[:1], _first(self.train_label))["params"]
         if config.init == "log_marginals":
             params = log_marginal_init(params, self.train, self.train_label)
         rate = config.learning_rate
         if config.schedule == "cosine":
             rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
-        tx = optax.inject_hyperparams(optax.adam)(learning_rate=rate)
+        tx = decay_couplings(optax.inject_hyperparams(optax.adam)(learning_rate=rate), config.l2)
         carry = None
         if config.persistent:
-            carry = persistent_chains(key_chains, self.train, config.chains, self.train_label)
-        return training.create(key, params, tx, carry), tx
+            carry = persistent_chains(keys.chains, self.train, config.chains, self.train_label)
+        return training.create(keys.steps, params, tx, carry), tx
 
     def grad_fn(self):
-        """The contrastive-divergence estimator that the config describes."""
+        """Return the contrastive-divergence gradient that the config describes."""
         centre = self.data_statistics if self.config.centring else None
         return contrastive_divergence(self.model, contrastive_settings(self.config), centre)
 
     def fit_options(self) -> training.FitOptions:
-        """When `fit` logs, evaluates and saves, and the site updates a step that it reports the speed of."""
+        """Return when `fit` logs, evaluates and saves, and the site updates per step, whose speed it reports."""
         config = self.config
         chains = config.chains if config.persistent else config.batch_size
         return training.FitOptions(
@@ -83,13 +83,17 @@ class PottsTask:
             work={"site_updates": chains * config.cd_steps * self.model.lattice.n_sites},
         )
 
+    def arrays(self) -> dict[str, Array]:
+        """Return the arrays that training batches are gathered from."""
+        return {"image": self.train} | ({} if self.train_label is None else {"label": self.train_label})
+
     def order(self) -> data.EpochOrder:
         """Return which images each step sees."""
-        return data.EpochOrder(self._keys_beyond()[0], len(self.train), self.config.batch_size)
+        return data.EpochOrder(run_keys(self.config.seed).order, len(self.train), self.config.batch_size)
 
     def key_fresh(self) -> Key[Array, ""]:
         """Return the key of the samples drawn after training."""
-        return self._keys_beyond()[1]
+        return run_keys(self.config.seed).fresh
 
     def hooks(self, log: runs.Logger) -> list[training.Hook]:
         """Return what is evaluated on the way."""
@@ -99,26 +103,15 @@ class PottsTask:
         """Draw fresh samples, show them and measure their moments."""
         return report(self, state, folder)
 
-    def _keys(self) -> Key[Array, " 3"]:
-        """Return the keys of the steps, of the initial parameters and of the chains."""
-        return jax.random.split(training.seed_key(self.config.seed), 3)
-
-    def _keys_beyond(self) -> Key[Array, " 2"]:
-        return training.beyond_steps(self._keys()[0])
-
-    def arrays(self) -> dict[str, Array]:
-        """What a training batch is gathered from."""
-        return {"image": self.train} | ({} if self.train_label is None else {"label": self.train_label})
-
     @functools.cached_property
     def data_statistics(self) -> dict:
-        """Mean sufficient statistics of the training images."""
+        """Return the mean sufficient statistics of the training images."""
         init = functools.partial(self.model.init, jax.random.key(0))
         shapes = jax.eval_shape(init, self.train[:1], _first(self.train_label))["params"]
         return mean_statistics(self.model.lattice, shapes, self.train, self.train_label)
 
     def chain_labels(self, n: int) -> Array | None:
-        """Labels for n fresh chains, in the training images' proportions as nearly as n allows."""
+        """Return labels for n fresh chains, in the proportions of the training images as nearly as n allows."""
         if self.train_label is None:
             return None
         ranks = (np.arange(n) + 0.5) / n * len(self.train_label)
@@ -126,16 +119,26 @@ class PottsTask:
 
 
 def restore_run(workdir: str | Path, which: str = "last") -> tuple[PottsTask, training.TrainState]:
-    """The task and the "last" or "best" checkpoint's state of a run folder. ValueError if it holds none."""
+    """Return the task of a run folder and the state of its "last" or "best" checkpoint.
+
+    Raises:
+        UserError: the folder holds no run of experiments.ebm_cd, or no checkpoint.
+    """
     path = Path(workdir) / "config.json"
     if not path.exists():
-        raise UserError(f"workdir is {workdir}, which holds no config.json; allowed: a run of experiments.ebm_cd")
+        raise UserError(
+            f"workdir is {workdir}, which holds no config.json; allowed: a run of experiments.ebm_cd. "
+            f"Train first: python -m experiments.ebm_cd --workdir={workdir}"
+        )
     task = PottsTask.load(runs.from_json(PottsConfig, path.read_text()))
     template, _ = task.initial_state()
     checkpoints = training.Checkpoints(path.parent / "checkpoints", *BEST, read_only=True)
     state = checkpoints.restore_best(template) if which == "best" else checkpoints.restore_latest(template)
     if state is None:
-        raise UserError(f"workdir is {workdir}, which holds no checkpoint yet; allowed: a run that saved one")
+        raise UserError(
+            f"workdir is {workdir}, which holds no checkpoint yet; allowed: a run that saved one. "
+            f"Train on: python -m experiments.ebm_cd --flagfile={path.parent / 'flags.txt'} --workdir={workdir}"
+        )
     return task, state
 
 

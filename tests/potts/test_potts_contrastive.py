@@ -12,6 +12,7 @@ from oracles import exact_draws, random_params
 from torch_reference import potts as reference
 
 from jaxgen import gibbs, training
+from jaxgen.errors import UserError
 from jaxgen.gibbs import Lattice
 from jaxgen.potts import (
     ContrastiveSettings,
@@ -22,6 +23,7 @@ from jaxgen.potts import (
     moment_errors,
     persistent_chains,
 )
+from jaxgen.potts.contrastive import decay_couplings
 from jaxgen.potts.oracles import enumeration
 
 LATTICE, LEVELS = Lattice.grid(3, 3), 2
@@ -54,10 +56,9 @@ def assert_trees_close(got, expected, **tolerance):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), got, expected)
 
 
-def with_decay(gradient, params):
-    """beta times the gradient of the energies' difference, and the decay of the couplings."""
-    decay = {"bias": jnp.zeros_like(params["bias"]), "coupling": jax.tree.map(lambda w: L2 * w, params["coupling"])}
-    return jax.tree.map(lambda g, d: BETA * g + d, dict(gradient), decay)
+def scaled(gradient):
+    """beta times the gradient of the difference of energies."""
+    return jax.tree.map(lambda g: BETA * g, dict(gradient))
 
 
 # One gradient.
@@ -67,7 +68,7 @@ def with_decay(gradient, params):
 def test_cd_is_the_gradient_of_the_difference_of_energies(kind):
     """By autodiff and by PyTorch, on the very samples, which are those of `gibbs.sample` from the data."""
     model, params, data = PottsEBM(LATTICE, LEVELS, kind), params_of(4, kind), data_of(50)
-    settings = ContrastiveSettings(sweeps=2, beta=BETA, l2=L2)
+    settings = ContrastiveSettings(sweeps=2, beta=BETA)
     batch = {"image": data, "position": 100 + jnp.arange(50)}
     grads, carry, metrics = estimator(settings, model)(params, None, KEY, batch)
     assert carry is None
@@ -81,9 +82,9 @@ def test_cd_is_the_gradient_of_the_difference_of_energies(kind):
         return energies(params), jax.grad(lambda params: jnp.subtract(*energies(params)))(params)
 
     (of_data, of_samples), gradient = energies_and_gradient(params)
-    assert_trees_close(grads, with_decay(gradient, params), rtol=1e-5, atol=1e-6)
+    assert_trees_close(grads, scaled(gradient), rtol=1e-5, atol=1e-6)
     by_torch = reference.cd_gradient(params, data, x, LATTICE.offsets, LATTICE.boundary)
-    assert_trees_close(grads, with_decay(by_torch, params), rtol=1e-5, atol=1e-6)
+    assert_trees_close(grads, scaled(by_torch), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(metrics["data_energy"], of_data, rtol=1e-5)
     np.testing.assert_allclose(metrics["sample_energy"], of_samples, rtol=1e-5)
     np.testing.assert_allclose(metrics["energy_gap"], of_samples - of_data, atol=1e-5)
@@ -94,8 +95,7 @@ def scores(grads, params, data, n):
     exact_gradient = jax.jit(jax.grad(lambda params: -enumeration.log_likelihood(LATTICE, params, data, BETA)))(params)
     p = enumeration.marginals(LATTICE, params, BETA)
     deviation = jax.tree.map(lambda p: BETA * np.sqrt(p * (1 - p) / n), p)
-    expected = with_decay(jax.tree.map(lambda g: g / BETA, exact_gradient), params)
-    z = jax.tree.map(lambda g, e, s: (g - e) / s, grads, expected, deviation)
+    z = jax.tree.map(lambda g, e, s: (g - e) / s, grads, dict(exact_gradient), deviation)
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(z)])
 
 
@@ -103,7 +103,7 @@ def scores(grads, params, data, n):
 def test_long_chains_give_the_exact_gradient(persistent):
     """CD-20 from the data repeated, and PCD-2 after ten calls; 84 scores, so 5 deviations are a false alarm in 2e4."""
     n, params, data = 20_000, params_of(5), data_of(40)
-    settings = ContrastiveSettings(2 if persistent else 20, persistent, beta=BETA, l2=L2)
+    settings = ContrastiveSettings(2 if persistent else 20, persistent, beta=BETA)
     grad_fn = estimator(settings)
     carry = persistent_chains(jax.random.key(6), data, n) if persistent else None
     batch = batch_of(data if persistent else jnp.tile(data, (n // 40, 1, 1)))
@@ -165,8 +165,27 @@ def test_labelled_chains_are_even_and_weighted():
     counts = np.bincount(carry["label"])
     assert counts.tolist() == [11, 11, 10]
     np.testing.assert_allclose(carry["weight"], (np.array([0.6, 0.3, 0.1]) * 32 / counts)[carry["label"]], rtol=1e-6)
-    with pytest.raises(ValueError, match="chains: got 2, must be at least the number of classes, 3"):
+    with pytest.raises(ValueError, match="chains is 2; allowed: 3 or more, the number of classes in the data"):
         persistent_chains(KEY, x, 2, jnp.asarray(label))
+
+
+def test_chains_go_to_the_classes_that_occur():
+    """With labels 0 and 9 alone no chain is spent on the eight classes between, and no weight is 0."""
+    label = np.repeat([0, 9], [150, 100])
+    carry = persistent_chains(KEY, jnp.asarray(label[:, None, None] + 10, jnp.uint8), 25, jnp.asarray(label))
+    np.testing.assert_array_equal(np.bincount(carry["label"], minlength=10), [13, 0, 0, 0, 0, 0, 0, 0, 0, 12])
+    np.testing.assert_array_equal(carry["chains"][:, 0, 0], carry["label"] + 10)
+    np.testing.assert_allclose(np.asarray(carry["weight"]).sum() / 25, 1, rtol=1e-6)
+    np.testing.assert_allclose(carry["weight"][:2], [0.6 * 25 / 13, 0.4 * 25 / 12], rtol=1e-6)
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_chains_and_settings_that_disagree_are_refused(persistent):
+    """persistent=True without chains would run CD under the name of PCD."""
+    data, settings = data_of(8), ContrastiveSettings(1, persistent)
+    carry = None if persistent else persistent_chains(KEY, data, 8)
+    with pytest.raises(UserError, match=f"with persistent={persistent}; allowed: persistent_chains"):
+        contrastive_divergence(MODEL, settings)(params_of(1), carry, KEY, batch_of(data))
 
 
 def test_labelled_gradient_is_the_mean_over_classes_of_the_exact_one():
@@ -205,12 +224,14 @@ def learner(settings, tx, data, n_chains=1024, params=None):
 
 def test_steps_of_adam_are_those_of_torch():
     data, start = data_of(50), params_of(20)
-    step, state = learner(ContrastiveSettings(1, True, beta=BETA, l2=L2), optax.adam(0.03), data, 64, start)
+    tx = decay_couplings(optax.adam(0.03), L2)
+    step, state = learner(ContrastiveSettings(1, True, beta=BETA), tx, data, 64, start)
     params, gradients = start, []
     for _ in range(3):
         state, _ = step(state, batch_of(data))
         by_torch = reference.cd_gradient(params, data, state.carry["chains"], LATTICE.offsets, LATTICE.boundary)
-        gradients.append(with_decay(by_torch, params))
+        couplings = jax.tree.map(lambda g, w: BETA * g + L2 * w, by_torch["coupling"], params["coupling"])
+        gradients.append(scaled(by_torch) | {"coupling": couplings})
         params = reference.adam_steps(start, gradients, 0.03)
         assert_trees_close(state.params, params, rtol=1e-4, atol=1e-5)
 
@@ -273,7 +294,7 @@ def test_training_reaches_the_moments():
 
 
 def test_a_sampler_with_frozen_weights_does_not_train(monkeypatch):
-    """The source's second defect: its sampler was built once, with the first weights."""
+    """The second defect of the original notebook: its sampler was built once, with the first weights."""
     sample, first = gibbs.sample, params_of(0)
 
     def frozen(key, lattice, params, x, n_sweeps, **conditions):

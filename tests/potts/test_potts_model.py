@@ -7,8 +7,9 @@ import pytest
 from oracles import random_params
 from torch_reference import potts as reference
 
+from jaxgen.errors import UserError
 from jaxgen.gibbs import Lattice
-from jaxgen.potts import PottsEBM, label_field, log_marginal_init
+from jaxgen.potts import PottsEBM, label_field, log_marginal_init, mean_statistics
 from jaxgen.potts.oracles import enumeration
 
 IMAGES = jnp.zeros((1, 28, 28), jnp.uint8)
@@ -133,15 +134,41 @@ def test_log_marginals_of_each_class():
 @pytest.mark.parametrize(
     "settings, args, message",
     [
-        ({"coupling": "full"}, (), "coupling: got 'full', allowed are edge, tied"),
-        ({"levels": 1}, (), r"levels: got 1, must be 2\.\.256"),
-        ({"levels": 300}, (), r"levels: got 300, must be 2\.\.256"),
-        ({}, (jnp.zeros(1, int),), "label: got one, the model has 0 classes"),
-        ({"n_classes": 10}, (), "label: got none, the model has 10 classes"),
-        ({"lattice": Lattice.grid(28, 27)}, (), r"x: got shape \(1, 28, 28\), must be \(n, 28, 27\)"),
+        ({"coupling": "full"}, (), "coupling is 'full'; allowed: edge, tied"),
+        ({"levels": 1}, (), "levels is 1; allowed: 2 to 256"),
+        ({"levels": 300}, (), "levels is 300; allowed: 2 to 256"),
+        ({}, (jnp.zeros(1, int),), "label is given; allowed for a model of 0 classes: None"),
+        ({"n_classes": 10}, (), "label is None; allowed for a model of 10 classes: one per image"),
+        ({"lattice": Lattice.grid(28, 27)}, (), r"x has shape \(1, 28, 28\); allowed: \(n, 28, 27\)"),
     ],
 )
 def test_refusals(settings, args, message):
     model = PottsEBM(**({"lattice": Lattice.grid(28, 28)} | settings))
     with pytest.raises(ValueError, match=message):
         model.init(jax.random.key(0), IMAGES, *args)
+
+
+@pytest.mark.parametrize("label", [-1, 10, 255])
+def test_a_label_that_is_no_class_is_refused_everywhere(label):
+    """Label -1 would give the energy of another class and label C a NaN."""
+    model, lattice = PottsEBM(Lattice.grid(28, 28), 4, n_classes=10), Lattice.grid(28, 28)
+    params = model.init(jax.random.key(0), IMAGES, jnp.zeros(1, int))["params"]
+    labels = jnp.full(1, label)
+    for call in (
+        lambda: model.apply({"params": params}, IMAGES, labels),
+        lambda: label_field(params, labels),
+        lambda: mean_statistics(lattice, params, IMAGES, labels),
+        lambda: log_marginal_init(params, IMAGES, labels),
+    ):
+        with pytest.raises(UserError, match=f"label has a value of {label}; allowed: 0 to 9"):
+            call()
+
+
+def test_a_state_that_is_no_level_is_refused():
+    model, x = PottsEBM(Lattice.grid(28, 28), 4), jnp.full((1, 28, 28), 4, jnp.uint8)
+    params = model.init(jax.random.key(0), IMAGES)["params"]
+    with pytest.raises(UserError, match="x has a value of 4; allowed: 0 to 3"):
+        model.apply({"params": params}, x)
+    with pytest.raises(UserError, match="x has a value of 4; allowed: 0 to 3"):
+        mean_statistics(model.lattice, params, x)
+    jax.jit(lambda: model.apply({"params": params}, IMAGES))()  # a concrete array inside a trace is checked as well

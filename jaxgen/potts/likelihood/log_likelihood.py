@@ -34,6 +34,11 @@ class Partition(NamedTuple):
     low: PartitionEstimate
     high: PartitionEstimate
 
+    @property
+    def gap(self) -> float:
+        """Return log Z from above minus log Z from below, in nats."""
+        return float(self.high.log_z - self.low.log_z)
+
 
 def base_biases(params: dict, x: UInt8[Array, "n H W"]) -> Array:
     """Log marginals of the data, where annealing starts."""

@@ -1,8 +1,8 @@
-"""A model of all digits: a mixture of single-digit models trained together, or one class-conditional model; by seed.
+"""Models of all digits: a mixture of single-digit models, or one class-conditional model, for one or more seeds.
 
     p(x) = sum_y pi_y p(x | y),   p(x | y) ~ exp(-beta E(x; theta_y)),   theta_y its own, or b + U[:, y] with shared W
 
-Every seed has all its models; seeds and digits are one ensemble (`training.ensemble`).
+All models of all seeds are trained together as one ensemble (`training.ensemble`).
 """
 
 import dataclasses
@@ -16,8 +16,9 @@ from jaxtyping import Array, UInt8
 from jaxgen import data, gibbs, runs, training
 from jaxgen.errors import UserError
 from jaxgen.potts.config import PottsConfig, classes
+from jaxgen.potts.keys import digit_order_key
 from jaxgen.potts.likelihood.annealed_importance import class_params
-from jaxgen.potts.model import label_field
+from jaxgen.potts.model import PottsEBM, label_field
 from jaxgen.potts.task import PottsTask
 from jaxgen.runs import option
 
@@ -26,19 +27,19 @@ _EVAL_IMAGES = 256
 
 @dataclasses.dataclass(frozen=True)
 class DigitsConfig(PottsConfig):
-    """Settings of every one of the models; with `labels` one model a seed, else one a digit and seed."""
+    """The settings that all models share: one model per seed with `labels`, else one per digit and seed."""
 
-    seeds: int = option(1, "how often all of it is trained: seed, seed + 1, ...", group="run", low=1)
-    quick: bool = option(False, "60 updates, 1 seed, few sweeps: shows that everything runs", group="run")
+    seeds: int = option(1, "number of trainings, with seed, seed + 1, ...", group="run", low=1)
+    quick: bool = option(False, "60 updates, 1 seed, few sweeps, to show that everything runs", group="run")
     fresh_chains: int = option(
-        1000, "chains of the final samples of each digit and seed, from noise", group="final samples", low=2
+        1000, "chains of the final samples per digit and seed, from noise", group="final samples", low=2
     )
-    temperatures: int = option(2000, "of each estimate of a partition function", group="likelihood", low=1)
-    annealed_chains: int = option(128, "chains of each, at most fresh_chains", group="likelihood", low=2)
+    temperatures: int = option(2000, "temperatures per estimate of a partition function", group="likelihood", low=1)
+    annealed_chains: int = option(128, "chains per estimate, at most fresh_chains", group="likelihood", low=2)
 
 
-def effective_digits(config: DigitsConfig) -> DigitsConfig:
-    """The config with what `quick` stands for put in."""
+def with_quick(config: DigitsConfig) -> DigitsConfig:
+    """Return the config with the overrides of `quick` applied."""
     if not config.quick:
         return config
     small = {"steps": 60, "seeds": 1, "fresh_chains": 200, "fresh_sweeps": 50, "temperatures": 100}
@@ -47,7 +48,14 @@ def effective_digits(config: DigitsConfig) -> DigitsConfig:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DigitsTask:
-    """The single tasks of a stack, seed by seed, and in each digit by digit; labels uint8 of `train`."""
+    """The single tasks of an ensemble, seed by seed, and within a seed digit by digit.
+
+    Attributes:
+        config: the settings, without those of `quick`.
+        tasks: one per model.
+        train: the training images of all digits.
+        train_label: their digits.
+    """
 
     config: DigitsConfig
     tasks: list[PottsTask]
@@ -56,8 +64,11 @@ class DigitsTask:
 
     @classmethod
     def load(cls, config: DigitsConfig) -> "DigitsTask":
-        """Read the images. ValueError naming the field that does not fit."""
+        """Read the images. UserError naming the field that does not fit."""
         runs.validate(config)
+        if config.centring:
+            raise UserError("centring is true; allowed: false, because the models of an ensemble share no centre")
+        config = with_quick(config)
         shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(PottsConfig)}
         whole = PottsTask.load(PottsConfig(**shared | {"labels": True}))
         train_label, validation_label = np.asarray(whole.train_label), np.asarray(whole.validation_label)
@@ -76,49 +87,59 @@ class DigitsTask:
 
     @property
     def title(self) -> str:
-        """What was trained, for records."""
-        kind = "one class-conditional model" if self.config.labels else "a model a digit"
+        """Return what is trained, in a line for records."""
         config = self.config
-        return f"{config.dataset} {config.digits}, {kind}, neighbourhood {config.neighbourhood}, {config.coupling}"
+        kind = "one class-conditional model" if config.labels else "one model per digit"
+        title = f"{config.dataset} {config.digits}, {kind}, neighbourhood {config.neighbourhood}, {config.coupling}"
+        return title + ", quick" * config.quick
 
     @property
     def digits(self) -> list[int]:
+        """Return the digits that are learned."""
         return classes(self.config)
 
+    @property
+    def seeds(self) -> range:
+        """Return the seeds with which all of it is trained."""
+        return range(self.config.seed, self.config.seed + self.config.seeds)
+
+    @property
+    def single_model(self) -> PottsEBM:
+        """Return the model of one digit, without labels."""
+        return dataclasses.replace(self.tasks[0].model, n_classes=0)
+
     def initial_state(self) -> tuple[training.TrainState, optax.GradientTransformation]:
-        """The stack and its optimiser before the first step; each model starts as it would alone."""
+        """Return the ensemble and its optimiser before the first step; each model starts as it would alone."""
         starts = [task.initial_state() for task in self.tasks]
         params, carry = training.stack_models(*zip(*((state.params, state.carry) for state, _ in starts), strict=True))
         state, tx = starts[0]
         return training.create(state.key, params, tx, carry), tx
 
-    def grad_fn(self):
-        """The estimator of the stack."""
-        if self.config.centring:
-            raise UserError("centring is true; allowed: false, the models of a stack have no centre in common")
+    def grad_fn(self) -> training.step.GradFn:
+        """Return the contrastive-divergence gradient of the ensemble."""
         return training.ensemble_grad_fn(self.tasks[0].grad_fn(), len(self.tasks))
 
     def arrays(self) -> dict[str, Array]:
-        """What a training batch is gathered from."""
+        """Return the arrays that training batches are gathered from."""
         labels = {"label": jnp.asarray(self.train_label)} if self.config.labels else {}
         return {"image": self.train} | labels
 
     def order(self) -> training.EnsembleOrder:
-        """Batches of every model from its own images, in an order of its own."""
+        """Return batches of every model's own images, in an order of its own."""
         keys, rows = [], []
         for number, task in enumerate(self.tasks):
-            keys.append(jax.random.fold_in(jax.random.fold_in(jax.random.key(task.config.seed), 2**31), number))
+            keys.append(digit_order_key(task.config.seed, number))
             own = np.ones(len(self.train), bool) if self.config.labels else self.train_label == int(task.config.digits)
             rows.append(np.flatnonzero(own))
         return training.EnsembleOrder(keys, rows, self.config.batch_size)
 
     def fit_options(self) -> training.FitOptions:
-        """As of one model, with the site updates of all."""
+        """Return the options of one model, with the site updates of all."""
         options = self.tasks[0].fit_options()
         return dataclasses.replace(options, work={k: v * len(self.tasks) for k, v in options.work.items()})
 
-    def hook(self):
-        """Mean log pseudo-likelihood of validation images over the models."""
+    def hooks(self, log: runs.Logger) -> list[training.Hook]:
+        """Return the evaluation on the way: the mean log pseudo-likelihood of validation images over the models."""
         score = jax.jit(
             lambda params, x, field: gibbs.log_pseudo_likelihood(
                 self.tasks[0].model.lattice, params, x, field, self.config.beta
@@ -126,37 +147,36 @@ class DigitsTask:
         )
 
         def hook(step: int, state: training.TrainState) -> dict[str, float]:
-            found = []
+            scores = []
             for number, task in enumerate(self.tasks):
                 params, label = training.member(state.params, number), task.validation_label
                 field = None if label is None else label_field(params, label[:_EVAL_IMAGES])
                 x = jnp.resize(task.validation, (_EVAL_IMAGES, *task.validation.shape[1:]))
-                found.append(float(score(params, x, field)))
-            return {"validation_log_pl": float(np.mean(found))}
+                scores.append(float(score(params, x, field)))
+            return {"validation_log_pl": float(np.mean(scores))}
 
-        return hook
+        return [hook]
+
+    def report(self, state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
+        """Draw samples of every digit and seed, show them and measure samples, likelihood and classification."""
+        from jaxgen.potts.studies.digits_measure import report  # it measures a DigitsTask
+
+        return report(self, state, folder)
 
     def single_models(self, params: dict) -> dict[tuple[int, int], dict]:
-        """{(seed, digit): {"bias", "coupling"}} of a trained stack."""
-        found = {}
+        """Return {(seed, digit): {"bias", "coupling"}} of a trained ensemble."""
+        models = {}
         for number, task in enumerate(self.tasks):
             own = training.member(params, number)
             if self.config.labels:
-                found |= {(task.config.seed, y): class_params(own, y) for y in self.digits}
+                models |= {(task.config.seed, y): class_params(own, y) for y in self.digits}
             else:
-                found[task.config.seed, int(task.config.digits)] = own
-        return found
-
-
-def train_digits(task: DigitsTask, folder: runs.RunFolder) -> dict:
-    """Train from where the folder is to the end; the stacked parameters."""
-    state, tx = task.initial_state()
-    step = training.parallel_step(task.grad_fn(), tx)
-    return training.fit(state, step, task.arrays(), task.order(), folder, task.fit_options(), [task.hook()]).params
+                models[task.config.seed, int(task.config.digits)] = own
+        return models
 
 
 def test_images(config: PottsConfig) -> tuple[UInt8[np.ndarray, "n H W"], UInt8[np.ndarray, "n"]]:
-    """Coded test images of the classes kept, and their labels."""
+    """Return the coded test images of the selected classes, and their labels."""
     images, labels = data.split(data.load(config.dataset, data_dir=config.data_dir or None), "test")
     images, labels = data.select(images, labels, classes(config))
     return data.encode(images, config.levels), labels

@@ -106,7 +106,7 @@ class Search:
 
     def _step(self, task: PottsTask, tx):
         """The compiled step that all trials of these shapes share."""
-        settings = dataclasses.replace(contrastive_settings(task.config), l2=0.0)  # the optimiser decays
+        settings = contrastive_settings(task.config)
         key = (settings, task.model.lattice, task.model.coupling)
         if key not in self._steps:
             self._steps[key] = training.parallel_step(contrastive_divergence(task.model, settings), tx)
