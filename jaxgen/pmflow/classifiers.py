@@ -4,9 +4,10 @@
     CNN       logits = W_2 t(W_1 pool(conv conv pool conv pool x))     32-64-128 channels, 4 x 4 mean pool, latent 64
     BNN       z <- flow(z),  h <- 0.9 h + 0.1 tanh(P z),  h <- h + gain K h,  T = 5 times;  logits = R h
 
-BNN: a "biological" network, leaky integration with lateral coupling; z starts at the encoder's 784-128-8 latent, h at
-0. Weights and biases start uniform on +-1 / sqrt(fan-in), PyTorch's default, as the source's do. Layers that two models
-share have the same name and therefore, from one key, the same start: differences between models are paired.
+BNN: a "biological" network, leaky integration with lateral coupling; z starts at the latent of the 784-128-8 encoder
+and h at 0. Weights and biases start uniform on +-1 / sqrt(fan-in), PyTorch's default, as in the original notebook.
+Layers that two models share have the same name and therefore, from one key, the same initial values: differences between
+models are paired.
 """
 
 import functools
@@ -17,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree, UInt8
 
 from jaxgen.pmflow.field import Gradient, euler, log_index_gradient
 from jaxgen.pmflow.lateral import Coupling
@@ -33,11 +34,20 @@ Latents = Float[Array, "batch d"]
 
 
 class Flow(nn.Module):
-    """z moved by `steps` Euler steps along grad log n of `n_centres` learned centres.
+    """Move z by `steps` Euler steps along grad log n of `n_centres` learned centres.
 
-    gradient: the field of (z, centres, mu). positive: mu is softplus of its parameter, else the parameter itself.
-    spread: standard deviation of the centres at the start. bound: clip, see `euler`. trained: False freezes the field.
-    Parameters: n_centres (d + 1). The latents before and after are sown as intermediates "before" and "after".
+    It has n_centres (d + 1) parameters. The latents before and after are sown as intermediates "before" and "after".
+
+    Attributes:
+        n_centres: number of centres.
+        steps: Euler steps.
+        dt: length of a step.
+        spread: standard deviation of the initial centres.
+        gradient: the field, a function of (z, centres, mu).
+        positive: mu is the softplus of its parameter; otherwise the parameter itself.
+        bound: clip every coordinate to +-bound after every step, see `euler`.
+        trained: False freezes the field at its initial values.
+        initial_mu: initial strength of every centre, > 0.
     """
 
     n_centres: int = 4
@@ -48,10 +58,11 @@ class Flow(nn.Module):
     positive: bool = True
     bound: float | None = None
     trained: bool = True
+    initial_mu: float = INITIAL_MU
 
     @nn.compact
     def __call__(self, z: Latents) -> Latents:
-        raw = math.log(math.expm1(INITIAL_MU)) if self.positive else INITIAL_MU
+        raw = math.log(math.expm1(self.initial_mu)) if self.positive else self.initial_mu
         centres = self.param("centres", nn.initializers.normal(self.spread), (self.n_centres, z.shape[-1]))
         mu = self.param("mu", nn.initializers.constant(raw), (self.n_centres,))
         if not self.trained:
@@ -63,8 +74,23 @@ class Flow(nn.Module):
         return moved
 
 
+class Normalised(nn.Module):
+    """Divide each latent by its root mean square, then apply `transform`, if any.
+
+    A network can otherwise scale its latents up until a flow no longer moves them. RMSNorm without a learned gain
+    (Zhang and Sennrich, 2019).
+    """
+
+    transform: Callable[[Latents], Latents] | None = None
+
+    @nn.compact
+    def __call__(self, z: Latents) -> Latents:
+        z = z * jax.lax.rsqrt(jnp.square(z).mean(-1, keepdims=True) + 1e-6)
+        return self.transform(z) if self.transform else z
+
+
 class Residual(nn.Module):
-    """z + V relu(U z + b) with two hidden units: as many parameters as four centres in 16 dimensions, less two."""
+    """z + V relu(U z + b) with two hidden units: two parameters fewer than four centres in 16 dimensions."""
 
     @nn.compact
     def __call__(self, z: Latents) -> Latents:
@@ -72,7 +98,7 @@ class Residual(nn.Module):
 
 
 class NeuralODE(nn.Module):
-    """dz/dt = V tanh(U z + a t + b) (Chen et al. 2018) by the flow's Euler steps; as many parameters as it."""
+    """dz/dt = V tanh(U z + a t + b) (Chen et al., 2018), with the Euler steps and the parameter count of the flow."""
 
     steps: int = 3
     dt: float = 0.1
@@ -88,7 +114,7 @@ class NeuralODE(nn.Module):
 
 
 class MLP(nn.Module):
-    """784-256-16-10 with a module or function between latent and head; nn.relu is the plain baseline."""
+    """784-256-16-10 with `transform` between latent and head; nn.relu gives the plain baseline."""
 
     transform: Callable[[Latents], Latents] | None = None
 
@@ -116,8 +142,12 @@ class CNN(nn.Module):
 class BNN(nn.Module):
     """784-128-8 encoder, flow, leaky integration in 32 units, lateral coupling, readout.
 
-    flow, coupling (see `lateral.coupling`): None leaves them out. gain: of the coupling. n_references: for a bank, how
-    many of the last rows of x are references; their logits are not returned.
+    Attributes:
+        flow: applied to z at every step; None leaves it out.
+        coupling: a function of `lateral.coupling`; None leaves it out.
+        gain: gain of the coupling.
+        n_references: for a bank, how many of the last rows of x are references, whose logits are not returned.
+        duration: number of steps T.
     """
 
     flow: Flow | None = None
@@ -139,25 +169,35 @@ class BNN(nn.Module):
         return dense(N_LABELS, 32, "readout")(h[: len(x) - self.n_references])
 
 
+def logits(
+    model: nn.Module, params: PyTree, images: UInt8[Array, "batch 28 28"], references: UInt8[Array, "m 28 28"] | None
+) -> Float[Array, "batch 10"]:
+    """Return the logits of one network; only a model with a bank needs `references`."""
+    rows = images if references is None else jnp.concatenate([images, references])
+    return model.apply({"params": params}, rows / jnp.float32(255))
+
+
 def dense(units: int, fan_in: int, name: str, use_bias: bool = True) -> nn.Dense:
+    """Return a dense layer with PyTorch's default initial values."""
     start = _uniform(fan_in)
     return nn.Dense(units, use_bias, kernel_init=start, bias_init=start, name=name)
 
 
 def conv(channels: int, channels_in: int, name: str) -> nn.Conv:
+    """Return a 3 x 3 convolution with PyTorch's default initial values."""
     start = _uniform(9 * channels_in)
     return nn.Conv(channels, (3, 3), kernel_init=start, bias_init=start, name=name)
 
 
 def max_pool(x: Float[Array, "batch h w c"]) -> Float[Array, "batch h/2 w/2 c"]:
-    """Largest of every 2 x 2; h and w even."""
-    # As maxima of slices: the gradient of nn.max_pool costs XLA on a CPU 30 times as much.
+    """Return the maximum of every 2 x 2 block; h and w must be even."""
+    # As maxima of slices: the gradient of nn.max_pool takes 30 times as long on a CPU.
     x = x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3])
     return functools.reduce(jnp.maximum, (x[:, :, a, :, b] for a in (0, 1) for b in (0, 1)))
 
 
 def mean_pool(x: Float[Array, "batch h w c"], size: int) -> Float[Array, "batch size size c"]:
-    """Means over size x size windows that cover the image; window i is floor(i h / size) to ceil((i + 1) h / size)."""
+    """Return means over size x size windows; window i spans floor(i h / size) to ceil((i + 1) h / size)."""
 
     def weights(length: int) -> np.ndarray:
         rows = np.zeros((size, length), np.float32)

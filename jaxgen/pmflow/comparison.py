@@ -1,9 +1,10 @@
-"""Is one model better than another? Differences of test accuracies, paired by seed (Student 1908).
+"""Is one model better than another? Differences of test accuracies, paired by seed (Student, 1908).
 
-    d_s = accuracy of the model - accuracy of the control, with seed s: shared layers start alike, the same batches
-    interval = mean d +- t_{S-1, 0.975} sd(d) / sqrt(S)
+    d_s      = accuracy of the model - accuracy of the control, for seed s: same initial layers, same batches
+    interval = mean d +- t_{S-1, 1 - a/2} sd(d) / sqrt(S),      a = 0.05 / m
 
-Accuracies are those after the last epoch, so nothing is chosen by the test images.
+m is the number of contrasts of the comparison, so that all its intervals hold together with probability 95 % or more
+(Bonferroni; Dunn, 1961). Accuracies are those after the last epoch: nothing is chosen by the test images.
 """
 
 from collections.abc import Sequence
@@ -19,8 +20,8 @@ from jaxgen.pmflow.models import CONTRASTS, Contrast
 from jaxgen.runs import Row
 
 LEVEL = 0.95
-# Test accuracy in percent after each epoch, one run each, as the source prints them.
-SOURCE_ACCURACY = {
+# Test accuracy in percent after each epoch, one run each, as the original notebook prints them.
+ORIGINAL_ACCURACY = {
     "mlp": (94.23, 95.82, 96.71, 97.27),
     "pmflow_mlp": (94.03, 95.95, 96.89, 97.18),
     "pmflow_cnn": (96.87, 98.24, 98.91, 98.62),
@@ -29,7 +30,7 @@ SOURCE_ACCURACY = {
 
 
 class Interval(NamedTuple):
-    """A mean with its two-sided 95 % limits; nan limits for a single value."""
+    """A mean with its two-sided confidence limits, which are nan for a single value."""
 
     mean: float
     low: float
@@ -37,30 +38,43 @@ class Interval(NamedTuple):
 
     @property
     def half(self) -> float:
+        """Half the width of the interval."""
         return (self.high - self.low) / 2
 
 
 class Paired(NamedTuple):
-    """A contrast with the interval of its difference in percentage points, and the p-value of no difference."""
+    """A contrast between two models.
+
+    Attributes:
+        contrast: which models, and what differs between them.
+        difference: mean difference in percentage points with its simultaneous 95 % interval.
+        p: p-value of no difference, multiplied by the number of contrasts (at most 1).
+        seeds: number of paired seeds.
+        contrasts: number m of contrasts that interval and p-value are corrected for.
+    """
 
     contrast: Contrast
     difference: Interval
     p: float
     seeds: int
+    contrasts: int
 
 
-def interval(values: Float[np.ndarray, " n"]) -> Interval:
-    """Student's interval of the mean."""
+def interval(values: Float[np.ndarray, " n"], level: float = LEVEL) -> Interval:
+    """Return Student's confidence interval of the mean at a level in 0..1."""
     values = np.asarray(values, np.float64)
     mean = float(values.mean())
     if len(values) < 2:
         return Interval(mean, float("nan"), float("nan"))
-    half = scipy.stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = scipy.stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return Interval(mean, mean - float(half), mean + float(half))
 
 
-def paired(contrast: Contrast, model: Trained, control: Trained) -> Paired:
-    """Compare the last accuracies, seed by seed. ValueError if the two have different numbers of seeds."""
+def paired(contrast: Contrast, model: Trained, control: Trained, n_contrasts: int = 1) -> Paired:
+    """Compare the last accuracies seed by seed, corrected for `n_contrasts` contrasts.
+
+    UserError if the two models have different numbers of seeds.
+    """
     if len(model.accuracy) != len(control.accuracy):
         raise UserError(
             f"{model.name} has {len(model.accuracy)} seeds, {control.name} {len(control.accuracy)}; allowed: as many"
@@ -71,31 +85,28 @@ def paired(contrast: Contrast, model: Trained, control: Trained) -> Paired:
     elif np.ptp(d) == 0:
         p = 1.0 if d[0] == 0 else 0.0
     else:
-        p = float(scipy.stats.ttest_1samp(d, 0.0).pvalue)
-    return Paired(contrast, interval(d), p, len(d))
+        p = min(1.0, n_contrasts * float(scipy.stats.ttest_1samp(d, 0.0).pvalue))
+    return Paired(contrast, interval(d, 1 - (1 - LEVEL) / n_contrasts), p, len(d), n_contrasts)
 
 
-def contrasts(found: Sequence[Trained]) -> list[Paired]:
-    """Every contrast of CONTRASTS whose two models are there."""
-    named = {model.name: model for model in found}
-    return [
-        paired(contrast, named[contrast.model], named[contrast.control])
-        for contrast in CONTRASTS
-        if contrast.model in named and contrast.control in named
-    ]
+def contrasts(models: Sequence[Trained]) -> list[Paired]:
+    """Return every contrast of CONTRASTS whose two models were trained, corrected for their number."""
+    named = {model.name: model for model in models}
+    present = [contrast for contrast in CONTRASTS if contrast.model in named and contrast.control in named]
+    return [paired(c, named[c.model], named[c.control], len(present)) for c in present]
 
 
 def judgement(pair: Paired) -> str:
-    """What the interval says: better, worse, or not to be told apart with so many seeds."""
+    """Return what the interval says: "better", "worse", or "none shown" if it contains 0."""
     if np.isnan(pair.difference.low):
         return "one seed, no interval"
     if pair.difference.low > 0:
         return "better"
-    return "worse" if pair.difference.high < 0 else "no difference shown"
+    return "worse" if pair.difference.high < 0 else "none shown"
 
 
 def verdict(pairs: Sequence[Paired]) -> str:
-    """One sentence: does the flow help at equal budget? It does if some contrast is better and none worse."""
+    """Return one sentence on whether the flow helps: it does if some contrast is better and none is worse."""
     about = [pair for pair in pairs if pair.contrast.about_flow]
     if not about:
         return "no model with a flow was trained beside its control"
@@ -109,14 +120,18 @@ def verdict(pairs: Sequence[Paired]) -> str:
     elif counts["worse"]:
         word = "the flow helps in some models and hurts in others"
     else:
-        word = "no effect of the flow is shown"
-    return f"{word}: better in {counts['better']}, worse in {counts['worse']} of {len(about)} contrasts, {ranges}"
+        word = "effect of the flow: none shown"
+    correction = f"corrected for {about[0].contrasts} contrasts"
+    return (
+        f"{word}: better in {counts['better']}, worse in {counts['worse']} of {len(about)} contrasts about the flow "
+        f"({correction}), {ranges}"
+    )
 
 
-def ranking(found: Sequence[Trained]) -> list[dict]:
-    """Table rows, best last accuracy first, with efficiency: accuracy in percent a thousand parameters."""
+def ranking(models: Sequence[Trained]) -> list[dict]:
+    """Return table rows, highest last accuracy first, with the efficiency: percent per thousand parameters."""
     rows = []
-    for model in sorted(found, key=lambda model: -model.accuracy[:, -1].mean()):
+    for model in sorted(models, key=lambda model: -model.accuracy[:, -1].mean()):
         last = interval(100 * model.accuracy[:, -1])
         rows.append(
             {
@@ -125,49 +140,49 @@ def ranking(found: Sequence[Trained]) -> list[dict]:
                 "seeds": len(model.accuracy),
                 "accuracy %": f"{last.mean:.2f}" + ("" if np.isnan(last.half) else f" ± {last.half:.2f}"),
                 "best epoch %": f"{100 * model.accuracy.mean(0).max():.2f}",
-                "% a 1000 parameters": f"{last.mean / (model.parameters / 1000):.4f}",
-                "s an epoch, all seeds": f"{model.seconds:.1f}",
+                "% per 1000 parameters": f"{last.mean / (model.parameters / 1000):.4f}",
+                "s per epoch, all seeds": f"{model.seconds:.1f}",
                 "flow moves latents by": "" if model.displacement is None else f"{100 * model.displacement[-1]:.2f} %",
             }
         )
     return rows
 
 
-def record_rows(found: Sequence[Trained]) -> list[Row]:
-    """The rows of a comparison's record."""
+def record_rows(models: Sequence[Trained]) -> list[Row]:
+    """Return the rows of the record of a comparison."""
     rows = []
-    for model in found:
+    for model in models:
         last = interval(100 * model.accuracy[:, -1])
         note = f"mean of {len(model.accuracy)} seeds" + ("" if np.isnan(last.half) else f" ± {last.half:.2f} (95 %)")
-        note += f"; {model.parameters:,} parameters; {model.seconds:.1f} s an epoch of all seeds"
+        note += f"; {model.parameters:,} parameters; {model.seconds:.1f} s per epoch of all seeds"
         if model.displacement is not None:
             note += (
                 f"; flow moves latents of scale {model.latent_scale[-1]:.2g} by {100 * model.displacement[-1]:.2g} %"
             )
         target = {"pmflow_bnn": ">= 97", "cnn": ">= 99.0", "pmflow_cnn": ">= 99.0"}.get(model.name, "")
         rows.append(Row(f"{model.label}, last test accuracy", last.mean, "%", target, note))
-    pairs = contrasts(found)
+    pairs = contrasts(models)
     for pair in pairs:
         d = pair.difference
-        limits = "" if np.isnan(d.low) else f"95 %: {d.low:+.2f} to {d.high:+.2f}; p = {pair.p:.2g}; "
-        note = f"{limits}{pair.seeds} seeds, paired; {judgement(pair)}"
-        # Accuracies are hundredths of a point: what is below is rounding.
+        limits = f"simultaneous 95 % of {pair.contrasts} contrasts: {d.low:+.2f} to {d.high:+.2f}; p = {pair.p:.2g}; "
+        note = f"{'' if np.isnan(d.low) else limits}{pair.seeds} paired seeds; {judgement(pair)}"
+        # Accuracies are multiples of 0.01 points; smaller digits are rounding.
         rows.append(Row(pair.contrast.question, round(d.mean, 6), "points", "", note))
     rows.append(Row("verdict", verdict(pairs)))
-    small = [model.seconds * model.accuracy.shape[1] for model in found if "cnn" not in model.name]
+    small = [model.seconds * model.accuracy.shape[1] for model in models if model.kind != "CNN"]
     if small:
         note = "training without tests and compilation"
         rows.append(Row(f"{len(small)} models without convolutions, all seeds and epochs", sum(small), "s", "", note))
     return rows
 
 
-def faithful_rows(found: Sequence[Trained]) -> list[Row]:
-    """Every epoch of the source beside the mean and range of the seeds."""
+def faithful_rows(models: Sequence[Trained]) -> list[Row]:
+    """Return the accuracy of the original notebook after every epoch beside mean and range of the seeds."""
     rows = []
-    for model in found:
-        for epoch, source in enumerate(SOURCE_ACCURACY[model.name][: model.accuracy.shape[1]]):
+    for model in models:
+        for epoch, original in enumerate(ORIGINAL_ACCURACY[model.name][: model.accuracy.shape[1]]):
             ours = 100 * model.accuracy[:, epoch]
-            target = f"source {source:.2f}" + ("" if model.name == "pmflow_bnn" else ", within 1")
-            note = f"difference {ours.mean() - source:+.2f}; {len(ours)} seeds, {ours.min():.2f} to {ours.max():.2f}"
+            target = f"original {original:.2f}" + ("" if model.name == "pmflow_bnn" else ", within 1")
+            note = f"difference {ours.mean() - original:+.2f}; {len(ours)} seeds, {ours.min():.2f} to {ours.max():.2f}"
             rows.append(Row(f"{model.label}, epoch {epoch + 1}", float(ours.mean()), "%", target, note))
     return rows

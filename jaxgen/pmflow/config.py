@@ -1,39 +1,50 @@
-"""The settings of a comparison, and of one of the runs it consists of."""
+"""The settings of a comparison, and of each of the runs that it consists of."""
 
 import dataclasses
 
 from jaxgen.errors import UserError
-from jaxgen.pmflow.models import FAITHFUL, LABELS, SMALL, build_model
+from jaxgen.pmflow.models import FAITHFUL, MODELS, SMALL, build_model, find_model
 from jaxgen.runs import option
+from jaxgen.training import LARGEST_SEED
 
-N_TRAIN = 60_000  # the source trains on all of MNIST's training images and tests after every epoch
+N_TRAIN = 60_000  # as in the original notebook: all training images of MNIST, a test after every epoch
+N_TEST = 10_000
+MOST_SEEDS = 100  # networks of one model that fit into memory together
+MOST_EPOCHS = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
 class PMFlowConfig:
-    """A comparison: which models, how often, how long."""
+    """A comparison: which models, how many seeds, how many epochs."""
 
     models: str = option(
         "small",
-        f"'all', 'small' (all without convolutions), or names separated by commas: {', '.join(LABELS)}",
+        f"'all', 'small' (all without convolutions), or names separated by commas: {', '.join(MODELS)}",
         group="run",
     )
-    seed: int = option(0, "first seed; a model is trained with seed, seed + 1, ...", group="run", low=0)
-    seeds: int = option(5, "how often each model is trained", group="run", low=1)
-    cnn_seeds: int = option(3, "the same for models with convolutions", group="run", low=1)
-    faithful: bool = option(
-        False, "the source's own forms, step size and lateral coupling of the batch, with its diagnosis", group="model"
+    seed: int = option(
+        0, "first seed; a model is trained with seed, seed + 1, ...", group="run", low=0, high=LARGEST_SEED
     )
-    gain: float = option(0.1, "of the normalised lateral coupling; below 2", group="model", low=0.0)
-    train_examples: int = option(N_TRAIN, "first training images used", group="data", low=64, high=N_TRAIN)
-    epochs: int = option(5, "passes through the training images", group="optimiser", low=1)
-    batch_size: int = option(128, "images a step, over all devices", group="optimiser", low=1)
-    test_batch: int = option(256, "images at once in a test, which matters to lateral batch alone", group="run", low=1)
+    seeds: int = option(5, "number of seeds per model", group="run", low=1, high=MOST_SEEDS)
+    cnn_seeds: int = option(3, "number of seeds per model with convolutions", group="run", low=1, high=MOST_SEEDS)
+    faithful: bool = option(
+        False,
+        "the forms, the step size and the lateral coupling of the batch of the original notebook, with a diagnosis",
+        group="model",
+    )
+    gain: float = option(0.1, "gain of the normalised lateral coupling; below 2", group="model", low=0.0, high=2.0)
+    train_examples: int = option(N_TRAIN, "number of training images", group="data", low=64, high=N_TRAIN)
+    epochs: int = option(5, "passes through the training images", group="optimiser", low=1, high=MOST_EPOCHS)
+    batch_size: int = option(128, "images per step, over all devices", group="optimiser", low=1, high=N_TRAIN)
+    test_batch: int = option(
+        256, "images per test batch, which only lateral batch depends on", group="run", low=1, high=N_TEST
+    )
     learning_rate: float | None = option(
         None,
-        "Adam's step size, falling to 0 along half a cosine (constant if faithful); none: 3e-3 (the source's 1e-3)",
+        "Adam step size with a cosine decay to 0 (constant if faithful); none: 3e-3 (original notebook: 1e-3)",
         group="optimiser",
         low=0.0,
+        high=10.0,
     )
 
 
@@ -41,16 +52,16 @@ class PMFlowConfig:
 class ModelConfig:
     """One model, trained with the seeds first_seed, ..., first_seed + seeds - 1 at once."""
 
-    model: str = option("mlp", "name", group="run", choices=tuple(LABELS))
-    first_seed: int = option(0, "of those trained together", group="run", low=0)
-    seeds: int = option(1, "how many are trained together", group="run", low=1)
-    faithful: bool = option(False, "the source's own forms", group="model")
-    gain: float = option(0.1, "of the lateral coupling", group="model", low=0.0)
-    train_examples: int = option(N_TRAIN, "first training images used", group="data", low=1, high=N_TRAIN)
-    epochs: int = option(5, "passes through the training images", group="optimiser", low=1)
-    batch_size: int = option(128, "images a step", group="optimiser", low=1)
-    test_batch: int = option(256, "images at once in a test", group="run", low=1)
-    learning_rate: float = option(1e-3, "Adam's step size", group="optimiser", low=0.0)
+    model: str = option("mlp", "name of the model", group="run", choices=tuple(MODELS))
+    first_seed: int = option(0, "first of the seeds trained together", group="run", low=0, high=LARGEST_SEED)
+    seeds: int = option(1, "number of seeds trained together", group="run", low=1, high=MOST_SEEDS)
+    faithful: bool = option(False, "the forms of the original notebook", group="model")
+    gain: float = option(0.1, "gain of the lateral coupling", group="model", low=0.0, high=2.0)
+    train_examples: int = option(N_TRAIN, "number of training images", group="data", low=1, high=N_TRAIN)
+    epochs: int = option(5, "passes through the training images", group="optimiser", low=1, high=MOST_EPOCHS)
+    batch_size: int = option(128, "images per step", group="optimiser", low=1, high=N_TRAIN)
+    test_batch: int = option(256, "images per test batch", group="run", low=1, high=N_TEST)
+    learning_rate: float = option(1e-3, "Adam step size", group="optimiser", low=0.0, high=10.0)
 
     @property
     def folder(self) -> str:
@@ -60,11 +71,12 @@ class ModelConfig:
 
 
 def model_names(config: PMFlowConfig) -> list[str]:
-    """The models selected. ValueError naming one that there is not, or that comes twice."""
+    """Return the names of the selected models. UserError for a name that is unknown or repeated."""
     names = [word.strip() for word in config.models.split(",")]
     if config.models in ("small", "all"):
-        whole = SMALL if config.models == "small" else tuple(LABELS)
-        names = [name for name in whole if not config.faithful or name in FAITHFUL]
+        names = [
+            name for name in (SMALL if config.models == "small" else MODELS) if not config.faithful or name in FAITHFUL
+        ]
     for name in names:
         build_model(name, config.gain, config.faithful)
     if len(set(names)) < len(names):
@@ -73,19 +85,19 @@ def model_names(config: PMFlowConfig) -> list[str]:
 
 
 def model_configs(config: PMFlowConfig) -> list[ModelConfig]:
-    """The runs of a comparison: all seeds of a model at once, but those of a CNN one after another.
+    """Return the runs of a comparison: all seeds of a model at once, those of a CNN one after another.
 
-    A convolution with one kernel a seed is a grouped one, which XLA on a CPU runs at half the speed.
+    Convolutions with one kernel per seed become a grouped convolution, which runs at half the speed on a CPU.
     """
     names = ("faithful", "gain", "train_examples", "epochs", "batch_size", "test_batch", "learning_rate")
     shared = {name: getattr(config, name) for name in names}
     if config.learning_rate is None:
         shared["learning_rate"] = 1e-3 if config.faithful else 3e-3
-    runs = []
+    configs = []
     for name in model_names(config):
-        if "cnn" in name:
+        if find_model(name).kind == "CNN":
             firsts, together = range(config.seed, config.seed + config.cnn_seeds), 1
         else:
             firsts, together = (config.seed,), config.seeds
-        runs += [ModelConfig(name, first, together, **shared) for first in firsts]
-    return runs
+        configs += [ModelConfig(name, first, together, **shared) for first in firsts]
+    return configs

@@ -2,7 +2,8 @@
 
 import functools
 import itertools
-from collections.abc import Callable
+import typing
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,22 +13,32 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 
-from jaxgen import data, training
+from jaxgen import data, runs, training
+from jaxgen.pmflow.classifiers import logits
 from jaxgen.pmflow.config import ModelConfig
 from jaxgen.pmflow.field import displacement
-from jaxgen.pmflow.models import build_model, model_label, parameter_count
-from jaxgen.pmflow.task import PMFlowTask, logits, over_seeds
+from jaxgen.pmflow.models import build_model, find_model, parameter_count
 
+if typing.TYPE_CHECKING:
+    from jaxgen.pmflow.task import PMFlowTask
+
+FAMILY = "Pushing-medium flow"
 SHOWN = 1000  # test images whose latents are measured
 
 
 class Trained(NamedTuple):
     """A model after training, with all its seeds.
 
-    accuracy: on the test images. train_accuracy: mean over each epoch and the seeds. displacement: of the latents by
-    the flow, relative to their size, mean over the seeds. latent_scale: their root mean square a coordinate. Without a
-    flow both are None. seconds: an epoch's training of all seeds, tests and compilation left out. span: seconds from
-    the first record to the last, with everything in between.
+    Attributes:
+        name: its key in the table of models.
+        label: its name in tables and figures.
+        parameters: number of parameters of one network.
+        accuracy: on the test images, 0..1.
+        train_accuracy: mean over each epoch and over the seeds.
+        displacement: of the latents by the flow, relative to their size, mean over the seeds; None without a flow.
+        latent_scale: root mean square of the latents per coordinate; None without a flow.
+        seconds: training time per epoch of all seeds, without tests and compilation.
+        span: seconds from the first record to the last.
     """
 
     name: str
@@ -40,6 +51,11 @@ class Trained(NamedTuple):
     seconds: float
     span: float
 
+    @property
+    def kind(self) -> str:
+        """ "MLP", "BNN" or "CNN"."""
+        return find_model(self.name).kind
+
 
 def predictions(
     model: nn.Module,
@@ -48,26 +64,22 @@ def predictions(
     batch_size: int,
     references: UInt8[np.ndarray, "m 28 28"] | None = None,
 ) -> Int[np.ndarray, "seeds n"]:
-    """The most probable label of each image by each of the stacked networks, in batches of consecutive images."""
+    """Return the most probable label of each image by each stacked network, in batches of consecutive images."""
     seeds = jax.tree.leaves(params)[0].shape[0]
-    found = [
-        _predict(model, seeds, params, images[part], references)
-        for part in data.evaluation_slices(len(images), batch_size)
-    ]
-    return np.concatenate(found, axis=1)
+    batches = [images[part] for part in data.evaluation_slices(len(images), batch_size)]
+    return np.concatenate([_predict(model, seeds, params, batch, references) for batch in batches], axis=1)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _predict(model: nn.Module, seeds: int, params: PyTree, images: Array, references: Array | None):
-    return over_seeds(lambda one: logits(model, one, images, references).argmax(-1), seeds)(params)
+    return training.map_models(lambda p: logits(model, p, images, references).argmax(-1), seeds)(params)
 
 
-def flow_measures(
-    model: nn.Module, params: PyTree, images: UInt8[np.ndarray, "n 28 28"]
-) -> tuple[Float[Array, ""], Float[Array, ""]] | None:
-    """Displacement and root mean square of the latents before the flow, means over the seeds; None without a flow.
+def flow_measures(model: nn.Module, params: PyTree, images: UInt8[np.ndarray, "n 28 28"]) -> tuple[float, float] | None:
+    """Return displacement and root mean square of the latents before the flow, means over the seeds.
 
-    Where the flow is applied several times, from before the first to after the last.
+    Where the flow is applied several times, the displacement is from before the first to after the last. None for a
+    model without a flow.
     """
     seeds = jax.tree.leaves(params)[0].shape[0]
     measured = _measure(model, seeds, params, images)
@@ -76,50 +88,64 @@ def flow_measures(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _measure(model: nn.Module, seeds: int, params: PyTree, images: Array):
-    def one(params: PyTree):
+    def measure(params: PyTree):
         rows = images / jnp.float32(255)
         _, seen = model.apply({"params": params}, rows, mutable=["intermediates"])
-        seen = seen.get("intermediates", {})
-        flow = seen.get("flow") or seen.get("transform")
+        flow = _flow_latents(seen.get("intermediates", {}))
         if flow is None:
             return None
         before, after = flow["before"][0], flow["after"][-1]
         return displacement(before, after), jnp.sqrt(jnp.square(before).mean())
 
-    return over_seeds(one, seeds)(params)
+    return training.map_models(measure, seeds)(params)
 
 
-def evaluation_hook(task: PMFlowTask, show: Callable[[float], None]) -> Callable:
-    """The hook of `training.fit`: test accuracy of every seed, their mean, and the flow's measures.
+def _flow_latents(seen: Mapping) -> Mapping | None:
+    """Return what a Flow has sown, wherever it sits in the model."""
+    if "before" in seen:
+        return seen
+    inner = (_flow_latents(value) for value in seen.values() if isinstance(value, Mapping))
+    return next((value for value in inner if value is not None), None)
 
-    `show` is told the mean accuracy.
-    """
+
+def evaluation_hook(task: "PMFlowTask") -> training.Hook:
+    """Return the hook of `fit`: test accuracy of every seed, their mean, and the measures of the flow."""
 
     def hook(step: int, state: training.TrainState) -> dict[str, float]:
         config = task.config
-        found = predictions(task.model, state.params, task.test["image"], config.test_batch, task.references)
-        accuracy = (found == task.test["label"]).mean(axis=1)
+        labels = predictions(task.model, state.params, task.test["image"], config.test_batch, task.references)
+        accuracy = (labels == task.test["label"]).mean(axis=1)
         record = {f"test_accuracy_seed{config.first_seed + i}": float(a) for i, a in enumerate(accuracy)}
         record["test_accuracy"] = float(accuracy.mean())
         measures = flow_measures(task.model, state.params, task.test["image"][:SHOWN])
         if measures is not None:
             record |= dict(zip(("displacement", "latent_scale"), measures, strict=True))
-        show(record["test_accuracy"])
+        task.on_test(record["test_accuracy"])
         return record
 
     return hook
 
 
-def collect(runs: dict[ModelConfig, Path]) -> list[Trained]:
-    """The finished runs of a comparison from their folders, those of one model together, in the order given."""
-    return [
-        _trained([(c, p) for c, p in runs.items() if c.model == name]) for name in dict.fromkeys(c.model for c in runs)
+def report(task: "PMFlowTask", folder: runs.RunFolder) -> runs.Report:
+    """Report the last test accuracy of every seed of one model."""
+    (model,) = collect({task.config: folder.path})
+    first = task.config.first_seed
+    rows = [
+        runs.Row(f"{model.label}, seed {first + i}, last test accuracy", 100 * float(accuracy[-1]), "%")
+        for i, accuracy in enumerate(model.accuracy)
     ]
+    return runs.Report(f"{model.label}, {task.config.epochs} epochs", FAMILY, rows)
 
 
-def _trained(runs: list[tuple[ModelConfig, Path]]) -> Trained:
+def collect(folders: Mapping[ModelConfig, Path]) -> list[Trained]:
+    """Return the trained models of finished runs from their folders, all seeds of a model together, in this order."""
+    names = dict.fromkeys(config.model for config in folders)
+    return [_trained([(c, path) for c, path in folders.items() if c.model == name]) for name in names]
+
+
+def _trained(folders: Sequence[tuple[ModelConfig, Path]]) -> Trained:
     accuracy, train, flow, seconds, span = [], [], [], [], 0.0
-    for config, path in runs:
+    for config, path in folders:
         records = runs.read_metrics(path / "metrics.jsonl")
         tests = [record for record in records if "test_accuracy" in record]
         last = config.first_seed + config.seeds
@@ -134,10 +160,10 @@ def _trained(runs: list[tuple[ModelConfig, Path]]) -> Trained:
         seconds.append(config.seeds * config.train_examples / speed)
         span += records[-1]["time"] - records[0]["time"]
     measures = np.mean(flow, axis=0).T
-    config = runs[0][0]
+    config = folders[0][0]
     return Trained(
         name=config.model,
-        label=model_label(config.model, config.faithful),
+        label=find_model(config.model, config.faithful).label,
         parameters=parameter_count(build_model(config.model, config.gain, config.faithful)),
         accuracy=np.asarray(accuracy),
         train_accuracy=np.mean(train, axis=0),

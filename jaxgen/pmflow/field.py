@@ -5,7 +5,7 @@
     z <- z + dt g(z)                    explicit Euler, a few steps
 
 With mu_i >= 0 the index is at least 1 for any parameters, and z moves towards the centres. Near a centre the slope of
-g is -1 / eps^2 at most, so a step does not overshoot it while dt < eps^2. All centres are one array expression.
+g is at least -1 / eps^2, so a step with dt < eps^2 does not overshoot it. All centres are one array expression.
 """
 
 from collections.abc import Callable
@@ -16,13 +16,13 @@ from jaxtyping import Array, Float
 
 Gradient = Callable[[Float[Array, "... d"], Float[Array, "k d"], Float[Array, " k"]], Float[Array, "... d"]]
 
-SOURCE_OFFSET = 1e-4
+ORIGINAL_OFFSET = 1e-4
 
 
 def log_index(
     z: Float[Array, "... d"], centres: Float[Array, "k d"], mu: Float[Array, " k"], softening: float
 ) -> Float[Array, "..."]:
-    """log n(z); `softening` is eps > 0, in the units of z."""
+    """Return log n(z); `softening` is eps > 0, in the units of z."""
     inverse_r = jax.lax.rsqrt(_squared_distances(_columns(z), centres) + softening**2)
     return jnp.log1p(mu @ inverse_r).reshape(z.shape[:-1])
 
@@ -30,7 +30,7 @@ def log_index(
 def log_index_gradient(
     z: Float[Array, "... d"], centres: Float[Array, "k d"], mu: Float[Array, " k"], softening: float
 ) -> Float[Array, "... d"]:
-    """g(z), exactly the gradient of `log_index`."""
+    """Return g(z), the exact gradient of `log_index`."""
     columns = _columns(z)
     inverse_r = jax.lax.rsqrt(_squared_distances(columns, centres) + softening**2)
     weights = mu[:, None] * inverse_r**3 / (1.0 + mu @ inverse_r)
@@ -38,15 +38,15 @@ def log_index_gradient(
     return pull.T.reshape(z.shape)
 
 
-def source_gradient(
+def original_gradient(
     z: Float[Array, "... d"], centres: Float[Array, "k d"], mu: Float[Array, " k"]
 ) -> Float[Array, "... d"]:
-    """The source's field, with r_i = |z - c_i| + 1e-4 in both places: the gradient of no index, but nearly so.
+    """Return the field of the original notebook, with r_i = |z - c_i| + 1e-4: nearly, not exactly, a gradient.
 
-    Faithful to the source alone; mu may have any sign there, so that n may reach 0 and the field infinity.
+    mu may have any sign there, so that n may reach 0 and the field infinity.
     """
     offsets = z[..., None, :] - centres
-    inverse_r = 1.0 / (jnp.linalg.norm(offsets, axis=-1) + SOURCE_OFFSET)
+    inverse_r = 1.0 / (jnp.linalg.norm(offsets, axis=-1) + ORIGINAL_OFFSET)
     weights = mu * inverse_r**3 / (1.0 + (mu * inverse_r).sum(-1, keepdims=True))
     return -(weights[..., None] * offsets).sum(-2)
 
@@ -58,7 +58,7 @@ def euler(
     dt: float,
     bound: float | None = None,
 ) -> Float[Array, "... d"]:
-    """z after `steps` steps z <- z + dt velocity(z), each coordinate clipped to +-`bound` after every step if given."""
+    """Return z after `steps` steps z <- z + dt velocity(z), clipped to +-`bound` (if given) after every step."""
     for _ in range(steps):
         z = z + dt * velocity(z)
         z = z if bound is None else jnp.clip(z, -bound, bound)
@@ -66,7 +66,7 @@ def euler(
 
 
 def displacement(before: Float[Array, "n d"], after: Float[Array, "n d"]) -> Float[Array, ""]:
-    """mean |after - before| / mean |before|: how far a flow moved latents, relative to their size."""
+    """Return mean |after - before| / mean |before|: how far a flow moved latents, relative to their size."""
     return jnp.linalg.norm(after - before, axis=-1).mean() / jnp.linalg.norm(before, axis=-1).mean()
 
 

@@ -3,11 +3,11 @@
     K(d) = k_e exp(-d^2 / 2 sigma_e^2) - k_i exp(-d^2 / 2 sigma_i^2)       excitation minus inhibition at a distance d
 
 A centre-surround kernel (Wilson and Cowan 1973) needs k_e > k_i and sigma_e < sigma_i: positive near, negative around.
-The source's has k_e < k_i and is negative everywhere. What K couples:
+That of the original notebook has k_e < k_i and is negative everywhere. What K couples:
 
     units   hidden units, at fixed places on a ring:               (K h)_a = sum_b K(|p_a - p_b|) h_b
     bank    each sample with M stored references, by latents:      (K h)_i = sum_m K(|z_i - z_m|) h_m
-    batch   the samples of a batch (the source's):                 (K h)_i = sum_j K(|z_i - z_j|) h_j
+    batch   the samples of a batch (original notebook):            (K h)_i = sum_j K(|z_i - z_j|) h_j
 
 `units` and `bank` are normalised, K_ij <- K_ij / max(1, sum_j |K_ij|). Then every eigenvalue has |lambda| <= 1
 (Gershgorin 1931) and 0 <= gain < 2 keeps every 1 + gain lambda above -1: no state changes sign and grows. `batch` is
@@ -33,7 +33,7 @@ Coupling = Callable[[Float[Array, "rows d"], Float[Array, "rows h"]], Float[Arra
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """K(d^2) with strengths k_e, k_i and widths sigma_e, sigma_i, the latter in the units of the distance."""
+    """K as a function of d^2, with strengths k_e, k_i and widths sigma_e, sigma_i in the units of the distance."""
 
     k_e: float = 1.0
     k_i: float = 0.5
@@ -46,16 +46,16 @@ class Kernel:
 
     @property
     def is_centre_surround(self) -> bool:
-        """Whether it excites near and inhibits around."""
+        """Whether the kernel excites nearby and inhibits farther away."""
         return self.k_e > self.k_i > 0 and self.sigma_e < self.sigma_i
 
 
-SOURCE_KERNEL = Kernel(k_e=0.8, k_i=1.0)
+ORIGINAL_KERNEL = Kernel(k_e=0.8, k_i=1.0)
 RING_SPACING = 0.4  # between neighbouring units, so that the default kernel excites two on each side
 
 
 def coupling(kind: str, n_units: int, n_references: int = 0) -> Coupling | None:
-    """The function (z, h) -> K h of a kind, or None for "none".
+    """Return the function (z, h) -> K h of a kind, or None for "none".
 
     Args:
         kind: one of KINDS.
@@ -63,14 +63,14 @@ def coupling(kind: str, n_units: int, n_references: int = 0) -> Coupling | None:
         n_references: for "bank", how many of the last rows of z and h are the references; all rows are coupled to them.
 
     Raises:
-        ValueError: another kind; a bank without references.
+        UserError: an unknown kind, or a bank without references.
     """
     if kind not in KINDS:
         raise UserError(f"lateral is {kind!r}; allowed: {', '.join(KINDS)}")
     if kind == "bank" and n_references < 1:
         raise UserError(f"n_references is {n_references}; allowed with lateral 'bank': 1 or more")
     if kind == "units":
-        # As a tuple of rows: what a linen module holds is compared and hashed.
+        # As a tuple of rows, because attributes of a linen module are compared and hashed.
         return functools.partial(couple_units, matrix=tuple(map(tuple, ring_matrix(n_units).tolist())))
     return {
         "none": None,
@@ -80,23 +80,23 @@ def coupling(kind: str, n_units: int, n_references: int = 0) -> Coupling | None:
 
 
 def couple_units(z: Float[Array, "rows d"], h: Float[Array, "rows h"], matrix: tuple) -> Float[Array, "rows h"]:
-    """K h over the hidden units of every row by itself; z is not used."""
+    """Return K h over the hidden units of each row; z is not used."""
     return h @ jnp.asarray(matrix, h.dtype).T
 
 
 def couple_bank(z: Float[Array, "rows d"], h: Float[Array, "rows h"], n_references: int) -> Float[Array, "rows h"]:
-    """K h of every row with the last `n_references` rows, which learn nothing from it."""
+    """Return K h of every row with the last `n_references` rows, through which no gradient flows."""
     matrix = normalised(Kernel()(squared_distances(z, z[-n_references:])))
     return jax.lax.stop_gradient(matrix) @ jax.lax.stop_gradient(h[-n_references:])
 
 
 def couple_batch(z: Float[Array, "rows d"], h: Float[Array, "rows h"]) -> Float[Array, "rows h"]:
-    """K h over all rows by the source's kernel, which learns nothing."""
-    return jax.lax.stop_gradient(SOURCE_KERNEL(squared_distances(z, z))) @ h
+    """Return K h over all rows by the kernel of the original notebook, through which no gradient flows."""
+    return jax.lax.stop_gradient(ORIGINAL_KERNEL(squared_distances(z, z))) @ h
 
 
 def ring_matrix(n_units: int) -> Float[np.ndarray, "units units"]:
-    """The normalised kernel between units at equal distances on a ring."""
+    """Return the normalised kernel between units at equal distances on a ring."""
     places = np.arange(n_units)
     steps = np.abs(places[:, None] - places)
     distance = RING_SPACING * np.minimum(steps, n_units - steps)
@@ -104,10 +104,10 @@ def ring_matrix(n_units: int) -> Float[np.ndarray, "units units"]:
 
 
 def normalised(matrix: Float[Array, "rows columns"]) -> Float[Array, "rows columns"]:
-    """K_ij / max(1, sum_j |K_ij|): what is far from everything stays uncoupled."""
+    """Return K_ij / max(1, sum_j |K_ij|), so that a row far from all others stays uncoupled."""
     return matrix / jnp.maximum(1.0, jnp.abs(matrix).sum(-1, keepdims=True))
 
 
 def squared_distances(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
-    """|a_i - b_j|^2."""
+    """Return |a_i - b_j|^2."""
     return jnp.square(a[:, None] - b).sum(-1)

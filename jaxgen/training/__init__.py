@@ -3,6 +3,7 @@
 from jaxgen.training.checkpoint import Checkpoints as Checkpoints
 from jaxgen.training.ensemble import EnsembleOrder as EnsembleOrder
 from jaxgen.training.ensemble import ensemble_grad_fn as ensemble_grad_fn
+from jaxgen.training.ensemble import map_models as map_models
 from jaxgen.training.ensemble import member as member
 from jaxgen.training.ensemble import stack_models as stack_models
 from jaxgen.training.ensemble import vmapped_grad_fn as vmapped_grad_fn

@@ -79,6 +79,13 @@ def vmapped_grad_fn(grad_fn: GradFn, n_models: int, *, shared_batch: bool = Fals
     return together
 
 
+def map_models(function: Callable, n_models: int) -> Callable:
+    """Return `function` mapped over the leading axis (M, ...) of all its arguments; for M = 1 without `vmap`."""
+    if n_models > 1:
+        return jax.vmap(function)
+    return lambda *trees: jax.tree.map(lambda leaf: leaf[None], function(*(member(tree, 0) for tree in trees)))
+
+
 def stack_models(params: Sequence[PyTree], carries: Sequence[PyTree]) -> tuple[PyTree, PyTree]:
     """Return the parameters (M, ...) and the carry (chains, M, ...) of an ensemble of single models.
 

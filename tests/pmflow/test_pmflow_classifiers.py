@@ -1,4 +1,4 @@
-"""The classifiers: parameter counts, the PyTorch reference on copied weights, pooling, starts, refusals."""
+"""The classifiers: parameter counts, the PyTorch reference on copied weights, pooling, initial values, refusals."""
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,8 @@ import torch
 from torch_reference import pmflow as reference
 
 from jaxgen import pmflow
+from jaxgen.pmflow.classifiers import max_pool, mean_pool
+from jaxgen.pmflow.lateral import ring_matrix
 
 COUNTS = {
     "mlp": 205_242,
@@ -15,6 +17,8 @@ COUNTS = {
     "mlp_linear": 205_242,
     "mlp_residual": 205_308,
     "mlp_ode": 205_310,
+    "mlp_normalised": 205_242,
+    "pmflow_mlp_strong": 205_514,
     "pmflow_mlp_frozen": 205_310,
     "pmflow_cnn": 224_718,
     "cnn": 224_458,
@@ -28,7 +32,7 @@ COUNTS = {
 }
 
 
-@pytest.mark.parametrize("name", pmflow.LABELS)
+@pytest.mark.parametrize("name", pmflow.MODELS)
 def test_parameter_counts(name):
     assert pmflow.parameter_count(pmflow.build_model(name)) == COUNTS[name]
     if name in pmflow.FAITHFUL:
@@ -79,7 +83,7 @@ def test_the_sound_bnn_is_the_leaky_recurrence():
         drive, h = np.tanh(z @ p["drive"]["kernel"] + p["drive"]["bias"]), 0.0
         for _ in range(5):
             h = 0.9 * h + 0.1 * drive
-            h = h + gain * h @ pmflow.ring_matrix(32)
+            h = h + gain * h @ ring_matrix(32)
         if name == "leaky":
             np.testing.assert_allclose(h, (1 - 0.9**5) * drive, rtol=1e-5)
         found = model.apply({"params": p}, x)
@@ -116,7 +120,7 @@ def test_pools_are_those_of_pytorch_with_their_gradients():
     (pooled**2).sum().backward()
 
     def ours(x):
-        return pmflow.mean_pool(pmflow.max_pool(x), 4)
+        return mean_pool(max_pool(x), 4)
 
     np.testing.assert_allclose(ours(x), pooled.detach().permute(0, 2, 3, 1), atol=1e-6)
     grads = jax.grad(lambda x: (ours(x) ** 2).sum())(jnp.asarray(x))

@@ -1,4 +1,4 @@
-"""The index and its field: exact gradients, positivity, the flow's order of convergence, the source's form."""
+"""The index and its field: exact gradients, positivity, the flow's order of convergence, the original form."""
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import torch
 from torch_reference import pmflow as reference
 
 from jaxgen import pmflow
+from jaxgen.pmflow.field import original_gradient
 
 CENTRES = np.random.default_rng(0).normal(0, 0.7, (5, 3))
 MU = np.array([0.5, 1.5, 0.1, 2.0, 0.7])
@@ -29,7 +30,7 @@ def test_the_field_is_the_gradient_of_the_log_index(softening):
     z = np.concatenate([points(), CENTRES + 1e-3, CENTRES])  # far, near and at the centres
     found = in_float64(lambda *a: pmflow.log_index_gradient(*a, softening), z, CENTRES, MU)
     wanted = in_float64(
-        lambda z, c, mu: jax.vmap(jax.grad(lambda one: pmflow.log_index(one, c, mu, softening)))(z), z, CENTRES, MU
+        lambda z, c, mu: jax.vmap(jax.grad(lambda point: pmflow.log_index(point, c, mu, softening)))(z), z, CENTRES, MU
     )
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-10)
@@ -45,16 +46,16 @@ def test_the_index_by_hand():
     np.testing.assert_allclose(pull, [[-2 * 3 / 125 / 1.4, 0.0]], rtol=1e-14)
 
 
-def test_the_source_field_is_the_loop_and_no_gradient_of_its_index():
+def test_the_original_field_is_the_loop_and_no_gradient_of_its_index():
     z = points()
-    found = in_float64(pmflow.source_gradient, z, CENTRES, MU)
+    found = in_float64(original_gradient, z, CENTRES, MU)
     one_step = reference.flow_loop(*map(torch.tensor, (z, CENTRES, MU)), 1, 1.0, reference.source_radius).numpy() - z
     np.testing.assert_allclose(found, one_step, atol=1e-12)
 
     def log_index(z, centres, mu):
         return jnp.log1p((mu / (jnp.linalg.norm(z - centres, axis=-1) + 1e-4)).sum(-1))
 
-    own = in_float64(lambda z, c, mu: jax.vmap(jax.grad(lambda one: log_index(one, c, mu)))(z), z, CENTRES, MU)
+    own = in_float64(lambda z, c, mu: jax.vmap(jax.grad(lambda point: log_index(point, c, mu)))(z), z, CENTRES, MU)
     assert 1e-6 < np.abs(found - own).max() < 1e-2
 
 

@@ -8,6 +8,8 @@ import torch
 from torch_reference import pmflow as reference
 
 from jaxgen import pmflow
+from jaxgen.pmflow.diagnosis import gaussian_eigenvalue, smallest_eigenvalue
+from jaxgen.pmflow.lateral import ORIGINAL_KERNEL, normalised, ring_matrix, squared_distances
 
 N_UNITS = 32
 
@@ -20,11 +22,11 @@ def states(n, seed=1):
     return np.random.default_rng(seed).normal(0, 0.3, (n, N_UNITS)).astype(np.float32)
 
 
-def test_the_source_kernel_never_excites_and_ours_does():
+def test_the_original_kernel_never_excites_and_ours_does():
     distance_squared = np.linspace(0, 25, 5001)
-    source, ours = pmflow.SOURCE_KERNEL(distance_squared), pmflow.Kernel()(distance_squared)
-    assert source.max() < 0 and source.min() == pytest.approx(-0.509, abs=1e-3)
-    assert not pmflow.SOURCE_KERNEL.is_centre_surround
+    original, ours = ORIGINAL_KERNEL(distance_squared), pmflow.Kernel()(distance_squared)
+    assert original.max() < 0 and original.min() == pytest.approx(-0.509, abs=1e-3)
+    assert not ORIGINAL_KERNEL.is_centre_surround
     assert ours[0] == pytest.approx(0.5) and pmflow.Kernel().is_centre_surround
     # Excitation near, inhibition around, nothing far away; the sign changes once, at log 2 / (1 / .72 - 1 / 2.88).
     change = distance_squared[np.flatnonzero(np.diff(np.sign(ours)))]
@@ -43,14 +45,14 @@ def test_kernel_over_a_batch_is_the_reference():
 def test_normalised_eigenvalues_lie_within_one(scale):
     """So 2 / lambda_max is at least 2, the bound of the gain."""
     z = latents(200, scale)
-    for matrix in (pmflow.normalised(pmflow.Kernel()(pmflow.squared_distances(z, z))), pmflow.ring_matrix(N_UNITS)):
+    for matrix in (normalised(pmflow.Kernel()(squared_distances(z, z))), ring_matrix(N_UNITS)):
         eigenvalues = np.linalg.eigvals(np.asarray(matrix, np.float64))
         assert np.abs(eigenvalues).max() <= 1 + 1e-6
         assert np.abs(np.asarray(matrix)).sum(1).max() <= 1 + 1e-6
 
 
 def test_the_ring_is_symmetric_and_has_no_ends():
-    matrix = pmflow.ring_matrix(N_UNITS)
+    matrix = ring_matrix(N_UNITS)
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-7)
     np.testing.assert_allclose(matrix[3], np.roll(matrix[0], 3), atol=1e-7)
     assert (matrix[0, [0, 1, 2, -1, -2]] > 0).all() and (matrix[0, [3, 4, -3, -4]] < 0).all()
@@ -59,7 +61,7 @@ def test_the_ring_is_symmetric_and_has_no_ends():
 def test_units_coupling_sums_over_units():
     h = states(4)
     found = pmflow.coupling("units", N_UNITS)(latents(4), h)
-    np.testing.assert_allclose(found[2], pmflow.ring_matrix(N_UNITS) @ h[2], atol=1e-6)
+    np.testing.assert_allclose(found[2], ring_matrix(N_UNITS) @ h[2], atol=1e-6)
 
 
 def test_bank_coupling_by_hand():
@@ -77,11 +79,11 @@ def test_bank_coupling_by_hand():
 
 
 def test_eigenvalues_of_the_coupled_batch():
-    """The source's I + 0.05 K: stable in batches of 16, unstable at 128 and more so at 256."""
-    found = [pmflow.gaussian_eigenvalue(size) for size in (16, 128, 256)]
+    """The original notebook's I + 0.05 K: stable in batches of 16, unstable at 128 and more so at 256."""
+    found = [gaussian_eigenvalue(size) for size in (16, 128, 256)]
     np.testing.assert_allclose(found, [0.63, -1.98, -5.0], atol=0.06)
     # Of identical latents K = k_e - k_i everywhere: the eigenvalue is 1 - 0.05 * 0.2 n.
-    assert pmflow.smallest_eigenvalue(np.zeros((10, 8)), 0.05) == pytest.approx(0.9)
+    assert smallest_eigenvalue(np.zeros((10, 8)), 0.05) == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize("kind, n_references", [("none", 0), ("units", 0), ("bank", 6), ("batch", 0)])

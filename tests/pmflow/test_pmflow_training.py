@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxgen import pmflow, runs
-from jaxgen.pmflow import diagnosis
+from jaxgen import pmflow, runs, training
+from jaxgen.pmflow import comparison, diagnosis
+from jaxgen.pmflow.config import model_names
+from jaxgen.pmflow.progress import Display
+from jaxgen.pmflow.task import classification_loss
 
 SHORT = {"train_examples": 320, "epochs": 1, "batch_size": 64}
 
@@ -18,12 +21,18 @@ def test_stacked_gradients_are_those_of_each_seed_alone():
     params = jax.jit(jax.vmap(lambda key: model.init(key, jnp.zeros((1, 28, 28)))["params"]))(keys)
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (8, 3, 28, 28), np.uint8), rng.integers(0, 10, (8, 3), np.uint8)
-    batch = {"image": images.reshape(24, 28, 28), "label": labels.ravel()}
-    grads, _, metrics = jax.jit(pmflow.stacked_grad_fn(model, 3, None))(params, None, keys[0], batch)
-    alone, losses = jax.jit(pmflow.stacked_grad_fn(model, 1, None)), []
+    batch = {"image": images.reshape(24, 28, 28), "label": labels.ravel(), "position": jnp.arange(24)}
+
+    def gradient(seeds):
+        return training.vmapped_grad_fn(training.from_loss(classification_loss(model, None)), seeds)
+
+    grads, _, metrics = jax.jit(gradient(3))(params, None, keys[0], batch)
+    alone, losses = jax.jit(gradient(1)), []
     for s in range(3):
         one = jax.tree.map(lambda leaf, s=s: leaf[s : s + 1], params)
-        wanted, _, single = alone(one, None, keys[0], {"image": images[:, s], "label": labels[:, s]})
+        wanted, _, single = alone(
+            one, None, keys[0], {"image": images[:, s], "label": labels[:, s], "position": jnp.arange(8)}
+        )
         losses.append(float(single["loss"]))
         for leaf, other in zip(jax.tree.leaves(grads), jax.tree.leaves(wanted), strict=True):
             np.testing.assert_allclose(leaf[s], other[0], atol=1e-6)
@@ -42,7 +51,7 @@ def test_every_seed_has_its_own_start_and_order_which_models_share():
     kernel = together.params["layer_1"]["kernel"]
     np.testing.assert_array_equal(kernel[1], alone.params["layer_1"]["kernel"][0])
     assert np.abs(kernel[0] - kernel[1]).max() > 0.01
-    both, one = (pmflow.SeedOrders(task.keys("order"), 320, 64) for task in tasks)
+    both, one = (task.order() for task in tasks)
     rows = np.concatenate([both.indices(k).reshape(64, 2) for k in range(5)])
     assert (np.sort(rows, axis=0) == np.arange(320)[:, None]).all() and (rows[:, 0] != rows[:, 1]).any()
     np.testing.assert_array_equal(rows[:64, 1], one.indices(0))
@@ -61,36 +70,38 @@ def test_the_runs_of_a_comparison():
     assert [run.folder for run in runs] == ["mlp_seed7-10", "cnn_seed7", "cnn_seed8"]
     assert {run.learning_rate for run in runs} == {3e-3}
     assert pmflow.model_configs(pmflow.PMFlowConfig(faithful=True))[0].learning_rate == 1e-3
-    assert pmflow.model_names(pmflow.PMFlowConfig(models="all")) == list(pmflow.LABELS)
-    assert pmflow.model_names(pmflow.PMFlowConfig(faithful=True, models="all")) == [
+    assert model_names(pmflow.PMFlowConfig(models="all")) == list(pmflow.MODELS)
+    assert model_names(pmflow.PMFlowConfig(faithful=True, models="all")) == [
         "mlp", "pmflow_mlp", "pmflow_bnn", "pmflow_cnn"
     ]  # fmt: skip
     with pytest.raises(ValueError, match="models is 'mlp,mlp'; allowed: each name once"):
-        pmflow.model_names(pmflow.PMFlowConfig(models="mlp,mlp"))
+        model_names(pmflow.PMFlowConfig(models="mlp,mlp"))
 
 
 def trained(name, last, displacement=None):
     accuracy = np.stack([np.full(len(last), 0.9), np.asarray(last)], axis=1)
     moved = None if displacement is None else np.array([0.5, displacement])
     scale = None if displacement is None else np.ones(2)
-    return pmflow.Trained(name, pmflow.LABELS[name], 200_000, accuracy, np.array([0.8, 0.95]), moved, scale, 3.0, 20.0)
+    return pmflow.Trained(
+        name, pmflow.MODELS[name].label, 200_000, accuracy, np.array([0.8, 0.95]), moved, scale, 3.0, 20.0
+    )
 
 
 FLOW, OFF = np.array([0.971, 0.973, 0.972, 0.975, 0.970]), np.array([0.970, 0.974, 0.970, 0.972, 0.969])
 
 
 def test_intervals_and_paired_tests_are_students():
-    found = pmflow.interval(FLOW)
+    found = comparison.interval(FLOW)
     wanted = scipy.stats.ttest_1samp(FLOW, 0).confidence_interval(0.95)
     np.testing.assert_allclose(found, (FLOW.mean(), wanted.low, wanted.high))
-    (pair,) = pmflow.contrasts([trained("pmflow_mlp", FLOW), trained("mlp_linear", OFF)])
+    (pair,) = comparison.contrasts([trained("pmflow_mlp", FLOW), trained("mlp_linear", OFF)])
     wanted = scipy.stats.ttest_rel(FLOW, OFF)
     assert pair.p == pytest.approx(wanted.pvalue) and pair.seeds == 5
     interval = wanted.confidence_interval(0.95)
     np.testing.assert_allclose(pair.difference[1:], (100 * interval.low, 100 * interval.high))
     assert pair.difference.mean == pytest.approx(100 * (FLOW - OFF).mean()) and pair.contrast.about_flow
     with pytest.raises(ValueError, match="pmflow_mlp has 5 seeds, mlp 3; allowed: as many"):
-        pmflow.contrasts([trained("pmflow_mlp", FLOW), trained("mlp", OFF[:3])])
+        comparison.contrasts([trained("pmflow_mlp", FLOW), trained("mlp", OFF[:3])])
 
 
 @pytest.mark.parametrize(
@@ -98,14 +109,14 @@ def test_intervals_and_paired_tests_are_students():
     [
         (0.01, "better", "the flow helps: better in 1, worse in 0 of 1"),
         (-0.01, "worse", "the flow hurts: better in 0, worse in 1 of 1"),
-        (0.0, "no difference shown", "no effect of the flow is shown"),
+        (0.0, "none shown", "effect of the flow: none shown"),
     ],
 )
 def test_the_verdict_follows_the_numbers(shift, judged, sentence):
     noise = 1e-4 * np.array([1.0, -1.0, 2.0, -2.0, 0.0])
-    pairs = pmflow.contrasts([trained("pmflow_cnn", OFF + shift + noise), trained("cnn", OFF)])
-    assert [pmflow.judgement(pair) for pair in pairs] == [judged]
-    assert pmflow.verdict(pairs).startswith(sentence)
+    pairs = comparison.contrasts([trained("pmflow_cnn", OFF + shift + noise), trained("cnn", OFF)])
+    assert [comparison.judgement(pair) for pair in pairs] == [judged]
+    assert comparison.verdict(pairs).startswith(sentence)
 
 
 def test_a_verdict_of_both_signs_of_one_seed_and_of_none():
@@ -116,26 +127,28 @@ def test_a_verdict_of_both_signs_of_one_seed_and_of_none():
         trained("pmflow_bnn", down),
         trained("bnn_off", OFF),
     ]
-    assert pmflow.verdict(pmflow.contrasts(models)).startswith("the flow helps in some models and hurts in others")
-    (alone,) = pmflow.contrasts([trained("pmflow_cnn", OFF[:1]), trained("cnn", FLOW[:1])])
-    assert pmflow.judgement(alone) == "one seed, no interval" and np.isnan(alone.p)
-    assert pmflow.verdict([]) == "no model with a flow was trained beside its control"
+    assert comparison.verdict(comparison.contrasts(models)).startswith(
+        "the flow helps in some models and hurts in others"
+    )
+    (alone,) = comparison.contrasts([trained("pmflow_cnn", OFF[:1]), trained("cnn", FLOW[:1])])
+    assert comparison.judgement(alone) == "one seed, no interval" and np.isnan(alone.p)
+    assert comparison.verdict([]) == "no model with a flow was trained beside its control"
     # A contrast that is not about the flow is no evidence for it.
-    other = pmflow.contrasts([trained("mlp_linear", up), trained("mlp", OFF)])
-    assert pmflow.judgement(other[0]) == "better" and pmflow.verdict(other) == pmflow.verdict([])
+    other = comparison.contrasts([trained("mlp_linear", up), trained("mlp", OFF)])
+    assert comparison.judgement(other[0]) == "better" and comparison.verdict(other) == comparison.verdict([])
 
 
 def test_ranking_and_rows():
     models = [trained("mlp", OFF), trained("pmflow_mlp", FLOW, 0.02)]
-    table = pmflow.ranking(models)
+    table = comparison.ranking(models)
     assert [row["model"] for row in table] == ["PMFlow MLP", "MLP"]
-    assert table[0]["% a 1000 parameters"] == f"{97.22 / 200:.4f}" and table[0]["flow moves latents by"] == "2.00 %"
-    rows = {row.quantity: row for row in pmflow.record_rows(models)}
+    assert table[0]["% per 1000 parameters"] == f"{97.22 / 200:.4f}" and table[0]["flow moves latents by"] == "2.00 %"
+    rows = {row.quantity: row for row in comparison.record_rows(models)}
     assert rows["MLP, last test accuracy"].value == pytest.approx(97.1)
-    assert rows["PMFlow MLP - MLP, as in the source"].value == pytest.approx(0.12)
+    assert rows["PMFlow MLP - MLP, as in the original notebook"].value == pytest.approx(0.12)
     assert rows["2 models without convolutions, all seeds and epochs"].value == 12.0
-    faithful = pmflow.faithful_rows([trained("pmflow_bnn", OFF)])
-    assert [row.target for row in faithful] == ["source 76.70", "source 84.31"]
+    faithful = comparison.faithful_rows([trained("pmflow_bnn", OFF)])
+    assert [row.target for row in faithful] == ["original 76.70", "original 84.31"]
     assert faithful[1].note.startswith("difference +12.79; 5 seeds, 96.90 to 97.40")
 
 
@@ -149,18 +162,18 @@ def test_the_diagnosis_tells_a_coupled_batch_from_none(monkeypatch):
         test = {name: array[:640] for name, array in whole.test.items()}
         task = pmflow.PMFlowTask(whole.config, model, whole.train, test)
         # Larger weights than at the start: labels are then decided by the states more than by the readout's bias.
-        found = pmflow.diagnose(task, jax.tree.map(lambda leaf: 4.0 * leaf, task.initial_state()[0].params))
+        found = diagnosis.diagnose(task, jax.tree.map(lambda leaf: 4.0 * leaf, task.initial_state()[0].params))
         changed[kind] = found.changed
         assert found.accuracy.shape == (2, 2) and found.sizes == (1, 64)
         assert found.gaussian[0] == found.trained[0] == pytest.approx(1 - 0.05 * 0.2, abs=1e-6)
-        rows = pmflow.diagnosis_rows(found)
+        rows = diagnosis.diagnosis_rows(found)
         assert len(rows) == 4 and rows[3].value == pytest.approx(100 * found.accuracy[:, 1].mean())
     assert not changed["none"].any() and not changed["batch"][:, 0].any()
     assert (changed["batch"][:, 1] > 0).all()
 
 
 def test_the_display_writes_a_row_a_run(capsys):
-    with pmflow.Display(2, 2) as display:
+    with Display(2, 2) as display:
         display.begin("MLP")
         display.epoch(0.5)
         display.epoch(0.75)
