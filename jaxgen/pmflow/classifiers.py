@@ -6,8 +6,8 @@
 
 BNN: a "biological" network, leaky integration with lateral coupling; z starts at the latent of the 784-128-8 encoder
 and h at 0. Weights and biases start uniform on +-1 / sqrt(fan-in), PyTorch's default, as in the original notebook.
-Layers that two models share have the same name and therefore, from one key, the same initial values: differences between
-models are paired.
+Layers that two models share have the same name and therefore, from one key, the same initial values: differences
+between models are paired.
 """
 
 import functools

@@ -16,8 +16,8 @@ from jaxgen.pmflow.lateral import GAIN_LIMIT, coupling
 N_REFERENCES = 64
 ORIGINAL_GAIN = 0.05
 _BNN_FLOW = {"n_centres": 16, "steps": 4, "dt": 0.15, "spread": 0.7}
-# On latents of root mean square 1 the flow then moves them by more than a tenth of their size from the start on.
-_STRONG_FLOW = {"n_centres": 16, "steps": 16, "dt": 0.15, "spread": 0.5, "initial_mu": 2.0}
+# On latents of root mean square 1 the initial flow moves them by about 15 % of their size.
+_STRONG_FLOW = {"n_centres": 16, "steps": 20, "dt": 0.15, "spread": 0.5, "initial_mu": 4.0}
 
 
 class Model(NamedTuple):

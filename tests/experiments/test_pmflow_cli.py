@@ -6,40 +6,31 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import pmflow as experiment
 from jaxgen import pmflow, runs
 from jaxgen.pmflow import diagnosis
+from jaxgen.pmflow.config import model_names
+from jaxgen.pmflow.models import SMALL
+from jaxgen.pmflow.progress import Display
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = "--models=pmflow_mlp,mlp_linear"
 SHORT = ["--seeds=2", "--epochs=2", "--train_examples=640", "--batch_size=64", "--test_batch=1000"]
 
 
-@pytest.fixture(scope="module")
-def call():
-    """The program in this process: exit code, or 0. JAX's settings stay as they are."""
-
-    def run(*flags):
-        configure, runs.configure = runs.configure, lambda: None
-        try:
-            runs.main(pmflow.PMFlowConfig, experiment.run, ["program", *map(str, flags)])
-        except SystemExit as end:
-            return end.code
-        finally:
-            runs.configure = configure
-        return 0
-
-    return run
+def call(*flags):
+    """Return exit code, stdout and stderr of the command."""
+    return commands.run("experiments.pmflow", *map(str, flags))
 
 
 @pytest.fixture(scope="module")
-def finished(call, tmp_path_factory):
+def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("pmflow") / "run"
-    assert call(MODELS, *SHORT, f"--workdir={workdir}") == 0
+    assert call(MODELS, *SHORT, f"--workdir={workdir}")[0] == 0
     return workdir
 
 
@@ -51,6 +42,7 @@ def without_time(records):
     return [{k: v for k, v in record.items() if k != "time" and "per_s" not in k} for record in records]
 
 
+@pytest.mark.slow
 def test_a_comparison_leaves_all_that_is_promised(finished):
     for name in ("accuracy", "comparison"):
         assert np.asarray(Image.open(finished / "figures" / f"{name}.png").convert("L")).std() > 10
@@ -72,7 +64,8 @@ def test_a_comparison_leaves_all_that_is_promised(finished):
     assert np.mean(last) > 0.6 and abs(difference) < 10
 
 
-def test_a_killed_comparison_goes_on_where_it_was(finished, call, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_killed_comparison_goes_on_where_it_was(finished, tmp_path, monkeypatch):
     """Killed after the first epoch of the second model: the first is left alone, the second ends bit for bit alike."""
     seen = []
 
@@ -82,39 +75,41 @@ def test_a_killed_comparison_goes_on_where_it_was(finished, call, tmp_path, monk
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pmflow.Display, "epoch", epoch)
+        patch.setattr(Display, "epoch", epoch)
         with pytest.raises(KeyboardInterrupt):
             call(MODELS, *SHORT, f"--workdir={tmp_path}/run")
     done = (tmp_path / "run" / "models" / "pmflow_mlp_seed0-1" / "metrics.jsonl").read_bytes()
     assert not (tmp_path / "run" / "result.json").exists()
-    assert call(MODELS, *SHORT, f"--workdir={tmp_path}/run") == 0
+    assert call(MODELS, *SHORT, f"--workdir={tmp_path}/run")[0] == 0
     assert (tmp_path / "run" / "models" / "pmflow_mlp_seed0-1" / "metrics.jsonl").read_bytes() == done
     for run in ("pmflow_mlp_seed0-1", "mlp_linear_seed0-1"):
         assert without_time(metrics(tmp_path / "run", run)) == without_time(metrics(finished, run))
 
 
+@pytest.mark.slow
 def test_four_devices_give_the_same_numbers(finished, tmp_path):
     """Also the command in a process of its own."""
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "experiments.pmflow", "--models=mlp_linear", *SHORT, f"--workdir={tmp_path}/four"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    assert "jax" in done.stderr and "4 x" in done.stderr and "figures:" in done.stdout
+    assert "jax" in done.stderr and "4 x" in done.stderr and "comparison.png" in done.stdout
     found, wanted = (metrics(folder, "mlp_linear_seed0-1") for folder in (tmp_path / "four", finished))
     for name in ("loss", "grad_norm"):
         values = [[r[name] for r in records if name in r] for records in (found, wanted)]
         np.testing.assert_allclose(*values, rtol=2e-4)
 
 
-def test_faithful_with_its_diagnosis(call, tmp_path, monkeypatch, capsys):
+@pytest.mark.slow
+def test_faithful_with_its_diagnosis(tmp_path, monkeypatch):
     monkeypatch.setattr(diagnosis, "SIZES", (1, 250))
     flags = ["--faithful", "--models=pmflow_bnn", "--seeds=1", "--epochs=1", *SHORT[2:4], "--test_batch=250"]
-    assert call(*flags, f"--workdir={tmp_path}/source") == 0
-    out = capsys.readouterr().out
-    assert "source 76.70" in out and "smallest eigenvalue of I + 0.05 K, batch 250" in out
+    code, out, err = call(*flags, f"--workdir={tmp_path}/original")
+    assert code == 0, err
+    assert "original 76.70" in out and "smallest eigenvalue of I + 0.05 K, batch 250" in out
     assert "trained in batches of 64, tested in 250" in out
     for name in ("accuracy", "comparison", "diagnosis"):
-        assert np.asarray(Image.open(tmp_path / "source" / "figures" / f"{name}.png").convert("L")).std() > 10
+        assert np.asarray(Image.open(tmp_path / "original" / "figures" / f"{name}.png").convert("L")).std() > 10
 
 
 @pytest.mark.parametrize(
@@ -126,17 +121,21 @@ def test_faithful_with_its_diagnosis(call, tmp_path, monkeypatch, capsys):
         (["--seeds=0"], "--seeds=0: allowed: an integer, 1 or more"),
         (["--train_examples=60001"], "--train_examples=60001: allowed: an integer from 64 to 60000"),
         (["--lateral=ring"], "Unknown command line flag 'lateral'"),
+        (["--batch_size=1000000000"], "--batch_size=1000000000: allowed: an integer from 1 to 60000"),
+        (["--seed=4294967296"], "--seed=4294967296: allowed: an integer from 0 to 4294967295"),
+        (["--seed=4294967295"], "seed is 4294967299; allowed: an integer from 0 to 4294967295"),
     ],
 )
-def test_bad_flags_are_refused_in_one_line(call, capsys, tmp_path, flags, message):
-    assert call(*flags, f"--workdir={tmp_path}/new") == 2
-    err = capsys.readouterr().err
+def test_bad_flags_are_refused_in_one_line(tmp_path, flags, message):
+    code, _, err = call(*flags, f"--workdir={tmp_path}/new")
+    assert code == 2
     assert message in err and err.count("\n") == 1 and not (tmp_path / "new").exists()
 
 
-def test_another_config_does_not_go_into_the_same_folder(finished, call, capsys):
-    assert call(MODELS, *SHORT, "--learning_rate=0.1", f"--workdir={finished}") == 2
-    assert "learning_rate: None -> 0.1" in capsys.readouterr().err
+@pytest.mark.slow
+def test_another_config_does_not_go_into_the_same_folder(finished):
+    code, _, err = call(MODELS, *SHORT, "--learning_rate=0.1", f"--workdir={finished}")
+    assert code == 2 and "learning_rate: None -> 0.1" in err
 
 
 def test_the_flag_files_are_what_they_say():
@@ -147,7 +146,7 @@ def test_the_flag_files_are_what_they_say():
             lambda config, workdir, path=path: read.update({path.stem: config}),
             ["program", f"--flagfile={path}"],
         )
-    assert set(pmflow.model_names(read["pmflow"])) == set(pmflow.SMALL)
-    assert pmflow.model_names(read["pmflow_cnn"]) == ["cnn", "pmflow_cnn"] and read["pmflow_cnn"].cnn_seeds == 3
+    assert set(model_names(read["pmflow"])) == set(SMALL)
+    assert model_names(read["pmflow_cnn"]) == ["cnn", "pmflow_cnn"] and read["pmflow_cnn"].cnn_seeds == 3
     assert read["pmflow_faithful"].faithful
-    assert pmflow.model_names(read["pmflow_faithful"]) == ["mlp", "pmflow_mlp", "pmflow_bnn", "pmflow_cnn"]
+    assert model_names(read["pmflow_faithful"]) == ["mlp", "pmflow_mlp", "pmflow_bnn", "pmflow_cnn"]
