@@ -86,6 +86,17 @@ def test_the_gradient_is_that_of_the_exact_likelihood():
     assert max(errors) < 5.5 * BETA * np.sqrt(0.5 / n) < 0.15 * largest
 
 
+def test_both_phases_draw_hidden_sites_with_noise_of_their_own():
+    """Without parameters a hidden site is a coin: with one key for both phases every coin would fall alike."""
+    zero = jax.tree.map(jnp.zeros_like, PARAMS)
+    batch = {"image": PIXELS, "position": jnp.arange(64, dtype=jnp.uint32)}
+    carry = {"chains": pixels_on_grid(PIXELS), "chain_id": jnp.arange(64, dtype=jnp.uint32)}
+    grad_fn = potts.latent_contrastive_divergence(potts.PottsEBM(LATTICE, 2), potts.ContrastiveSettings(1, True))
+    grads, _, _ = grad_fn(zero, carry, jax.random.key(5), batch)
+    hidden = np.asarray(grads["bias"])[~potts.visible_sites(LATTICE)]
+    assert np.count_nonzero(hidden) > hidden.size // 2
+
+
 def test_a_start_tells_hidden_sites_apart():
     model = potts.PottsEBM(LATTICE, 2)
     params = latent_init(jax.random.key(0), model, PIXELS[:5], 0.5)

@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import evaluation, gibbs, potts
+from jaxgen import evaluation, gibbs, potts, training
+from jaxgen.potts.figures.lattices import lattices_figure
 from jaxgen.potts.latent import visible_part
 from jaxgen.potts.oracles import enumeration
-from jaxgen.potts.studies.lattices import LatticesConfig, LatticeTask, effective_lattices, train_lattice
+from jaxgen.potts.studies import lattices
+from jaxgen.potts.studies.lattices import Images, LatticesConfig, LatticeTask, planned, train_lattice, with_quick
 from jaxgen.potts.studies.lattices_measure import (
     LatticeFigures,
     lattice_rows,
     lattice_table,
-    lattices_figure,
     measure_lattice,
 )
 
@@ -30,11 +31,11 @@ ONE = LatticeFigures(100, 10, -90.0, 0.5, 0.1, 0.2, 3.0, 4.5, 0.01)
 
 def tiny(name):
     lattice = potts.latent_lattice(3, 2, "4") if name.startswith("latent") else gibbs.Lattice.grid(3, 2)
-    return LatticeTask(CONFIG, name, potts.PottsEBM(lattice, 2), TRAIN)
+    return LatticeTask(CONFIG, name, potts.PottsEBM(lattice, 2), Images(TRAIN, np.asarray(TRAIN[:20])))
 
 
 def test_every_name_is_a_lattice_of_images():
-    train = jnp.zeros((2, 28, 28), jnp.uint8)
+    train = Images(jnp.zeros((2, 28, 28), jnp.uint8), np.zeros((2, 28, 28), np.uint8))
     tasks = {name: LatticeTask.of(CONFIG, name, train) for name in ("edge", "G16", "latent_G8", "latent_window")}
     assert {name: len(task.model.lattice.offsets) for name, task in tasks.items()} == {
         "edge": 2, "G16": 8, "latent_G8": 4, "latent_window": 38,
@@ -51,30 +52,51 @@ def test_every_name_is_a_lattice_of_images():
 def test_steps_are_planned_once_and_the_trained_lattice_is_measured_right(tmp_path, monkeypatch):
     """1 s a step and 3 s: three steps, kept by a second start; log p against enumeration over 2^12 states."""
     monkeypatch.setattr("jaxgen.potts.studies.lattices.step_seconds", lambda task: 1.0)
-    task = tiny("latent_G8")
-    params, steps = train_lattice(task, tmp_path)
-    assert steps == 3
+    task = planned(tiny("latent_G8"), tmp_path)
+    params = train_lattice(task, tmp_path)
+    assert task.steps == 3 and isinstance(task, training.Task)
     monkeypatch.setattr("jaxgen.potts.studies.lattices.step_seconds", lambda task: 0.1)
-    again, steps = train_lattice(task, tmp_path)
-    assert steps == 3 and np.array_equal(again["bias"], params["bias"])
+    again = planned(tiny("latent_G8"), tmp_path)
+    assert again.steps == 3 and np.array_equal(train_lattice(again, tmp_path)["bias"], params["bias"])
     # Annealing and observing have tests of their own, and would compile for long.
     log_z = float(enumeration.log_partition(task.model.lattice, params))
     low, high = (types.SimpleNamespace(log_z=log_z + more, standard_error=0.01) for more in (0.0, 0.2))
+    both = types.SimpleNamespace(low=low, high=high, gap=0.2)
     series = np.random.default_rng(0).normal(size=(2, 400, 8))
     measure = "jaxgen.potts.studies.lattices_measure"
-    monkeypatch.setattr(f"{measure}.bracket", lambda *args, **options: types.SimpleNamespace(low=low, high=high))
+    monkeypatch.setattr(f"{measure}.bracket", lambda *args, **options: both)
     monkeypatch.setattr(f"{measure}.observe_sweeps", lambda *args: (None, series))
     monkeypatch.setattr(f"{measure}.data.decode", lambda states, levels: states)
     monkeypatch.setattr(evaluation, "evaluate", lambda *args: types.SimpleNamespace(figures={"frechet": 1.5}))
     path = tmp_path / "measured" / "x"
-    found, images = measure_lattice(task, params, steps, np.asarray(TRAIN[:20]), None, path)
+    found, images = measure_lattice(task, params, path)
     numbers = [
         enumeration.distribution(task.model.lattice, params)[showing(task.model.lattice, v)].sum() for v in TRAIN[:20]
     ]
     assert found.log_p == pytest.approx(np.log(numbers).mean(), abs=1e-4)
     assert found.log_z_gap == pytest.approx(0.2) and found.tau == pytest.approx(1, abs=0.4)
     assert images.shape == (64, 3, 2) and found.frechet == 1.5 and found.steps == 3 and found.parameters == 92
-    assert measure_lattice(task, None, 0, None, None, path)[0] == found
+    assert measure_lattice(task, None, path)[0] == found
+
+
+def test_hidden_sites_of_the_first_chains_have_noise_of_their_own(monkeypatch):
+    """The key that chooses the examples must not draw the hidden sites as well."""
+    keys = {}
+
+    def spy(name):
+        function = getattr(lattices, name)
+
+        def call(key, *args):
+            keys[name] = jax.random.key_data(key).tolist()
+            return function(key, *args)
+
+        monkeypatch.setattr(lattices, name, call)
+
+    for name in ("latent_init", "persistent_chains", "draw_hidden"):
+        spy(name)
+    state, _ = tiny("latent_G8").initial_state()
+    keys["steps"] = jax.random.key_data(state.key).tolist()
+    assert len({tuple(key) for key in keys.values()}) == len(keys) == 4
 
 
 def showing(lattice, v):
@@ -103,5 +125,5 @@ def test_the_record_names_the_best_and_its_distance_from_the_anchor(tmp_path):
 
 def test_an_unknown_lattice_is_refused():
     with pytest.raises(ValueError, match="lattices is 'edge,G9'; allowed: tied, edge, 8"):
-        effective_lattices(LatticesConfig(lattices="edge,G9"))
-    assert effective_lattices(LatticesConfig(quick=True)).steps == 60
+        with_quick(LatticesConfig(lattices="edge,G9"))
+    assert with_quick(LatticesConfig(quick=True)).steps == 60

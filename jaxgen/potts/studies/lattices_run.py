@@ -1,0 +1,48 @@
+"""The comparison of lattices from data to record: train every lattice, measure it, compare."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen import data, evaluation, runs, visualization
+from jaxgen.potts.figures.lattices import lattices_figure
+from jaxgen.potts.studies.lattices import Images, LatticesConfig, LatticeTask, planned, train_lattice, with_quick
+from jaxgen.potts.studies.lattices_measure import LatticeFigures, lattice_rows, lattice_table, measure_lattice
+
+_SHOWN = 24  # samples per lattice in the figure
+_QUICK_TEST_IMAGES = 500
+
+
+def load_images(config: LatticesConfig) -> Images:
+    """Read MNIST and binarise it."""
+    dataset = data.load("mnist", data_dir=config.data_dir or None)
+    parts = {name: data.fixed_binarization(data.split(dataset, name)[0], name) for name in ("train", "test")}
+    reference = evaluation.load_reference("mnist", 2, data_dir=config.data_dir or None)
+    return Images(jnp.asarray(parts["train"]), parts["test"][: _QUICK_TEST_IMAGES if config.quick else None], reference)
+
+
+def prepare(config: LatticesConfig) -> runs.Job:
+    """Return the job that compares the lattices of a config."""
+    study = with_quick(config)
+    images = load_images(study)
+    train = np.asarray(images.train[: study.chains])
+    floor = evaluation.evaluate(data.decode(train, 2), None, images.reference).figures["frechet"]
+
+    def job(folder: runs.RunFolder) -> runs.Report:
+        figures: dict[str, LatticeFigures] = {}
+        shown = [("training images", images.train[:_SHOWN], 2)]
+        for name in study.lattices.split(","):
+            task = planned(LatticeTask.of(study, name, images), folder.path)
+            params = train_lattice(task, folder.path)
+            figures[name], samples = measure_lattice(task, params, folder.path / "measured" / name)
+            shown.append((name, np.asarray(samples)[:_SHOWN], 2))
+        table = lattice_table(figures)
+        with runs.atomic_write(folder.path / "table.md") as temporary:
+            temporary.write_text(table)
+        files = [folder.figures / name for name in ("lattices.png", "samples.png")]
+        lattices_figure(files[0], figures, floor)
+        visualization.samples_figure(files[1], shown, columns=3)
+        rows = lattice_rows(figures, floor, study.chains, len(images.test))
+        title = f"lattices, binarised MNIST, {study.seconds:g} s each" + ", quick" * config.quick
+        return runs.Report(title, "Potts energy-based model", rows, files, f"{table}{rows[-1]}")
+
+    return job
