@@ -1,6 +1,8 @@
 """Faults of `benchmarks.faults` that need no process of their own: damaged files, and numbers that are none."""
 
+import contextlib
 import dataclasses
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import optax
 
 from jaxgen import data, runs, training
-from jaxgen.runs import option
+from jaxgen.runs import seed_option
 
 DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
     "truncated": lambda content: content[: len(content) // 2],
@@ -24,7 +26,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
 class NanConfig:
     """Of the run that is poisoned."""
 
-    seed: int = option(0, "seed", group="run", low=0)
+    seed: int = seed_option("seed", group="run")
 
 
 def row(fault: str, tried: int, survived: int, note: str) -> dict:
@@ -32,23 +34,26 @@ def row(fault: str, tried: int, survived: int, note: str) -> dict:
 
 
 def checkpoint_row(finished: Path, folder: Path) -> dict:
-    """Every file of the last checkpoint damaged in turn."""
-    shutil.copytree(finished / "checkpoints", folder)
-    steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
-    last, survived, tried = folder / str(steps[-1]), 0, 0
-    for file in [path for path in sorted(last.rglob("*")) if path.is_file() and path.stat().st_size]:
-        content = file.read_bytes()
-        for damage in DAMAGES.values():
-            if file.name == "seal.json" and damage(content) is None:
-                continue  # a checkpoint without its seal is whole, only unproven
-            damaged(file, damage(content))
-            tried += 1
-            try:
-                training.Checkpoints(folder, read_only=True).close()
-            except ValueError as error:
-                survived += file.name in str(error) and f"to resume from step {steps[-2]}" in str(error)
-            file.write_bytes(content)
-    return row("checkpoint file " + ", ".join(DAMAGES), tried, survived, "named, with the step to go on from")
+    """Damage every file of every checkpoint in turn."""
+    source = finished / "checkpoints"
+    steps = sorted(int(path.name) for path in source.iterdir() if path.name.isdecimal())
+    survived, tried = 0, 0
+    for step in steps:
+        good = [other for other in steps if other != step]
+        files = [path for path in sorted((source / str(step)).rglob("*")) if path.is_file() and path.stat().st_size]
+        for file in files:
+            for damage in DAMAGES.values():
+                shutil.copytree(source, folder)
+                damaged(folder / file.relative_to(source), damage(file.read_bytes()))
+                tried += 1
+                said = io.StringIO()
+                with contextlib.redirect_stderr(said):
+                    checkpoints = training.Checkpoints(folder)
+                    named = f"{file.relative_to(source / str(step))} is" in said.getvalue()
+                    survived += named and checkpoints.steps() == good and (folder / f"damaged-{step}").exists()
+                    checkpoints.close()
+                shutil.rmtree(folder)
+    return row("checkpoint file " + ", ".join(DAMAGES), tried, survived, "named, set aside, and another one used")
 
 
 def damaged(file: Path, content: bytes | None) -> None:

@@ -28,7 +28,7 @@ from benchmarks import timing
 from benchmarks.damage import checkpoint_row, data_row, nan_row, row
 from jaxgen import runs, training
 from jaxgen.errors import UserError
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 from jaxgen.runs.processes import LOST_AFTER_S
 from jaxgen.runs.tables import aligned, markdown, write_between, write_json
 
@@ -49,9 +49,11 @@ Start = Callable[..., subprocess.Popen]
 class FaultsConfig:
     """How much is tried."""
 
-    seed: int = option(0, "seed of the random moments", group="benchmark", low=0)
-    kills: int = option(20, "kills of a run in one process", group="benchmark", low=1)
-    processes_killed: int = option(4, "kills of one process of two, the one and the other in turn", group="benchmark")
+    seed: int = seed_option("seed of the random moments", group="benchmark")
+    kills: int = option(20, "kills of a run in one process", group="benchmark", low=1, high=1_000_000)
+    processes_killed: int = option(
+        4, "kills of one process of two, the one and the other in turn", group="benchmark", low=0, high=1_000_000
+    )
     json: str = option("", "file for the rows", group="benchmark")
     write: bool = option(False, "write the table into benchmarks/README.md", group="benchmark")
 
@@ -75,9 +77,8 @@ def sealed(workdir: Path) -> int:
 
 
 def writing(workdir: Path) -> bool:
-    """Whether a checkpoint is under way: a temporary folder, or one not yet sealed."""
-    folders = [path for path in (workdir / "checkpoints").iterdir() if path.is_dir()]
-    return any(not path.name.isdecimal() or not (path / "seal.json").exists() for path in folders)
+    """Return whether a checkpoint was under way, or being deleted: a temporary folder is there."""
+    return any(path.name.startswith(".tmp-") for path in (workdir / "checkpoints").iterdir())
 
 
 def went_on(error: str, least: int) -> bool:

@@ -46,9 +46,9 @@ class ScalingConfig:
     latents: str = option("2,8,32,128", "sizes of the latent", group="sizes")
     batches: str = option("1,32,128,512,2048,8192", "batch sizes", group="sizes")
     devices: str = option("1,2", "numbers of devices; more than one is made out of a CPU", group="sizes")
-    steps: int = option(4, "Euler steps", group="sizes", low=1)
-    repeats: int = option(timing.LEAST_REPEATS, "rounds", group="timing", low=timing.LEAST_REPEATS)
-    target_ms: float = option(30.0, "how long the calls of one round take together", group="timing", low=0.1)
+    steps: int = option(4, "Euler steps", group="sizes", low=1, high=2**31 - 1)
+    repeats: int = option(timing.LEAST_REPEATS, "rounds", group="timing", low=timing.LEAST_REPEATS, high=1000)
+    target_ms: float = option(30.0, "how long the calls of one round take together", group="timing", low=0.1, high=1e6)
     json: str = option("", "file for everything measured", group="run")
     write: bool = option(False, "put the tables into benchmarks/README.md", group="run")
 

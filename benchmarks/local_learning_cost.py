@@ -47,9 +47,9 @@ class CostConfig:
     """What is timed."""
 
     widths: str = option("256,256", "units of the hidden layers", group="benchmark")
-    batch_size: int = option(128, "examples a step", group="benchmark", low=1)
-    steps: int = option(20, "training steps a timed call", group="benchmark", low=1)
-    repeats: int = option(timing.LEAST_REPEATS, "rounds", group="benchmark", low=timing.LEAST_REPEATS)
+    batch_size: int = option(128, "examples a step", group="benchmark", low=1, high=60_000)
+    steps: int = option(20, "training steps a timed call", group="benchmark", low=1, high=2**31 - 1)
+    repeats: int = option(timing.LEAST_REPEATS, "rounds", group="benchmark", low=timing.LEAST_REPEATS, high=1000)
     json: str = option("", "file for the rows", group="benchmark")
     write: bool = option(False, "write the table into benchmarks/README.md", group="benchmark")
 

@@ -22,7 +22,7 @@ from jaxgen.runs.tables import aligned, write_json
 class BenchmarkConfig(information.InformationConfig):
     """A setting, trained `seeds` times: seed, seed + 1, ..."""
 
-    seeds: int = option(5, "how often to train", group="run", low=1)
+    seeds: int = option(5, "how often to train", group="run", low=1, high=1000)
     json: str = option("", "file for the rows", group="run")
 
 

@@ -47,7 +47,9 @@ class BenchmarkConfig:
     sizes: str = option("small,medium", "U-Nets, separated by commas", group="cases")
     batches: str = option("64,128", "images a step, separated by commas", group="cases")
     sample_steps: int = option(5, "steps of one timed sampling run", group="cases", low=1, high=TIMES)
-    repeats: int = option(timing.LEAST_REPEATS, "rounds through all paths", group="run", low=timing.LEAST_REPEATS)
+    repeats: int = option(
+        timing.LEAST_REPEATS, "rounds through all paths", group="run", low=timing.LEAST_REPEATS, high=1000
+    )
     torch: bool = option(True, "time PyTorch where it is installed", group="run")
     json: str = option("", "file for the rows", group="run")
     write: bool = option(False, "put the table into benchmarks/README.md", group="run")

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from jaxgen import data, evaluation, runs, visualization
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 CANDIDATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _REPEATS = 7
@@ -32,12 +32,14 @@ _SHOWN = 32
 class BaselinesConfig:
     """What is fitted, and how many samples are drawn."""
 
-    seed: int = option(0, "seed of the samples", group="run", low=0)
+    seed: int = seed_option("seed of the samples", group="run")
     dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
     data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
     levels: int = option(2, "grey levels a pixel", group="data", choices=(2, 4))
     train_images: int = option(54000, "images to fit", group="data", low=1, high=54000)
-    samples: int = option(10000, "samples of each; 2,000 or more are also judged", group="samples", low=64)
+    samples: int = option(
+        10000, "samples of each; 2,000 or more are also judged", group="samples", low=64, high=1_000_000
+    )
 
 
 class Coding(NamedTuple):

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from jaxgen import data, diffusion, runs, training, visualization
 from jaxgen.errors import UserError
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 _SHOWN = 100
 _FRAMES = 60
@@ -27,15 +27,17 @@ _FRAMES = 60
 
 @dataclasses.dataclass(frozen=True)
 class SampleConfig:
-    seed: int = option(0, "seed of the noise", group="sampling", low=0)
-    n: int = option(40, "images, the digits in turn", group="sampling", low=1)
+    seed: int = seed_option("seed of the noise", group="sampling")
+    n: int = option(40, "images, the digits in turn", group="sampling", low=1, high=1_000_000)
     digits: str = option("all", "classes: 'all', numbers such as '3' or '0,4,7', or 'none'", group="sampling")
-    guidance: float = option(3.0, diffusion.GUIDANCE_HELP, group="sampling", low=0.0)
+    guidance: float = option(3.0, diffusion.GUIDANCE_HELP, group="sampling", low=0.0, high=100.0)
     sampler: str = option("dpm_solver", "how to go from noise to images", group="sampling", choices=diffusion.SAMPLERS)
-    steps: int = option(30, "steps of the sampler, at most the timesteps of training", group="sampling", low=1)
+    steps: int = option(
+        30, "steps of the sampler, at most the timesteps of training", group="sampling", low=1, high=2**31 - 1
+    )
     eta: float = option(0.0, "noise of ddim: 0 none, 1 as much as ancestral", group="sampling", low=0.0, high=1.0)
     clip_x0: bool = option(True, "keep the predicted image within black and white", group="sampling")
-    batch_size: int = option(128, "images at a time", group="sampling", low=1)
+    batch_size: int = option(128, "images at a time", group="sampling", low=1, high=60_000)
     weights: str = option("average", "parameters: their moving average, or the last", group="sampling",
                           choices=("average", "last"))  # fmt: skip
     inpaint: str | None = option(

@@ -19,18 +19,18 @@ import numpy as np
 
 from jaxgen import data, diffusion, evaluation, runs, training
 from jaxgen.errors import UserError
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyConfig:
-    seed: int = option(0, "first seed", group="study", low=0)
-    seeds: int = option(1, "seeds of every configuration", group="study", low=1)
+    seed: int = seed_option("first seed", group="study")
+    seeds: int = option(1, "seeds of every configuration", group="study", low=1, high=1000)
     mode: str = option("train", "train: all; load: what is there; baseline: train that one alone", group="study",
                        choices=("train", "load", "baseline"))  # fmt: skip
     quick: bool = option(False, "tiny networks and a few updates: shows that everything runs", group="study")
     sampler: str = option("ancestral", "sampler of the images", group="samples", choices=diffusion.SAMPLERS)
-    steps: int = option(300, "steps of the sampler; 20 at most with quick", group="samples", low=1)
+    steps: int = option(300, "steps of the sampler; 20 at most with quick", group="samples", low=1, high=2**31 - 1)
     clip_x0: bool = option(True, "keep the predicted image within black and white", group="samples")
     held_out: int = option(10_000, "test images for the held-out loss", group="measures", low=2, high=10_000)
     data_dir: str = option("", "folder with MNIST's four IDX files instead of the built-in ones", group="study")

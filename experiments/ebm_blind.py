@@ -18,7 +18,7 @@ import numpy as np
 from jaxgen import data, evaluation, potts, runs
 from jaxgen.errors import UserError
 from jaxgen.potts.config import classes
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class BlindConfig:
     )
     digits: str = option("all", "classes that samples without labels may show, such as '3' or '0,1'", group="sheet")
     each: int = option(40, "generated images, and as many real ones", group="sheet", low=1, high=500)
-    seed: int = option(0, "seed of the choice and of the order", group="sheet", low=0)
+    seed: int = seed_option("seed of the choice and of the order", group="sheet")
     dataset: str = option("mnist", "what they imitate", group="sheet", choices=("mnist", "fashion_mnist"))
     data_dir: str = option("", "folder with the dataset's four IDX files", group="sheet")
     score: str = option("", "answers.csv to score", group="score")

@@ -34,7 +34,7 @@ from jaxgen.potts.studies.trajectory import (
     principal_component,
     run_stages,
 )
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 _STAGE = 25
 _LOOKS = 40  # of each spacing, even and geometric
@@ -43,15 +43,15 @@ _CONFIDENT = 0.9
 
 @dataclasses.dataclass(frozen=True)
 class ConvergenceConfig:
-    seed: int = option(0, "seed of starts and sweeps", group="chains", low=0)
-    chains: int = option(32, "chains from each of the four starts", group="chains", low=2)
-    sweeps: int = option(20_000, "sweeps of every chain, in stages of 25", group="chains", low=50)
+    seed: int = seed_option("seed of starts and sweeps", group="chains")
+    chains: int = option(32, "chains from each of the four starts", group="chains", low=2, high=1_000_000)
+    sweeps: int = option(20_000, "sweeps of every chain, in stages of 25", group="chains", low=50, high=10**9)
     slow_chains: int = option(
-        8, "of these, those of sequential scan and tempering, which are slow", group="chains", low=2
+        8, "of these, those of sequential scan and tempering, which are slow", group="chains", low=2, high=1_000_000
     )
-    slow_sweeps: int = option(8000, "their sweeps", group="chains", low=50)
+    slow_sweeps: int = option(8000, "their sweeps", group="chains", low=50, high=10**9)
     columns: bool = option(False, "also blocked columns, slow too, for 4 or 8 neighbours", group="chains")
-    replicas: int = option(16, "replicas of parallel tempering", group="tempering", low=2)
+    replicas: int = option(16, "replicas of parallel tempering", group="tempering", low=2, high=1024)
     digit: int | None = option(None, "class, for a model with labels", group="run", low=0, high=9)
     checkpoint: str = option("last", "which one to restore", group="run", choices=("last", "best"))
 

@@ -22,20 +22,21 @@ from jaxgen.potts.oracles.naive_sampler import naive_sample
 from jaxgen.potts.studies.energy_report import Baseline, EnergyStudy, energy_figure, energy_rows, published_baselines
 from jaxgen.potts.studies.joules import find_meter, measure_joules
 from jaxgen.potts.studies.operations import compiled_work, counted_by_hand
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 
 @dataclasses.dataclass(frozen=True)
 class EnergyConfig:
-    seed: int = option(0, "seed of starts and sweeps", group="measurement", low=0)
-    sweeps: int = option(50, "sweeps a sample", group="measurement", low=1)
-    chains: int = option(256, "chains of the compiled engines", group="measurement", low=16)
-    seconds: float = option(3.0, "time over which each engine is measured", group="measurement", low=0.0)
+    seed: int = seed_option("seed of starts and sweeps", group="measurement")
+    sweeps: int = option(50, "sweeps a sample", group="measurement", low=1, high=10**9)
+    chains: int = option(256, "chains of the compiled engines", group="measurement", low=16, high=1_000_000)
+    seconds: float = option(3.0, "time over which each engine is measured", group="measurement", low=0.0, high=86_400.0)
     core_watts: float = option(
         3.75,
         "watts a busy core, where no counter can be read; the default is an EPYC 9654's 360 W / 96 cores",
         group="measurement",
         low=0.01,
+        high=1000.0,
     )
     checkpoint: str = option("last", "which one to restore", group="run", choices=("last", "best"))
 

@@ -21,15 +21,19 @@ from jaxgen.potts.config import classes
 from jaxgen.potts.figures.convergence import partition_figure
 from jaxgen.potts.likelihood.annealed_importance import class_params
 from jaxgen.potts.likelihood.log_likelihood import base_biases, mixture_log_likelihood
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 
 @dataclasses.dataclass(frozen=True)
 class LikelihoodConfig:
-    seed: int = option(0, "seed of the chains", group="annealing", low=0)
-    chains: int = option(256, "chains of each estimate", group="annealing", low=2)
-    temperatures: int = option(20_000, "steps from independent pixels to the model", group="annealing", low=100)
-    sweeps: int = option(2000, "sweeps from noise to the samples that start the way down", group="annealing", low=1)
+    seed: int = seed_option("seed of the chains", group="annealing")
+    chains: int = option(256, "chains of each estimate", group="annealing", low=2, high=1_000_000)
+    temperatures: int = option(
+        20_000, "steps from independent pixels to the model", group="annealing", low=100, high=10_000_000
+    )
+    sweeps: int = option(
+        2000, "sweeps from noise to the samples that start the way down", group="annealing", low=1, high=10**9
+    )
     checkpoint: str = option("last", "which one to restore", group="run", choices=("last", "best"))
 
 

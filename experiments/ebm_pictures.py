@@ -20,7 +20,7 @@ from jaxgen.potts.config import SIDE, classes
 from jaxgen.potts.figures.half_sweeps import advance, phases, phases_gif
 from jaxgen.potts.figures.landscape import Landscape, embed_images, landscape_figure, nearest, prototypes
 from jaxgen.potts.figures.parameter_maps import blocks_figure, parameter_figure
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 _CHAINS_SHOWN = 3
 _CHAINS_TO_CHOOSE_FROM = 16
@@ -29,9 +29,11 @@ _PROTOTYPES = 6
 
 @dataclasses.dataclass(frozen=True)
 class PicturesConfig:
-    seed: int = option(0, "seed of starts, sweeps and maps", group="pictures", low=0)
-    images: int = option(1000, "training images, and half as many samples, on the maps", group="pictures", low=100)
-    sweeps: int = option(4000, "sweeps from noise", group="pictures", low=16)
+    seed: int = seed_option("seed of starts, sweeps and maps", group="pictures")
+    images: int = option(
+        1000, "training images, and half as many samples, on the maps", group="pictures", low=100, high=1_000_000
+    )
+    sweeps: int = option(4000, "sweeps from noise", group="pictures", low=16, high=10**9)
     checkpoint: str = option("last", "which one to restore", group="run", choices=("last", "best"))
 
 

@@ -18,19 +18,19 @@ from tqdm import tqdm
 from jaxgen import data, gibbs, potts, runs, training, visualization
 from jaxgen.errors import UserError
 from jaxgen.potts.config import SIDE, classes
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 _FRAMES = 60
 
 
 @dataclasses.dataclass(frozen=True)
 class SampleConfig:
-    seed: int = option(0, "seed of the start and of the sweeps", group="sampling", low=0)
-    n: int = option(64, "images", group="sampling", low=1)
-    sweeps: int = option(1000, "Gibbs sweeps", group="sampling", low=1)
+    seed: int = seed_option("seed of the start and of the sweeps", group="sampling")
+    n: int = option(64, "images", group="sampling", low=1, high=1_000_000)
+    sweeps: int = option(1000, "Gibbs sweeps", group="sampling", low=1, high=10**9)
     start: str = option("noise", "first states", group="sampling", choices=("noise", "data", "chains"))
     engine: str = option("lattice", "Gibbs engine", group="sampling", choices=gibbs.ENGINES)
-    beta: float = option(1.0, "inverse temperature, times that of training", group="sampling", low=0.0)
+    beta: float = option(1.0, "inverse temperature, times that of training", group="sampling", low=0.0, high=1e6)
     digit: int | None = option(None, "class to sample, for a model with labels", group="sampling", low=0, high=9)
     clamp_top: int = option(0, "rows held at test images' values", group="sampling", low=0, high=SIDE)
     checkpoint: str = option("last", "which one to restore", group="sampling", choices=("last", "best"))

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from jaxgen import data, energy_learning, runs
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 # Scheme, energy and the gradient it is held against: that of the free equilibrium, or that of the forward pass.
 SCHEMES = {
@@ -34,11 +34,11 @@ SCHEMES = {
 class GradientsConfig:
     """A small network for the slopes, a middling one for the cosines."""
 
-    seed: int = option(0, "seed of parameters and examples", group="run", low=0)
-    halvings: int = option(5, "how often beta is halved", group="slopes", low=4)
-    width: int = option(64, "units of the two hidden layers", group="cosines", low=1)
-    steps: int = option(300, "updates of batches of 128", group="cosines", low=1)
-    every: int = option(20, "updates between comparisons", group="cosines", low=1)
+    seed: int = seed_option("seed of parameters and examples", group="run")
+    halvings: int = option(5, "how often beta is halved", group="slopes", low=4, high=12)
+    width: int = option(64, "units of the two hidden layers", group="cosines", low=1, high=65_536)
+    steps: int = option(300, "updates of batches of 128", group="cosines", low=1, high=2**31 - 1)
+    every: int = option(20, "updates between comparisons", group="cosines", low=1, high=2**31 - 1)
 
 
 def run(config: GradientsConfig, workdir: Path) -> None:

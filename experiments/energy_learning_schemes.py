@@ -11,7 +11,7 @@ from pathlib import Path
 
 from experiments import energy_learning as experiment
 from jaxgen import energy_learning, runs
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 # Where inference is gradient descent it needs small steps, and the held output small updates of the weights.
 PREDICTIVE = {"energy": "predictive_coding", "step_size": 0.1, "nudged_sweeps": 50, "learning_rate": 0.005}
@@ -21,11 +21,11 @@ PREDICTIVE = {"energy": "predictive_coding", "step_size": 0.1, "nudged_sweeps": 
 class SchemesConfig:
     """All schemes in one setting."""
 
-    seed: int = option(0, "seed of parameters", group="run", low=0)
-    seeds: int = option(10, "networks a scheme", group="run", low=1)
+    seed: int = seed_option("seed of parameters", group="run")
+    seeds: int = option(10, "networks a scheme", group="run", low=1, high=1000)
     widths: str = option("8", "units of the hidden layers, separated by commas", group="model")
-    epochs: int = option(1000, "updates with all four examples", group="optimiser", low=1)
-    learning_rate: float = option(0.02, "Adam step size of Hopfield energies", group="optimiser", low=0.0)
+    epochs: int = option(1000, "updates with all four examples", group="optimiser", low=1, high=1_000_000)
+    learning_rate: float = option(0.02, "Adam step size of Hopfield energies", group="optimiser", low=0.0, high=10.0)
 
 
 def run(config: SchemesConfig, workdir: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from jaxgen import evaluation, runs
 from jaxgen.data import ALLOWED_LEVELS
 from jaxgen.errors import UserError
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +37,10 @@ class EvaluateConfig:
     data_dir: str = option("", "folder with the dataset's four IDX files", group="reference")
     reference: str = option("", "weights folder of experiments.evaluation_reference", group="reference")
     cas: bool = option(False, "also the classification accuracy score: two trainings, minutes", group="score")
-    cas_steps: int = option(evaluation.SCORE_STEPS, "parameter updates of each training", group="score", low=1)
-    seed: int = option(0, "seed of these trainings", group="score", low=0)
+    cas_steps: int = option(
+        evaluation.SCORE_STEPS, "parameter updates of each training", group="score", low=1, high=2**31 - 1
+    )
+    seed: int = seed_option("seed of these trainings", group="score")
 
 
 def run(config: EvaluateConfig, workdir: Path) -> None:

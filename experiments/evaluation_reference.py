@@ -14,16 +14,20 @@ import time
 from pathlib import Path
 
 from jaxgen import data, evaluation, runs
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 
 @dataclasses.dataclass(frozen=True)
 class ReferenceConfig:
     dataset: str = option("mnist", "images to judge", group="data", choices=("mnist", "fashion_mnist"))
     data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
-    seed: int = option(0, "seed of networks, order of batches, shifts and ceilings", group="run", low=0)
-    feature_steps: int = option(6000, "parameter updates of the feature network", group="optimiser", low=1)
-    accuracy_steps: int = option(8000, "parameter updates of the accuracy network", group="optimiser", low=1)
+    seed: int = seed_option("seed of networks, order of batches, shifts and ceilings", group="run")
+    feature_steps: int = option(
+        6000, "parameter updates of the feature network", group="optimiser", low=1, high=2**31 - 1
+    )
+    accuracy_steps: int = option(
+        8000, "parameter updates of the accuracy network", group="optimiser", low=1, high=2**31 - 1
+    )
 
 
 def run(config: ReferenceConfig, workdir: Path) -> None:

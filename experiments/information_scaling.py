@@ -14,21 +14,23 @@ from pathlib import Path
 import jax
 
 from jaxgen import information, runs
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 
 @dataclasses.dataclass(frozen=True)
 class ScalingConfig:
-    seed: int = option(0, "seed of everything", group="run", low=0)
-    repeats: int = option(3, "networks a point", group="run", low=1)
+    seed: int = seed_option("seed of everything", group="run")
+    repeats: int = option(3, "networks a point", group="run", low=1, high=1000)
     examples: str = option("1000,3000,10000,30000,100000,300000,1000000", "training examples", group="curves")
     widths: str = option("8,16,32,64,128,256", "units of a hidden layer", group="curves")
     depths: str = option("1,2,3,4", "hidden layers", group="curves")
-    width: int = option(128, "where it is not varied", group="curves", low=1)
-    depth: int = option(3, "where it is not varied", group="curves", low=1)
-    many: int = option(1_000_000, "examples of every network where they are not varied", group="curves", low=1)
-    steps: int = option(8000, "updates of every network", group="optimiser", low=1)
-    batch_size: int = option(512, "examples a step", group="optimiser", low=1)
+    width: int = option(128, "where it is not varied", group="curves", low=1, high=65_536)
+    depth: int = option(3, "where it is not varied", group="curves", low=1, high=64)
+    many: int = option(
+        1_000_000, "examples of every network where they are not varied", group="curves", low=1, high=10_000_000
+    )
+    steps: int = option(8000, "updates of every network", group="optimiser", low=1, high=2**31 - 1)
+    batch_size: int = option(512, "examples a step", group="optimiser", low=1, high=1_000_000)
 
 
 def run(config: ScalingConfig, workdir: Path) -> None:

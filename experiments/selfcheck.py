@@ -35,7 +35,7 @@ LEAST_FREE = 2**30
 class SelfcheckConfig:
     """How long it takes."""
 
-    seconds: float = option(10.0, "time over which the throughput is taken", group="check", low=0.1)
+    seconds: float = option(10.0, "time over which the throughput is taken", group="check", low=0.1, high=86_400.0)
 
 
 @dataclasses.dataclass

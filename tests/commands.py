@@ -1,10 +1,16 @@
-"""A command of the README, run in this process: a second saved for every one that would start Python and JAX anew."""
+"""Commands run in this process, which saves a second of starting Python and JAX, or in processes of their own."""
 
 import contextlib
 import io
+import os
 import runpy
+import subprocess
 import sys
+from pathlib import Path
 from unittest import mock
+
+ROOT = Path(__file__).resolve().parents[1]
+TOY = Path(__file__).with_name("toy_experiment.py")
 
 # experiments.ebm_cd in seconds. Tests that agree on the shapes share what is compiled.
 SHORT_RUN = [
@@ -30,3 +36,26 @@ def run(module: str, *flags: str) -> tuple[int, str, str]:
     if imported is not None:
         sys.modules[module] = imported
     return code, out.getvalue(), err.getvalue()
+
+
+def start(program: Path | str, *arguments: str, devices: int = 1, **environment: str) -> subprocess.Popen:
+    """Start a Python program, or with a name the module of that name, in a process of its own, on so many devices."""
+    changed = os.environ | {
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        **environment,
+    }
+    what = [program] if isinstance(program, Path) else ["-m", program]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, *what, *arguments], cwd=ROOT, env=changed, text=True, **pipes)
+
+
+def ended(process: subprocess.Popen, within_s: float = 120.0) -> tuple[int, str, str]:
+    """Return exit code, stdout and stderr of a process of `start`; it is killed if it does not end in time."""
+    try:
+        out, err = process.communicate(timeout=within_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError(f"blocked for {within_s} s: {process.communicate()[1][-2000:]}") from None
+    return process.returncode, out, err

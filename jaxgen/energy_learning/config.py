@@ -14,7 +14,7 @@ from jaxgen.energy_learning.network import Network, dense_network
 from jaxgen.energy_learning.predictive_coding import PredictiveCoding
 from jaxgen.energy_learning.schemes import SCHEMES, Settings
 from jaxgen.errors import UserError
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 ENERGIES = ("clipped", "sigmoid", "predictive_coding")
 ACTIVATIONS = {"tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu, "gelu": jax.nn.gelu}
@@ -24,8 +24,8 @@ ACTIVATIONS = {"tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu,
 class EnergyLearningConfig:
     """The defaults learn XOR; `experiments/flags` holds them and the settings for MNIST."""
 
-    seed: int = option(0, "seed of parameters and order of batches", group="run", low=0)
-    seeds: int = option(10, "networks trained side by side, from different parameters", group="run", low=1)
+    seed: int = seed_option("seed of parameters and order of batches", group="run")
+    seeds: int = option(10, "networks trained side by side, from different parameters", group="run", low=1, high=1000)
     faithful: bool = option(
         False, "run the source's four schemes as written on XOR and compare with the label-free truth", group="run"
     )
@@ -44,31 +44,39 @@ class EnergyLearningConfig:
         "tanh", "of hidden layers, for predictive coding", group="model", choices=tuple(ACTIVATIONS)
     )
     cost: str = option("squared_error", "of the output", group="model", choices=tuple(COSTS))
-    weight_scale: float = option(1.0, "initial weights, in units of Glorot's", group="model", low=0.0)
-    bias_offset: float = option(0.0, "initial bias of hidden units", group="model")
+    weight_scale: float = option(1.0, "initial weights, in units of Glorot's", group="model", low=0.0, high=1000.0)
+    bias_offset: float = option(0.0, "initial bias of hidden units", group="model", low=-100.0, high=100.0)
 
     scheme: str = option("ep_centred", "how gradients are estimated", group="scheme", choices=tuple(SCHEMES))
-    beta: float = option(0.1, "weight of the cost in nudged phases", group="scheme", low=0.0)
-    points: int = option(4, "nudged phases of ep_n_point", group="scheme", low=2)
+    beta: float = option(0.1, "weight of the cost in nudged phases", group="scheme", low=0.0, high=1e6)
+    points: int = option(4, "nudged phases of ep_n_point", group="scheme", low=2, high=64)
 
-    free_sweeps: int = option(20, "sweeps of the free phase, or their cap", group="relaxation", low=0)
-    nudged_sweeps: int = option(20, "sweeps of each nudged phase, or their cap", group="relaxation", low=0)
-    tolerance: float | None = option(None, "residual at which an example stops; none: all sweeps", group="relaxation")
+    free_sweeps: int = option(20, "sweeps of the free phase, or their cap", group="relaxation", low=0, high=100_000)
+    nudged_sweeps: int = option(
+        20, "sweeps of each nudged phase, or their cap", group="relaxation", low=0, high=100_000
+    )
+    tolerance: float | None = option(
+        None, "residual at which an example stops; none: all sweeps", group="relaxation", low=0.0, high=1.0
+    )
     sweep: str = option(
         "asynchronous", "layer after layer, or all at once", group="relaxation", choices=("asynchronous", "synchronous")
     )
-    step_size: float = option(0.5, "of inference in predictive coding", group="relaxation", low=0.0)
-    continuation: int = option(1, "equal stages in which the nudge grows to beta", group="relaxation", low=1)
+    step_size: float = option(0.5, "of inference in predictive coding", group="relaxation", low=0.0, high=100.0)
+    continuation: int = option(
+        1, "equal stages in which the nudge grows to beta", group="relaxation", low=1, high=10_000
+    )
     persistent: bool = option(
         False, "start free phases from the last equilibrium; needs a batch of all examples", group="relaxation"
     )
 
-    epochs: int = option(2000, "passes through the training examples", group="optimiser", low=1)
-    batch_size: int = option(4, "examples a step, over all devices", group="optimiser", low=1)
-    learning_rate: float = option(0.02, "Adam step size", group="optimiser", low=0.0)
+    epochs: int = option(
+        2000, "passes through the training examples", group="optimiser", low=1, high=1_000_000, grows=True
+    )
+    batch_size: int = option(4, "examples a step, over all devices", group="optimiser", low=1, high=60_000)
+    learning_rate: float = option(0.02, "Adam step size", group="optimiser", low=0.0, high=10.0)
     schedule: str = option("constant", "step size over the run", group="optimiser", choices=("constant", "cosine"))
-    weight_decay: float = option(0.0, "decoupled, per unit of step size", group="optimiser", low=0.0)
-    eval_every: int = option(1, "epochs between label-free evaluations", group="optimiser", low=1)
+    weight_decay: float = option(0.0, "decoupled, per unit of step size", group="optimiser", low=0.0, high=10.0)
+    eval_every: int = option(1, "epochs between label-free evaluations", group="optimiser", low=1, high=2**31 - 1)
 
 
 def hidden_widths(text: str) -> list[int]:

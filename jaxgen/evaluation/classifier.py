@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Key, PyTree, UInt8, UInt32
 
 from jaxgen import data, runs, training
 from jaxgen.evaluation.networks import NETWORKS, apply_network
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 _EMA_DECAY = 0.998
 _WARM_UP = 200  # steps
@@ -28,11 +28,11 @@ class ClassifierConfig:
     """One training of one network."""
 
     network: str = option("features", "architecture", group="model", choices=tuple(NETWORKS))
-    seed: int = option(0, "seed of parameters, order of batches and shifts", group="run", low=0)
-    steps: int = option(8000, "parameter updates", group="optimiser", low=1)
-    batch_size: int = option(128, "images a step, over all devices", group="optimiser", low=1)
-    learning_rate: float = option(2e-3, "largest step size of AdamW", group="optimiser", low=0.0)
-    weight_decay: float = option(1e-2, "decay of AdamW", group="optimiser", low=0.0)
+    seed: int = seed_option("seed of parameters, order of batches and shifts", group="run")
+    steps: int = option(8000, "parameter updates", group="optimiser", low=1, high=2**31 - 1, grows=True)
+    batch_size: int = option(128, "images a step, over all devices", group="optimiser", low=1, high=60_000)
+    learning_rate: float = option(2e-3, "largest step size of AdamW", group="optimiser", low=0.0, high=10.0)
+    weight_decay: float = option(1e-2, "decay of AdamW", group="optimiser", low=0.0, high=10.0)
     shift: int = option(2, "largest shift of a training image, in pixels", group="optimiser", low=0, high=8)
 
 

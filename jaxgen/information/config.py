@@ -7,7 +7,7 @@ import optax
 from jaxgen.errors import UserError
 from jaxgen.information.cells import BASE_NOISE, CellDistribution, ten_labels
 from jaxgen.information.mlp import MLP
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 N_LABELS = 10
 TRAIN_SHARE = 0.8
@@ -17,30 +17,38 @@ TRAIN_SHARE = 0.8
 class InformationConfig:
     """The defaults are the source's setting; `experiments/flags` holds it and a better one."""
 
-    seed: int = option(1234, "seed of data, parameters, order of batches and fresh examples", group="run", low=0)
+    seed: int = seed_option("seed of data, parameters, order of batches and fresh examples", group="run", default=1234)
     data_only: bool = option(False, "write data.npz and metadata.json, train nothing", group="run")
     save_results: str = option("", "folder for results and data instead of the run folder", group="run")
     compare: str = option("", "only draw these mlp_results.json files, separated by commas", group="run")
 
-    num_samples: int = option(50_000, "examples, of which 80 % train and 20 % validate", group="data", low=2)
+    num_samples: int = option(
+        50_000, "examples, of which 80 % train and 20 % validate", group="data", low=2, high=10_000_000
+    )
     labels: str = option("all", "labels to keep: 'all', or numbers such as '0,1,2'", group="data")
-    base_noise: float = option(BASE_NOISE, "mass of cells that the table does not name", group="data", low=0.0)
+    base_noise: float = option(
+        BASE_NOISE, "mass of cells that the table does not name", group="data", low=0.0, high=1000.0
+    )
     uniform_mix: float = option(0.0, "share of uniform points in every label", group="data", low=0.0, high=1.0)
 
-    width: int = option(1024, "units of a hidden layer", group="model", low=1)
-    depth: int = option(3, "hidden layers", group="model", low=1)
+    width: int = option(1024, "units of a hidden layer", group="model", low=1, high=65_536)
+    depth: int = option(3, "hidden layers", group="model", low=1, high=64)
 
-    epochs: int = option(15, "passes through the training examples", group="optimiser", low=1)
-    batch_size: int = option(256, "examples a step, over all devices", group="optimiser", low=1)
+    epochs: int = option(
+        15, "passes through the training examples", group="optimiser", low=1, high=1_000_000, grows=True
+    )
+    batch_size: int = option(256, "examples a step, over all devices", group="optimiser", low=1, high=1_000_000)
     optimiser: str = option(
         "sgd", "sgd has momentum 0.9; adam has b2 = 0.99", group="optimiser", choices=("sgd", "adam")
     )
-    learning_rate: float = option(1e-2, "step size", group="optimiser", low=0.0)
+    learning_rate: float = option(1e-2, "step size", group="optimiser", low=0.0, high=10.0)
     schedule: str = option("constant", "step size over the run", group="optimiser", choices=("constant", "cosine"))
 
-    eval_samples: int = option(200_000, "fresh labelled examples of the final test", group="final test", low=1000)
+    eval_samples: int = option(
+        200_000, "fresh labelled examples of the final test", group="final test", low=1000, high=10_000_000
+    )
     points_per_cell: int = option(
-        64, "fresh points a cell for the exact average over labels", group="final test", low=2
+        64, "fresh points a cell for the exact average over labels", group="final test", low=2, high=100_000
     )
 
 

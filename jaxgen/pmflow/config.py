@@ -4,8 +4,7 @@ import dataclasses
 
 from jaxgen.errors import UserError
 from jaxgen.pmflow.models import FAITHFUL, MODELS, SMALL, build_model, find_model
-from jaxgen.runs import option
-from jaxgen.training import LARGEST_SEED
+from jaxgen.runs import option, seed_option
 
 N_TRAIN = 60_000  # as in the original notebook: all training images of MNIST, a test after every epoch
 N_TEST = 10_000
@@ -22,9 +21,7 @@ class PMFlowConfig:
         f"'all', 'small' (all without convolutions), or names separated by commas: {', '.join(MODELS)}",
         group="run",
     )
-    seed: int = option(
-        0, "first seed; a model is trained with seed, seed + 1, ...", group="run", low=0, high=LARGEST_SEED
-    )
+    seed: int = seed_option("first seed; a model is trained with seed, seed + 1, ...", group="run")
     seeds: int = option(5, "number of seeds per model", group="run", low=1, high=MOST_SEEDS)
     cnn_seeds: int = option(3, "number of seeds per model with convolutions", group="run", low=1, high=MOST_SEEDS)
     faithful: bool = option(
@@ -34,7 +31,9 @@ class PMFlowConfig:
     )
     gain: float = option(0.1, "gain of the normalised lateral coupling; below 2", group="model", low=0.0, high=2.0)
     train_examples: int = option(N_TRAIN, "number of training images", group="data", low=64, high=N_TRAIN)
-    epochs: int = option(5, "passes through the training images", group="optimiser", low=1, high=MOST_EPOCHS)
+    epochs: int = option(
+        5, "passes through the training images", group="optimiser", low=1, high=MOST_EPOCHS, grows=True
+    )
     batch_size: int = option(128, "images per step, over all devices", group="optimiser", low=1, high=N_TRAIN)
     test_batch: int = option(
         256, "images per test batch, which only lateral batch depends on", group="run", low=1, high=N_TEST
@@ -53,12 +52,14 @@ class ModelConfig:
     """One model, trained with the seeds first_seed, ..., first_seed + seeds - 1 at once."""
 
     model: str = option("mlp", "name of the model", group="run", choices=tuple(MODELS))
-    first_seed: int = option(0, "first of the seeds trained together", group="run", low=0, high=LARGEST_SEED)
+    first_seed: int = seed_option("first of the seeds trained together", group="run")
     seeds: int = option(1, "number of seeds trained together", group="run", low=1, high=MOST_SEEDS)
     faithful: bool = option(False, "the forms of the original notebook", group="model")
     gain: float = option(0.1, "gain of the lateral coupling", group="model", low=0.0, high=2.0)
     train_examples: int = option(N_TRAIN, "number of training images", group="data", low=1, high=N_TRAIN)
-    epochs: int = option(5, "passes through the training images", group="optimiser", low=1, high=MOST_EPOCHS)
+    epochs: int = option(
+        5, "passes through the training images", group="optimiser", low=1, high=MOST_EPOCHS, grows=True
+    )
     batch_size: int = option(128, "images per step", group="optimiser", low=1, high=N_TRAIN)
     test_batch: int = option(256, "images per test batch", group="run", low=1, high=N_TEST)
     learning_rate: float = option(1e-3, "Adam step size", group="optimiser", low=0.0, high=10.0)

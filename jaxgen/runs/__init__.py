@@ -5,6 +5,8 @@ from jaxgen.runs.config import differences as differences
 from jaxgen.runs.config import from_json as from_json
 from jaxgen.runs.config import integers as integers
 from jaxgen.runs.config import option as option
+from jaxgen.runs.config import read_config as read_config
+from jaxgen.runs.config import seed_option as seed_option
 from jaxgen.runs.config import to_flagfile as to_flagfile
 from jaxgen.runs.config import to_json as to_json
 from jaxgen.runs.config import validate as validate
@@ -23,3 +25,5 @@ from jaxgen.runs.records import Row as Row
 from jaxgen.runs.records import command_line as command_line
 from jaxgen.runs.records import write_record as write_record
 from jaxgen.runs.run_folder import RunFolder as RunFolder
+from jaxgen.runs.run_folder import checked_workdir as checked_workdir
+from jaxgen.runs.streams import progress as progress

@@ -15,7 +15,7 @@ from typing import Any
 
 from jaxgen.runs.platform import configure
 from jaxgen.runs.records import Row, write_record
-from jaxgen.runs.run_folder import RunFolder
+from jaxgen.runs.run_folder import RunFolder, checked_workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +51,7 @@ def execute(config: Any, workdir: str | Path, prepare: Callable[[Any], Job]) -> 
         prepare: returns the job; raises UserError for what does not fit.
     """
     start = time.perf_counter()
+    workdir = checked_workdir(workdir)
     configure()
     job = prepare(config)
     with RunFolder.open(workdir, config) as folder:
@@ -61,9 +62,11 @@ def execute(config: Any, workdir: str | Path, prepare: Callable[[Any], Job]) -> 
 def add_record(config: Any, path: str | Path, measure: Callable[[], Report]) -> None:
     """Measure something about a run that exists and write the record to `path`, a JSON file in its folder."""
     start = time.perf_counter()
+    path = Path(path)
+    checked_workdir(path.parent)
     configure()
     report = measure()
-    _record(Path(path), report, config, start)
+    _record(path, report, config, start)
 
 
 def _record(path: Path, report: Report, config: Any, start: float) -> None:

@@ -2,10 +2,12 @@
 
 Every process runs the same program on its own devices. Process 0 alone keeps the run folder: it reads and writes
 checkpoints, logs, figures and records, and gives the others what they need of it, so hosts need no common disk. The
-others do the same work in a scratch folder that is removed. Whoever fails says why and ends at once; the others notice
-within LOST_AFTER_S seconds and end too. Who comes first waits JOIN_WITHIN_S seconds for the others.
+others do the same work in a scratch folder that is removed. A process that fails says why and ends at once; the others
+notice within LOST_AFTER_S seconds and end too. The first to come waits JOIN_WITHIN_S seconds for the others. Both times
+are flags.
 """
 
+import atexit
 import contextlib
 import hashlib
 import json
@@ -21,14 +23,21 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Array
 
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, quoted
+from jaxgen.runs.rendezvous import Watch, meet
 
 LOST_AFTER_S = 60
 JOIN_WITHIN_S = 300
 AUTO = "auto"
 
 
-def join(coordinator_address: str | None, num_processes: int | None, process_id: int | None) -> None:
+def join(
+    coordinator_address: str | None,
+    num_processes: int | None,
+    process_id: int | None,
+    join_within_s: int = JOIN_WITHIN_S,
+    lost_after_s: int = LOST_AFTER_S,
+) -> None:
     """Join the processes of one run; nothing if no argument is given. Call it before JAX computes anything.
 
     Args:
@@ -36,9 +45,11 @@ def join(coordinator_address: str | None, num_processes: int | None, process_id:
             or on TPU pods, where JAX finds out all three by itself.
         num_processes: how many there are.
         process_id: which one this is, from 0.
+        join_within_s: seconds for which the processes that came first wait for the others.
+        lost_after_s: seconds of silence after which a process counts as lost; the others then end.
 
     Raises:
-        ValueError: some are given and others not, or a value is not allowed.
+        UserError: some are given and others not, a value is not allowed, or the processes do not meet.
     """
     given = {"num_processes": num_processes, "process_id": process_id}
     if coordinator_address in (None, AUTO):
@@ -53,11 +64,15 @@ def join(coordinator_address: str | None, num_processes: int | None, process_id:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     # It would take SIGTERM away from `fit`, which agrees on where to stop by itself.
     jax.config.update("jax_enable_preemption_service", False)
-    print(f"waiting up to {JOIN_WITHIN_S} s for all processes to join", file=sys.stderr, flush=True)
+    print(f"waiting up to {join_within_s} s for all processes to join", file=sys.stderr, flush=True)
+    connections = {}
+    if coordinator_address != AUTO:
+        connections = meet(coordinator_address, num_processes, process_id, join_within_s)
     try:
-        # Half of LOST_AFTER_S is the patience with a silent process, the rest is for telling the others.
+        # JAX's own patience is longer, because it ends a process with a C++ stack and ours with a line.
+        patience = 3 * lost_after_s if connections else lost_after_s // 2
         jax.distributed.initialize(
-            **given, initialization_timeout=JOIN_WITHIN_S, heartbeat_timeout_seconds=LOST_AFTER_S // 2
+            **given, initialization_timeout=join_within_s, heartbeat_timeout_seconds=max(1, patience)
         )
     except ValueError as error:
         raise UserError(
@@ -66,20 +81,23 @@ def join(coordinator_address: str | None, num_processes: int | None, process_id:
         ) from error
     except jax.errors.JaxRuntimeError as error:
         raise UserError(
-            f"coordinator_address is {coordinator_address}, where not all processes came within {JOIN_WITHIN_S} s "
+            f"coordinator_address is {coordinator_address}, where not all processes came within {join_within_s} s "
             f"({str(error).splitlines()[0]}); allowed: an address that all reach, and all processes started"
         ) from error
+    if connections:
+        watch = Watch(process_id, connections, lost_after_s)
+        atexit.register(watch.close)
     print(
         f"process {jax.process_index()} of {jax.process_count()}, {jax.local_device_count()} of {jax.device_count()} "
-        f"devices; if one process is lost, the others end within {LOST_AFTER_S} s, and the same commands again resume",
+        f"devices; if one process is lost, the others end within {lost_after_s} s, and the same commands again resume",
         file=sys.stderr,
     )
 
 
 def _check(coordinator_address: str, num_processes: int | None, process_id: int | None) -> None:
     host, _, port = coordinator_address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise UserError(f"coordinator_address is {coordinator_address!r}; allowed: host:port, or {AUTO}")
+    if not host or not port.isdecimal() or len(port) > 5 or not 0 < int(port) < 2**16:
+        raise UserError(f"coordinator_address is {quoted(coordinator_address)}; allowed: host:port, or {AUTO}")
     if num_processes is None or num_processes < 1:
         raise UserError(f"num_processes is {num_processes}; allowed with coordinator_address: an integer, 1 or more")
     if process_id is None or not 0 <= process_id < num_processes:

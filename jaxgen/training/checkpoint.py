@@ -1,16 +1,28 @@
-"""Checkpoints of a TrainState through orbax: asynchronous, the last two and the best one kept, nothing pickled.
+"""Checkpoints of a TrainState through orbax: the last two and the best one are kept, and nothing is pickled.
 
-Layout: `checkpoints/<step>/`, with a `seal.json` there that gives the CRC-32 of every file and the shape of every
-array, so that damage and another model are found before anything is read. The state is saved un-stacked: a run goes on
-with another number of devices or processes.
+    checkpoints/<step>/state/        the arrays, as orbax writes them
+    checkpoints/<step>/seal.json     format, step, metrics, the CRC-32 of every file and the shape of every array
+
+A checkpoint is written under a temporary name, sealed and then renamed: what has a step for a name is whole. Before one
+is deleted it is renamed away, so that a kill at any moment leaves no half of one. A checkpoint that is damaged later is
+named, renamed to damaged-<step>, and not used. The state is saved un-stacked: a run goes on with another number of
+devices or processes.
+
+Checkpoints of format 1, whose arrays lie in `default/`, are read as well; those without a seal were never finished.
 
 Of several processes only process 0 reads and writes; in the others a Checkpoints is empty and saves nothing.
 """
 
 import concurrent.futures
+import errno
 import json
 import math
+import os
+import shutil
+import sys
+import time
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,26 +30,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.errors import UserError
-from jaxgen.runs.atomic import PREFIX, atomic_write
+from jaxgen.errors import UserError, quoted
+from jaxgen.runs.atomic import PREFIX, clear_temporary, naming, remove_whole, temporary_name
 from jaxgen.runs.processes import is_first, several
 from jaxgen.training.state import TrainState, data_to_keys, keys_to_data
 
 KEPT = 2
 SEAL = "seal.json"
+FORMAT = 2
+_ARRAYS = {1: "default", 2: "state"}  # the folder of the arrays, by format
+_LOOKS = 20  # of a reader, at checkpoints that a running training replaces meanwhile
+
+
+class _DamagedError(Exception):
+    """A checkpoint is not what was written."""
 
 
 class Checkpoints:
     """The checkpoint folder of one run.
 
     Args:
-        folder: made if missing.
+        folder: made if missing. Damaged checkpoints in it are renamed to damaged-<step> and named on stderr.
         best: the evaluation metric whose best checkpoint is also kept; None keeps only the last ones.
         mode: "min" or "max", what best means.
-        read_only: for a reader beside a run that may still be writing; nothing is made, cleaned up or saved.
+        read_only: for a reader beside a run that may still be writing; nothing is made, renamed or saved.
 
     Raises:
-        ValueError: another mode; a damaged checkpoint in the folder, named with the way to go on.
+        UserError: another mode; a checkpoint of a newer format.
     """
 
     def __init__(
@@ -51,165 +70,312 @@ class Checkpoints:
             raise UserError(f"mode is {mode!r}; allowed: min, max")
         self._folder = Path(folder).absolute()
         self._best = best
-        self._worst = math.inf if mode == "min" else -math.inf
-        self._manager = None
-        self._sealer = concurrent.futures.ThreadPoolExecutor(1)
-        self._sealing = self._sealer.submit(lambda: None)
-        if not is_first():
+        self._sign = 1.0 if mode == "min" else -1.0
+        self._read_only = read_only
+        self._writer = concurrent.futures.ThreadPoolExecutor(1)
+        self._writing = self._writer.submit(lambda: None)
+        if read_only or not is_first():
             return
-        # orbax costs a good part of a second of start-up, and importing jaxgen.training should not.
-        import orbax.checkpoint as ocp
-        from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
-
-        self._args = ocp.args
-        policies = [LatestN(KEPT)]
-        if best is not None:
-            policies.append(BestN(get_metric_fn=self._rank, reverse=mode == "min", n=1))
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy(policies),
-            best_fn=None if best is None else self._rank,
-            best_mode=mode,
-            cleanup_tmp_directories=not read_only,
-            read_only=read_only,
-            create=False,
-            multiprocessing_options=_alone() if several() else ocp.options.MultiprocessingOptions(),
-        )
-        # Every step is checked here because orbax reads all their metrics at once.
+        self._folder.mkdir(parents=True, exist_ok=True)
+        clear_temporary(self._folder)
         for step in self.steps():
-            self._verify(step)
-        if not read_only:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+            try:
+                self._verified_seal(step)
+            except _DamagedError as damage:
+                self._set_aside(step, damage)
 
-    def save(self, step: int, state: TrainState, metrics: dict[str, float] | None = None) -> None:
-        """Start saving a plain state as `step`; `metrics` are the evaluation at this very step, if there was one.
+    def save(
+        self, step: int, state: TrainState, metrics: dict[str, float] | None = None, window: dict | None = None
+    ) -> None:
+        """Start saving a plain state as `step`.
 
-        OSError if it, or the one before it, cannot be written: the message names the last good one.
-        """
-        self.wait()
-        if self._manager is None:
-            return
-        # Without a best metric orbax takes no metrics; with one it warns unless it gets some.
-        kept = None if self._best is None else {name: float(value) for name, value in (metrics or {}).items()}
-        arrays = keys_to_data(state)
-        if several():
-            # orbax takes an array on one device for a part that the other processes hold the rest of.
-            arrays = jax.tree.map(np.asarray, arrays)
-        try:
-            self._manager.save(step, args=self._args.StandardSave(arrays), metrics=kept)
-        except Exception as error:
-            raise self._unwritten(step, error) from error
-        self._sealing = self._sealer.submit(self._seal, step, _shapes(arrays))
-
-    def steps(self) -> list[int]:
-        """The steps kept, in order."""
-        folders = self._folder.iterdir() if self._folder.exists() else ()
-        return sorted(int(path.name) for path in folders if path.name.isdecimal())
-
-    def restore_latest(self, template: TrainState) -> TrainState | None:
-        """The last state saved, in the shapes and dtypes of `template`, on the first device; None if there is none.
+        Args:
+            step: its number.
+            state: a plain state, not one laid out for several devices.
+            metrics: the evaluation at this very step, if there was one.
+            window: what `window(step)` returns again: the averages that were under way.
 
         Raises:
-            ValueError: the checkpoint is of another model or cannot be read; names its folder and the way to go on.
+            OSError: the checkpoint before this one could not be written; the message names the last good one.
         """
-        steps = self.steps()
-        return self._restore(steps[-1], template) if steps else None
+        self.wait()
+        if self._read_only or not is_first():
+            return
+        arrays = jax.tree.map(np.asarray, keys_to_data(state))
+        seal = {"format": FORMAT, "step": step, "metrics": _plain(metrics or {}), "window": _plain(window or {})}
+        self._writing = self._writer.submit(self._write, step, arrays, seal | {"arrays": _shapes(arrays)})
+
+    def steps(self) -> list[int]:
+        """Return the steps that have a checkpoint, in order."""
+        folders = self._folder.iterdir() if self._folder.exists() else ()
+        names = [path.name for path in folders if path.name.isdecimal() and len(path.name) < 12]
+        return sorted(int(name) for name in names if str(int(name)) == name)
+
+    def restore_latest(self, template: TrainState) -> TrainState | None:
+        """Return the last state saved, in the shapes and dtypes of `template`, on the first device; None without any.
+
+        Raises:
+            UserError: the checkpoint is of another model, of a newer format, or cannot be read by this orbax.
+        """
+        return self._restore_first(lambda: reversed(self.steps()), template)
 
     def restore_best(self, template: TrainState) -> TrainState | None:
-        """The state with the best evaluation metric; None if no checkpoint was evaluated. Errors as above."""
-        step = None if self._best is None else self._manager.best_step()
-        if step is None or self._rank(self._manager.metrics(step) or {}) == self._worst:
-            return None
-        return self._restore(step, template)
+        """Return the state with the best evaluation metric; None if no checkpoint was evaluated. Errors as above."""
+        return self._restore_first(self._best_first, template)
+
+    def window(self, step: int) -> dict:
+        """Return the averages that were under way when `step` was saved; empty in checkpoints of format 1."""
+        return self._read_seal(step)["window"] if is_first() and step in self.steps() else {}
+
+    def check(self) -> None:
+        """Raise the OSError of a save that has failed meanwhile; does not wait."""
+        if self._writing.done():
+            self._writing.result()
 
     def wait(self) -> None:
-        """Return when every save is on disk."""
-        self._sealing.result()
+        """Return when every save is on disk. OSError if one failed."""
+        self._writing.result()
 
     def close(self) -> None:
         """Wait, then release the folder."""
-        self.wait()
-        self._sealer.shutdown()
-        if self._manager is not None:
-            self._manager.close()
-
-    def _rank(self, metrics: dict[str, float]) -> float:
-        value = metrics.get(self._best, self._worst)
-        return self._worst if math.isnan(value) else value
-
-    def _seal(self, step: int, shapes: dict[str, str]) -> None:
         try:
-            self._manager.wait_until_finished()
-            seal = {"files": _digests(self._folder / str(step)), "arrays": shapes}
-            with atomic_write(self._folder / str(step) / SEAL) as temporary:
-                temporary.write_text(json.dumps(seal, indent=1))
+            self.wait()
+        finally:
+            self._writer.shutdown()
+
+    # Writing, in a thread of its own.
+
+    def _write(self, step: int, arrays: TrainState, seal: dict) -> None:
+        temporary = temporary_name(self._folder / str(step))
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            _orbax().save(temporary / _ARRAYS[FORMAT], args=_orbax_args().StandardSave(arrays))
+            seal |= {"files": _digests(temporary)}
+            with naming(temporary / SEAL), open(temporary / SEAL, "w") as file:
+                file.write(json.dumps(seal | {"crc": _crc(seal)}, indent=1, allow_nan=False))
+                file.flush()
+                os.fsync(file.fileno())
+            if (self._folder / str(step)).exists():
+                remove_whole(self._folder / str(step))
+            temporary.rename(self._folder / str(step))
         # orbax and tensorstore raise a dozen types for a full disk.
         except Exception as error:
+            shutil.rmtree(temporary, ignore_errors=True)
             raise self._unwritten(step, error) from error
+        self._prune()
 
-    def _read_seal(self, step: int) -> dict[str, dict]:
-        """The seal of a checkpoint. A run killed just before sealing leaves none; orbax then finds what is wrong."""
-        path = self._folder / str(step) / SEAL
-        if not path.exists():
-            return {"files": {}, "arrays": {}}
-        try:
-            return json.loads(path.read_bytes())
-        except ValueError as error:
-            raise self._refusal(step, f"is damaged: {SEAL} is changed") from error
-
-    def _verify(self, step: int) -> None:
-        found = _digests(self._folder / str(step))
-        for name, digest in self._read_seal(step)["files"].items():
-            if found.get(name) != digest:
-                raise self._refusal(step, f"is damaged: {name} is {'changed' if name in found else 'missing'}")
-
-    def _restore(self, step: int, template: TrainState) -> TrainState:
-        arrays = keys_to_data(template)
-        there, here = self._read_seal(step)["arrays"], _shapes(arrays)
-        for name in sorted(there.keys() | here.keys()) if there else ():
-            if there.get(name) != here.get(name):
-                what = f"is of another model: {name} is {there.get(name, 'not')} there, {here.get(name, 'not')} here"
-                raise self._refusal(step, what)
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        wanted = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), arrays)
-        try:
-            arrays = self._manager.restore(step, args=self._args.StandardRestore(wanted))
-        # orbax and tensorstore raise a dozen types for what they cannot read; the way on is always the same.
-        except Exception as error:
-            raise self._refusal(step, f"is damaged: {type(error).__name__} {str(error)[:200]}") from error
-        # Arrays from the host are bound to no device: what is called with these and with new ones is compiled once.
-        return data_to_keys(jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), arrays), like=template)
+    def _prune(self) -> None:
+        """Delete all checkpoints but the last ones and the best one."""
+        steps = self.steps()
+        keep = {*steps[-KEPT:], *self._best_first()[:1]}
+        for step in steps:
+            if step not in keep:
+                remove_whole(self._folder / str(step))
 
     def _unwritten(self, step: int, error: Exception) -> OSError:
         good = [other for other in self.steps() if other < step]
         last = f"the last good checkpoint is step {good[-1]}" if good else "there is no checkpoint yet"
-        return OSError(
-            f"checkpoint {self._folder / str(step)} cannot be written: {type(error).__name__} {str(error)[:200]}; "
-            f"{last}; make room, and the same command again goes on from there"
+        number = getattr(error, "errno", None)
+        if number is None:
+            number = errno.ENOSPC if "No space left" in str(error) else errno.EIO
+        text = f"this checkpoint cannot be written: {type(error).__name__} {str(error)[:200]}; {last}"
+        return OSError(number, text, str(self._folder / str(step)))
+
+    # Reading.
+
+    def _best_first(self) -> list[int]:
+        """Return the steps that have the best metric, in the order of its value."""
+        ranked = []
+        for step in self.steps() if self._best is not None else ():
+            try:
+                value = self._read_seal(step)["metrics"].get(self._best, math.nan)
+            except _DamagedError:
+                continue
+            if math.isfinite(value):
+                ranked.append((self._sign * value, -step))
+        return [-step for _, step in sorted(ranked)]
+
+    def _restore_first(self, candidates: Any, template: TrainState) -> TrainState | None:
+        """Return the state of the first of the steps `candidates()` that is whole."""
+        damaged: set[int] = set()
+        for _ in range(_LOOKS):
+            steps = [step for step in candidates() if step not in damaged] if is_first() else []
+            if not steps:
+                return None
+            inode = self._inode(steps[0])
+            try:
+                state = self._restore(steps[0], template)
+            except (_DamagedError, UserError) as error:
+                if inode == self._inode(steps[0]):
+                    if isinstance(error, UserError):
+                        raise
+                    damaged.add(steps[0])
+                    self._set_aside(steps[0], error)
+                    continue
+            else:
+                # Arrays whose files vanish while they are read come as zeros.
+                if inode is not None and inode == self._inode(steps[0]):
+                    return state
+            time.sleep(0.05)  # a running training has deleted it since
+        raise UserError(
+            f"checkpoints in {self._folder} are replaced faster than they can be read; allowed: a run that saves less "
+            "often, or has ended"
         )
 
-    def _refusal(self, step: int, what: str) -> UserError:
-        earlier = [other for other in self.steps() if other < step]
-        way = f"resume from step {earlier[-1]}" if earlier else "start from step 0"
-        if step != self.steps()[-1]:
-            way = "go on without it"
-        return UserError(f"checkpoint {self._folder / str(step)} {what}; remove that folder to {way}")
+    def _restore(self, step: int, template: TrainState) -> TrainState:
+        path = self._folder / str(step)
+        seal = self._verified_seal(step)
+        arrays = keys_to_data(template)
+        there, here = seal["arrays"], _shapes(arrays)
+        for name in sorted(there.keys() | here.keys()):
+            if there.get(name) != here.get(name):
+                raise UserError(
+                    f"checkpoint {path} is of another model: {name} is {there.get(name, 'not')} there, "
+                    f"{here.get(name, 'not')} here; allowed: the model of this run, or another --workdir"
+                )
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        wanted = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), arrays)
+        folder = path / _ARRAYS[seal["format"]]
+        try:
+            arrays = _orbax().restore(folder, args=_orbax_args().StandardRestore(wanted))
+        # orbax and tensorstore raise a dozen types for what they cannot read; its files are as they were written.
+        except Exception as error:
+            raise UserError(
+                f"checkpoint {path} cannot be read: {type(error).__name__} {str(error)[:200]}; allowed: the packages "
+                "that wrote it, see requirements.txt"
+            ) from error
+        # Arrays from the host are bound to no device: what is called with these and with new ones is compiled once.
+        return data_to_keys(jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), arrays), like=template)
+
+    def _verified_seal(self, step: int) -> dict:
+        """Return the seal of a checkpoint whose files are as it says."""
+        seal = self._read_seal(step)
+        there = _digests(self._folder / str(step))
+        for name, digest in seal["files"].items():
+            if there.get(name) != digest:
+                raise _DamagedError(f"{name} is {'changed' if name in there else 'missing'}")
+        return seal
+
+    def _read_seal(self, step: int) -> dict:
+        folder = self._folder / str(step)
+        try:
+            seal = json.loads((folder / SEAL).read_bytes())
+        except FileNotFoundError:
+            raise _DamagedError(f"{SEAL} is missing, so it was not finished") from None
+        except (ValueError, RecursionError, OSError):
+            raise _DamagedError(f"{SEAL} is changed") from None
+        if not isinstance(seal, dict):
+            raise _DamagedError(f"{SEAL} is changed")
+        written = seal.get("format", 1)
+        if isinstance(written, int) and written > FORMAT and seal.get("crc") == _crc(seal):
+            raise UserError(f"checkpoint {folder} has format {quoted(written)}; allowed: 1 to {FORMAT}, update jaxgen")
+        if written == 1:
+            seal = _upgraded(seal, folder)
+        elif written != FORMAT or seal.get("crc") != _crc(seal):
+            raise _DamagedError(f"{SEAL} is changed")
+        if not _has_structure(seal):
+            raise _DamagedError(f"{SEAL} is changed")
+        return seal | {"metrics": {name: float(value) for name, value in seal["metrics"].items()}}
+
+    def _set_aside(self, step: int, damage: Exception) -> None:
+        """Name a damaged checkpoint and, in the run itself, give it another name."""
+        path = self._folder / str(step)
+        if self._read_only:
+            print(f"checkpoint {path} is damaged: {damage}; it is not used", file=sys.stderr)
+            return
+        aside, number = self._folder / f"damaged-{step}", 1
+        while aside.exists():
+            number += 1
+            aside = self._folder / f"damaged-{step}-{number}"
+        path.rename(aside)
+        print(f"checkpoint {path} is damaged: {damage}; it is kept as {aside.name} and not used", file=sys.stderr)
+
+    def _inode(self, step: int) -> int | None:
+        try:
+            return (self._folder / str(step)).stat().st_ino
+        except OSError:
+            return None
 
 
-def _alone() -> Any:
-    """orbax's options for a manager that only process 0 has: it then waits for no other."""
+def _orbax() -> Any:
+    """Return orbax's reader and writer, which waits for no other process."""
+    # orbax costs a good part of a second of start-up, and importing jaxgen.training should not.
     import orbax.checkpoint as ocp
 
-    return ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="first")
+    options = ocp.options.MultiprocessingOptions()
+    if several():
+        options = ocp.options.MultiprocessingOptions(
+            primary_host=0, active_processes={0}, barrier_sync_key_prefix="first"
+        )
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=options)
+
+
+def _orbax_args() -> Any:
+    import orbax.checkpoint as ocp
+
+    return ocp.args
+
+
+def _upgraded(seal: dict, folder: Path) -> dict:
+    """Return a seal of format 1 with what it lacks; its metrics lie in a file of their own."""
+    path = folder / "metrics" / "metrics"
+    metrics: Any = {}
+    if path.exists():
+        try:
+            metrics = json.loads(path.read_bytes())
+        except (ValueError, RecursionError, OSError):
+            raise _DamagedError("metrics/metrics is changed") from None
+    return {"format": 1, "window": {}, "metrics": metrics} | seal
+
+
+def _has_structure(seal: dict) -> bool:
+    """Return whether a seal has the fields that are read from it, of the right types."""
+    files, arrays, metrics = (seal.get(name) for name in ("files", "arrays", "metrics"))
+    if not all(isinstance(part, dict) for part in (files, arrays, metrics, seal.get("window"))):
+        return False
+    try:
+        [float(value) for value in metrics.values()]
+    except (TypeError, ValueError):
+        return False
+    return bool(files) and all(isinstance(value, str) for value in arrays.values())
 
 
 def _digests(folder: Path) -> dict[str, int]:
-    """CRC-32 of every file under a checkpoint folder, by relative path."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(PREFIX)]
-    return {str(path.relative_to(folder)): zlib.crc32(path.read_bytes()) for path in files if path.name != SEAL}
+    """Return the CRC-32 of every file under a checkpoint folder, by relative path; a file that vanishes has none."""
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        if path.name == SEAL or path.name.startswith(PREFIX):
+            continue
+        try:
+            if path.is_file():
+                digests[path.relative_to(folder).as_posix()] = zlib.crc32(path.read_bytes())
+        except OSError:
+            continue
+    return digests
+
+
+def _crc(seal: dict) -> int:
+    """Return the CRC-32 of a seal's own content."""
+    content = {name: value for name, value in seal.items() if name != "crc"}
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+
+
+def _plain(values: dict) -> dict:
+    """Return nested values as JSON has them: floats exactly, infinities and NaN as strings that float() reads."""
+    plain = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            plain[name] = _plain(value)
+        elif isinstance(value, int):
+            plain[name] = value
+        else:
+            plain[name] = float(value) if math.isfinite(float(value)) else str(float(value))
+    return plain
 
 
 def _shapes(arrays: TrainState) -> dict[str, str]:
-    """The type and shape of every leaf, by its path in the state."""
-    leaves = jax.tree_util.tree_leaves_with_path(arrays)
+    """Return the type and shape of every leaf, by its path in the state."""
+    leaves: Iterable = jax.tree_util.tree_leaves_with_path(arrays)
     return {jax.tree_util.keystr(path).lstrip("."): f"{leaf.dtype}{leaf.shape}" for path, leaf in leaves}

@@ -22,6 +22,7 @@ from jaxtyping import Array, Int
 from jaxgen.errors import UserError
 from jaxgen.runs.processes import end_soon, fingerprints, is_first, lost, require_same, several
 from jaxgen.runs.run_folder import RunFolder
+from jaxgen.runs.streams import progress
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.parallel import (
     ParallelStep,
@@ -125,13 +126,15 @@ def fit(
         if done >= options.steps:
             return state
         if done and is_first():
-            print(f"resuming {run.path} after step {done}", file=sys.stderr)
+            print(f"resuming {run.path} after step {done} of {options.steps}", file=sys.stderr)
         try:
             return _train(state, train_step, data, order, run, options, hooks, checkpoints)
         except NonFiniteError as error:
             checkpoints.wait()
-            kept = checkpoints.steps()
-            last = f"the last good checkpoint is step {kept[-1]} in {run.checkpoints}" if kept else "no checkpoint yet"
+            steps = checkpoints.steps()
+            last = "no checkpoint yet"
+            if steps:
+                last = f"the last good checkpoint is step {steps[-1]} in {run.checkpoints}"
             last = last if is_first() else "process 0 names the last good checkpoint"
             raise NonFiniteError(f"{error}; {last}") from None
         except Exception as error:
@@ -154,13 +157,15 @@ def _train(
     first = int(state.step) + 1
     stacked = replicate_state(state)
     data = replicate_data(data)
-    meter = _Meter(options.work)
-    with _progress(first, options.steps) as bar, _stop_requests() as received:
+    meter = _Meter(options.work, checkpoints.window(first - 1))
+    bar = progress(options.steps, unit="step", initial=first - 1, disable=not is_first())
+    with bar, _stop_requests() as received:
         stop = _Stop(received)
         for step in range(first, options.steps + 1):
             index = order.indices(step - 1)
             stacked, metrics = train_step(stacked, data, shard_index(index))
             meter.push(step, metrics, len(index))
+            checkpoints.check()
             log = options.due(step, options.log_every)
             evaluate = bool(hooks) and options.due(step, options.eval_every)
             stopping = stop.asked()
@@ -174,7 +179,8 @@ def _train(
                     if log or evaluate:
                         run.log.scalars(step, _merge(record, evaluated))
                     if save:
-                        _save(checkpoints, step, state, evaluated)
+                        _require_finite(step, state)
+                        checkpoints.save(step, state, evaluated, meter.window())
             bar.update()
             if stopping:
                 checkpoints.wait()
@@ -202,28 +208,11 @@ def _merge(record: dict[str, float], more: dict[str, float]) -> dict[str, float]
     return {**record, **more}
 
 
-def _save(checkpoints: Checkpoints, step: int, state: TrainState, evaluated: dict[str, float]) -> None:
-    """Save a state unless it is broken: a finite gradient can still end in parameters that are not."""
+def _require_finite(step: int, state: TrainState) -> None:
+    """Refuse to save a broken state: a finite gradient can still end in parameters that are not finite."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(state.params):
         if not np.isfinite(np.asarray(leaf)).all():
             raise NonFiniteError(f"params{jax.tree_util.keystr(path)} is not finite after step {step}")
-    checkpoints.save(step, state, evaluated)
-
-
-def _progress(first: int, steps: int) -> Any:
-    from tqdm import tqdm  # here, so that the library does without it
-
-    # In a log file every refresh is a line of its own: one in half a minute is enough.
-    pause = 0.5 if sys.stderr.isatty() else 30.0
-    return tqdm(
-        total=steps,
-        initial=first - 1,
-        mininterval=pause,
-        maxinterval=2 * pause,
-        unit="step",
-        dynamic_ncols=True,
-        disable=not is_first(),
-    )
 
 
 @contextlib.contextmanager
@@ -269,13 +258,19 @@ class _Stop:
 
 
 class _Meter:
-    """Sums of the metrics since the last record, fetched one step late, and the speed without pauses."""
+    """Sums of the metrics since the last record, fetched one step late, and the speed without pauses.
 
-    def __init__(self, work: Mapping[str, float]):
+    Args:
+        work: amounts done per step, by name.
+        window: what `window()` was at the step that the run resumes after, so that its next record averages what that
+            of an uninterrupted run does.
+    """
+
+    def __init__(self, work: Mapping[str, float], window: Mapping[str, Any]):
         self._work = work
         self._pending: tuple[int, Metrics] | None = None
-        self._sums: dict[str, float] = {}
-        self._count = 0
+        self._sums = {name: float(total) for name, total in window.get("sums", {}).items()}
+        self._count = int(window.get("count", 0))
         self._images = 0
         self._timed = 0
         self._seconds = 0.0
@@ -302,6 +297,10 @@ class _Meter:
                 raise NonFiniteError(f"{name} is {float(value)} at step {step}")
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
         self._count += 1
+
+    def window(self) -> dict[str, Any]:
+        """Return the sums under way, to be saved; call it paused."""
+        return {"count": self._count, "sums": dict(self._sums)}
 
     def averages(self) -> dict[str, float]:
         """Means since the last call, with the speeds once there is more than the first step; call it paused."""

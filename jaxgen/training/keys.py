@@ -7,11 +7,11 @@ beyond_steps(key)       = fold_in(key, 2**31)             steps count from 0 and
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 from jaxtyping import Array, Key
 
-from jaxgen.errors import UserError
-
-LARGEST_SEED = 2**32 - 1
+from jaxgen.errors import UserError, quoted
+from jaxgen.runs.config import LARGEST_SEED
 
 
 def stream(seed: int, use: str, uses: Sequence[str]) -> Key[Array, ""]:
@@ -29,9 +29,9 @@ def stream(seed: int, use: str, uses: Sequence[str]) -> Key[Array, ""]:
 
 
 def seed_key(seed: int) -> Key[Array, ""]:
-    """Return the key of a seed. UserError if it is not in 0 .. 2^32 - 1."""
-    if not 0 <= seed <= LARGEST_SEED:
-        raise UserError(f"seed is {seed}; allowed: an integer from 0 to {LARGEST_SEED}")
+    """Return the key of a seed. UserError if it is not an integer from 0 to 2^32 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed is {quoted(seed)}; allowed: an integer from 0 to {LARGEST_SEED}")
     return jax.random.key(seed)
 
 

@@ -75,10 +75,9 @@ def replicate_state(state: TrainState, devices: Sequence[jax.Device] | None = No
     ValueError if a leaf of the carry does not divide by the number of devices.
     """
     devices = _devices(devices)
+    require_divisible(state.carry, devices)
     arrays = keys_to_data(state)
-    carry = jax.tree_util.tree_map_with_path(
-        lambda path, x: _split(x, devices, "carry" + jax.tree_util.keystr(path)), arrays.carry
-    )
+    carry = jax.tree.map(lambda x: _split(x, devices), arrays.carry)
     shared = jax.tree.map(lambda x: _copies(x, devices), arrays.replace(carry=None))
     return data_to_keys(shared.replace(carry=carry), like=state)
 
@@ -107,6 +106,17 @@ def shard_index(
     if len(index) % count or not len(index):
         raise UserError(f"batch_size is {len(index)} on {count} devices; allowed: a multiple of {count}")
     return np.asarray(index, np.int32).reshape(count, -1)[_local_rows(devices)]
+
+
+def require_divisible(carry: PyTree, devices: Sequence[jax.Device] | None = None) -> None:
+    """Raise UserError naming a leaf of the carry whose leading axis does not divide by the number of devices."""
+    count = len(_devices(devices))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(keys_to_data(carry)):
+        if leaf.ndim == 0 or leaf.shape[0] % count:
+            raise UserError(
+                f"carry{jax.tree_util.keystr(path)} has shape {leaf.shape} on {count} devices; allowed: a leading axis "
+                f"(batch_size or chains) that is a multiple of {count}"
+            )
 
 
 def tree_from_first(tree: PyTree) -> PyTree:
@@ -148,13 +158,8 @@ def _copies(x: Array, devices: Sequence[jax.Device]) -> Array:
     return _place(lambda row: host, host.shape, devices)
 
 
-def _split(x: Array, devices: Sequence[jax.Device], name: str) -> Array:
+def _split(x: Array, devices: Sequence[jax.Device]) -> Array:
     host = np.array(x)
-    if host.ndim == 0 or host.shape[0] % len(devices):
-        raise UserError(
-            f"{name} has shape {host.shape} on {len(devices)} devices; allowed: a leading axis (batch_size or chains) "
-            f"that is a multiple of {len(devices)}"
-        )
     rows = host.reshape(len(devices), -1, *host.shape[1:])
     return _place(lambda row: rows[row], rows.shape[1:], devices)
 

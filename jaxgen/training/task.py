@@ -1,18 +1,20 @@
 """A task is a model with its data, ready to be trained; every family has one, and one function runs them all."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 import optax
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 from jaxgen import runs
 from jaxgen.training.fit import FitOptions, Hook, Order, fit
-from jaxgen.training.parallel import parallel_step, shard_index
+from jaxgen.training.parallel import ParallelStep, parallel_step, require_divisible, shard_index
 from jaxgen.training.state import TrainState
-from jaxgen.training.step import GradFn
+from jaxgen.training.step import GradFn, StepFn, make_train_step
 
 
 @runtime_checkable
@@ -48,12 +50,63 @@ class Task(Protocol):
         ...
 
 
-def train(task: Task, folder: runs.RunFolder) -> TrainState:
-    """Train a task to its end from where the run folder is; return the plain state after the last step."""
-    state, tx = task.initial_state()
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What `train` starts from, checked."""
+
+    state: TrainState
+    step: ParallelStep
+    arrays: dict[str, Array | np.ndarray]
+    order: Order
+    options: FitOptions
+
+
+def prepared(task: Task) -> Prepared:
+    """Build what a task is trained with and check that it fits together, before a run folder is opened.
+
+    Raises:
+        UserError: options that contradict each other, a batch or carry that does not divide by the number of devices,
+            or what the gradient function refuses when it is traced, such as an engine that this machine lacks.
+    """
     options = task.fit_options()
-    step = parallel_step(task.grad_fn(), tx, options.ema_decay)
-    return fit(state, step, task.arrays(), task.order(), folder, options, task.hooks(folder.log))
+    order = task.order()
+    index = shard_index(order.indices(0))
+    state, tx = task.initial_state()
+    require_divisible(state.carry)
+    arrays, grad_fn = task.arrays(), task.grad_fn()
+    _trace(make_train_step(grad_fn, tx, ema_decay=options.ema_decay), state, arrays, index.shape[1])
+    return Prepared(state, parallel_step(grad_fn, tx, options.ema_decay), arrays, order, options)
+
+
+def check(task: Task) -> None:
+    """Raise the UserError that `prepared` raises; for commands that train several tasks, each to be checked first."""
+    prepared(task)
+
+
+def _trace(step: StepFn, state: TrainState, arrays: dict[str, Array | np.ndarray], local: int) -> None:
+    """Trace the step of one device, which computes nothing."""
+
+    def shapes(array: Array | np.ndarray, length: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((length, *array.shape[1:]), array.dtype)
+
+    batch = {name: shapes(array, local) for name, array in arrays.items()}
+    batch["position"] = jax.ShapeDtypeStruct((local,), np.uint32)
+    devices = jax.device_count()
+    carry = jax.tree.map(lambda x: shapes(x, x.shape[0] // devices), state.carry)
+    jax.eval_shape(step, state.replace(carry=carry), batch)
+
+
+def train(task: Task, folder: runs.RunFolder, start: Prepared | None = None) -> TrainState:
+    """Train a task to its end from where the run folder is; return the plain state after the last step.
+
+    Args:
+        task: the task.
+        folder: the open run folder.
+        start: what `prepared(task)` returned, if it was called before.
+    """
+    start = start or prepared(task)
+    hooks = task.hooks(folder.log)
+    return fit(start.state, start.step, start.arrays, start.order, folder, start.options, hooks)
 
 
 def run_task(load: Any, config: Any, workdir: str | Path) -> None:
@@ -67,18 +120,12 @@ def run_task(load: Any, config: Any, workdir: str | Path) -> None:
 
     def prepare(config: Any) -> runs.Job:
         task = load(config)
-        check(task)
+        start = prepared(task)
 
         def job(folder: runs.RunFolder) -> runs.Report:
             folder.log.text(0, "config", f"```\n{runs.to_flagfile(config)}```")
-            return task.report(train(task, folder), folder)
+            return task.report(train(task, folder, start), folder)
 
         return job
 
     runs.execute(config, workdir, prepare)
-
-
-def check(task: Task) -> PyTree:
-    """Raise the UserError that `train` would raise, before a run folder is opened."""
-    task.fit_options()
-    shard_index(task.order().indices(0))

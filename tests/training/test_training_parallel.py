@@ -22,8 +22,8 @@ DATA = {"x": np.random.default_rng(1).normal(size=(64, 4)).astype(np.float32)}
 
 
 def toy_grad_fn():
-    sys.path.insert(0, str(HERE))
-    from training_toy import grad_fn
+    sys.path.insert(0, str(HERE.parent))
+    from toy_experiment import grad_fn
 
     return grad_fn
 

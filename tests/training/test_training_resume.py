@@ -1,18 +1,14 @@
 """Train 2n steps = train n, die, go on: bit for bit, in real processes that are really killed."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
-from pathlib import Path
+import types
 
+import commands
 import numpy as np
 import pytest
 
 from jaxgen.runs import read_metrics
-
-TOY = Path(__file__).with_name("training_toy.py")
 
 
 @pytest.fixture(scope="module")
@@ -21,15 +17,12 @@ def toy(tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
 
     def start(workdir, *arguments, devices=1, **environment):
-        environment = os.environ | {
-            "PYTHONPATH": str(TOY.parents[2]),
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-            **environment,
-        }
-        command = [sys.executable, TOY, f"--workdir={workdir}", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        shared = {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+        process = commands.start(
+            commands.TOY, f"--workdir={workdir}", *arguments, devices=devices, **shared, **environment
+        )
+        code, out, err = commands.ended(process)
+        return types.SimpleNamespace(returncode=code, stdout=out, stderr=err)
 
     return start
 

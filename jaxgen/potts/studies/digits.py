@@ -29,13 +29,17 @@ _EVAL_IMAGES = 256
 class DigitsConfig(PottsConfig):
     """The settings that all models share: one model per seed with `labels`, else one per digit and seed."""
 
-    seeds: int = option(1, "number of trainings, with seed, seed + 1, ...", group="run", low=1)
+    seeds: int = option(1, "number of trainings, with seed, seed + 1, ...", group="run", low=1, high=1000)
     quick: bool = option(False, "60 updates, 1 seed, few sweeps, to show that everything runs", group="run")
     fresh_chains: int = option(
-        1000, "chains of the final samples per digit and seed, from noise", group="final samples", low=2
+        1000, "chains of the final samples per digit and seed, from noise", group="final samples", low=2, high=1_000_000
     )
-    temperatures: int = option(2000, "temperatures per estimate of a partition function", group="likelihood", low=1)
-    annealed_chains: int = option(128, "chains per estimate, at most fresh_chains", group="likelihood", low=2)
+    temperatures: int = option(
+        2000, "temperatures per estimate of a partition function", group="likelihood", low=1, high=10_000_000
+    )
+    annealed_chains: int = option(
+        128, "chains per estimate, at most fresh_chains", group="likelihood", low=2, high=1_000_000
+    )
 
 
 def with_quick(config: DigitsConfig) -> DigitsConfig:

@@ -36,8 +36,7 @@ from jaxgen.potts.latent import (
 )
 from jaxgen.potts.likelihood.log_likelihood import log_likelihood
 from jaxgen.potts.model import PottsEBM, log_marginal_init
-from jaxgen.runs import option
-from jaxgen.training.keys import LARGEST_SEED
+from jaxgen.runs import option, seed_option
 
 _WARM, _TIMED = 3, 10
 
@@ -67,23 +66,33 @@ LATTICES = {
 class LatticesConfig:
     """A comparison of lattices."""
 
-    seed: int = option(0, "seed of every training", group="study", low=0, high=LARGEST_SEED)
+    seed: int = seed_option("seed of every training", group="study")
     lattices: str = option(",".join(LATTICES), "names of those compared, separated by commas", group="study")
     quick: bool = option(False, "4 lattices, 60 updates each, few chains, to show that everything runs", group="study")
-    seconds: float = option(120.0, "training time per lattice, without compilation", group="study", low=1.0)
+    seconds: float = option(
+        120.0, "training time per lattice, without compilation", group="study", low=1.0, high=86_400.0
+    )
     data_dir: str = option("", "folder with MNIST's four IDX files instead of the built-in ones", group="study")
 
-    batch_size: int = option(256, "images per step, and persistent chains", group="training", low=1)
-    cd_steps: int = option(5, "Gibbs sweeps per step", group="training", low=1)
-    learning_rate: float = option(2e-2, "step size of Adam without hidden sites", group="training", low=0.0)
-    latent_rate: float = option(2e-2, "step size of Adam with hidden sites and 8 neighbours", group="training", low=0.0)
-    steps: int | None = option(None, "updates per lattice, instead of equal times", group="training", low=1)
+    batch_size: int = option(256, "images per step, and persistent chains", group="training", low=1, high=60_000)
+    cd_steps: int = option(5, "Gibbs sweeps per step", group="training", low=1, high=10**9)
+    learning_rate: float = option(2e-2, "step size of Adam without hidden sites", group="training", low=0.0, high=10.0)
+    latent_rate: float = option(
+        2e-2, "step size of Adam with hidden sites and 8 neighbours", group="training", low=0.0, high=10.0
+    )
+    steps: int | None = option(
+        None, "updates per lattice, instead of equal times", group="training", low=1, high=2**31 - 1
+    )
 
-    chains: int = option(5000, "samples judged, drawn from noise", group="measures", low=2000)
-    sweeps: int = option(1000, "sweeps per sample", group="measures", low=1)
-    mixing_sweeps: int = option(10_000, "further sweeps of 64 chains, for the mixing time", group="measures", low=50)
-    temperatures: int = option(4000, "temperatures per estimate of a partition function", group="measures", low=1)
-    annealed_chains: int = option(256, "chains per estimate", group="measures", low=2)
+    chains: int = option(5000, "samples judged, drawn from noise", group="measures", low=2000, high=1_000_000)
+    sweeps: int = option(1000, "sweeps per sample", group="measures", low=1, high=10**9)
+    mixing_sweeps: int = option(
+        10_000, "further sweeps of 64 chains, for the mixing time", group="measures", low=50, high=10**9
+    )
+    temperatures: int = option(
+        4000, "temperatures per estimate of a partition function", group="measures", low=1, high=10_000_000
+    )
+    annealed_chains: int = option(256, "chains per estimate", group="measures", low=2, high=1_000_000)
 
 
 def with_quick(config: LatticesConfig) -> LatticesConfig:
@@ -217,11 +226,11 @@ class LatticeRun:
     """The config of the run folder of one lattice."""
 
     name: str = option("edge", "name of the lattice", group="run", choices=tuple(LATTICES))
-    seed: int = option(0, "seed of the training", group="run", low=0)
-    steps: int = option(1, "parameter updates", group="run", low=1)
-    batch_size: int = option(256, "images per step", group="run", low=1)
-    cd_steps: int = option(5, "Gibbs sweeps per step", group="run", low=1)
-    learning_rate: float = option(2e-2, "step size of Adam", group="run", low=0.0)
+    seed: int = seed_option("seed of the training", group="run")
+    steps: int = option(1, "parameter updates", group="run", low=1, high=2**31 - 1)
+    batch_size: int = option(256, "images per step", group="run", low=1, high=60_000)
+    cd_steps: int = option(5, "Gibbs sweeps per step", group="run", low=1, high=10**9)
+    learning_rate: float = option(2e-2, "step size of Adam", group="run", low=0.0, high=10.0)
 
 
 def planned(task: LatticeTask, workdir: Path) -> LatticeTask:

@@ -28,7 +28,7 @@ from jaxgen import gibbs
 from jaxgen.errors import UserError
 from jaxgen.potts.config import PottsConfig
 from jaxgen.potts.model import COUPLINGS
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 _INITS = ("log_marginals", "zeros")
 CRITERIA = ("likelihood", "pseudo_likelihood")
@@ -38,15 +38,21 @@ CRITERIA = ("likelihood", "pseudo_likelihood")
 class SearchConfig:
     """What is searched. Lists are separated by commas."""
 
-    seed: int = option(0, "seed of the choice of trials, and of every training", group="search", low=0)
+    seed: int = seed_option("seed of the choice of trials, and of every training", group="search")
     grid: bool = option(False, "every combination of the lists, not a random choice of them", group="search")
-    trials: int = option(27, "trials of the first rung (without grid)", group="search", low=1)
-    share: int = option(3, "trials that share sampler, batch and lattice, so one executable", group="search", low=1)
-    eta: int = option(3, "each rung keeps one in so many, and trains it so many times as long", group="search", low=2)
-    rungs: int = option(3, "trainings that the winner has gone through", group="search", low=1)
-    steps: int = option(1800, "parameter updates of the last rung", group="search", low=1)
+    trials: int = option(27, "trials of the first rung (without grid)", group="search", low=1, high=10_000)
+    share: int = option(
+        3, "trials that share sampler, batch and lattice, so one executable", group="search", low=1, high=1000
+    )
+    eta: int = option(
+        3, "each rung keeps one in so many, and trains it so many times as long", group="search", low=2, high=100
+    )
+    rungs: int = option(3, "trainings that the winner has gone through", group="search", low=1, high=20)
+    steps: int = option(1800, "parameter updates of the last rung", group="search", low=1, high=2**31 - 1)
     criterion: str = option("likelihood", "what decides, on validation images", group="search", choices=CRITERIA)
-    validation: int = option(2000, "validation images of the score, or all if fewer", group="search", low=1)
+    validation: int = option(
+        2000, "validation images of the score, or all if fewer", group="search", low=1, high=60_000
+    )
     quick: bool = option(False, "6 trials, 2 rungs, 60 updates: shows that everything runs", group="search")
 
     dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
@@ -54,8 +60,10 @@ class SearchConfig:
     digits: str = option("3", "classes to keep: 'all', or numbers such as '3' or '0,1,7'", group="data")
     levels: int = option(4, "grey levels a pixel", group="data", choices=(2, 4, 16))
 
-    learning_rate_low: float = option(1e-3, "least step size of Adam", group="searched", low=1e-8)
-    learning_rate_high: float = option(1e-1, "largest; between them drawn evenly in the logarithm", group="searched")
+    learning_rate_low: float = option(1e-3, "least step size of Adam", group="searched", low=1e-8, high=10.0)
+    learning_rate_high: float = option(
+        1e-1, "largest; between them drawn evenly in the logarithm", group="searched", low=1e-8, high=10.0
+    )
     l2: str = option("0,1e-5,1e-4", "weight decays of the couplings", group="searched")
     init: str = option("log_marginals,zeros", "starts of the biases", group="searched")
     cd_steps: str = option("1,5,20", "Gibbs sweeps a step", group="searched")

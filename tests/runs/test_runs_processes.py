@@ -2,35 +2,22 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import commands
 import jax
 import numpy as np
 import pytest
-from training_toy import ToyConfig
-from training_toy import run as toy
+from commands import TOY, start
+from toy_experiment import ToyConfig
+from toy_experiment import run as toy
 
 from jaxgen.runs import main, processes, read_metrics
 
 HERE = Path(__file__).parent
-TOY = HERE / "training_toy.py"
-
-
-def start(program, *arguments, devices=1, **environment):
-    environment = os.environ | {
-        "PYTHONPATH": str(HERE.parents[1]),
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        **environment,
-    }
-    command = [sys.executable, program, *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def start_two(program, *arguments, environments=({}, {}), devices=1):
@@ -42,9 +29,9 @@ def start_two(program, *arguments, environments=({}, {}), devices=1):
 
 
 def ended(both):
-    """Exit code and stderr of each."""
-    errors = [process.communicate(timeout=120)[1] for process in both]
-    return [process.returncode for process in both], errors
+    """Return exit codes and stderr."""
+    results = [commands.ended(process) for process in both]
+    return [code for code, _, _ in results], [error for _, _, error in results]
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ import jax
 import pytest
 
 from experiments import selfcheck
-from jaxgen import gibbs, training
+from jaxgen import gibbs, runs
 
 
 @pytest.fixture(autouse=True)
 def as_it_was(monkeypatch, tmp_path):
-    monkeypatch.setattr(training, "configure", lambda: None)
+    monkeypatch.setattr(runs, "configure", lambda: None)
     before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "cache"))
     yield

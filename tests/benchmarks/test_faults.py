@@ -1,26 +1,21 @@
 """Faults that are really done: kill -9 while a run writes, a full disk, damaged files; the table's own accounting."""
 
-import os
 import random
-import subprocess
-import sys
-from pathlib import Path
 
+import commands
 import pytest
-from training_toy import ToyConfig
-from training_toy import run as toy
+from toy_experiment import ToyConfig
+from toy_experiment import run as toy
 
 from benchmarks import damage, faults
 from jaxgen import runs
+from jaxgen.training import checkpoint
 
-TOY = Path(__file__).with_name("training_toy.py")
 STEPS = 120
 
 
 def start(workdir, *arguments):
-    environment = os.environ | {"PYTHONPATH": str(TOY.parents[2]), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, TOY, f"--workdir={workdir}", f"--steps={STEPS}", *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return commands.start(commands.TOY, f"--workdir={workdir}", f"--steps={STEPS}", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -46,23 +41,24 @@ def test_a_full_disk_stops_in_words_and_keeps_what_was_there(whole, tmp_path):
         workdir = tmp_path / "disk" / "run"
         process, error, least = faults.fill_while_running(lambda: start(workdir), workdir)
         assert process.returncode == 2 and least >= 10, error
-        assert "make room, and the same command again goes on" in error.splitlines()[-1]
+        assert error.count("make room, and the same command again goes on") == 1
         toy(ToyConfig(steps=STEPS), workdir)
         assert faults.numbers(workdir) == faults.numbers(whole)
 
 
 def test_a_checkpoint_that_cannot_be_written_is_named_with_the_last_good_one(tmp_path, monkeypatch):
-    write = Path.write_text
+    digests = checkpoint._digests
 
-    def no_room_at_30(path, content):
-        if path.parent.name == "30":
+    def no_room_at_30(folder):
+        if folder.name.endswith("-30"):
             raise OSError(28, "No space left on device")
-        return write(path, content)
+        return digests(folder)
 
-    monkeypatch.setattr(Path, "write_text", no_room_at_30)
-    message = r"/30 cannot be written: OSError .*No space left.*; the last good checkpoint is step 20; make room"
+    monkeypatch.setattr(checkpoint, "_digests", no_room_at_30)
+    message = r"this checkpoint cannot be written: OSError .*No space left.*; the last good checkpoint is step 20.*/30"
     with pytest.raises(OSError, match=message):
         toy(ToyConfig(steps=STEPS), tmp_path)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["10", "20"]
 
 
 def test_rows_of_damage_and_of_bad_numbers(whole, tmp_path):

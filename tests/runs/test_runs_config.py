@@ -2,19 +2,14 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import pytest
 from absl import flags
 
 from jaxgen.runs import differences, from_json, main, option, to_flagfile, to_json, validate
 from jaxgen.runs.flags import define_flags, from_flags
-
-TOY = Path(__file__).with_name("training_toy.py")
-ROOT = TOY.parents[2]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,12 +132,10 @@ def test_main_reports_own_errors_in_a_line_and_keeps_the_trace_of_bugs(capsys):
 
 @pytest.mark.parametrize("flag", ["--help", "--helpfull"])
 def test_help_is_grouped_and_explained(flag):
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, TOY, flag], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert "A toy experiment written as experiments are" in done.stdout
-    group = done.stdout.split("optimiser:\n")[1].split("\n\n")[0]
+    code, out, err = commands.ended(commands.start(commands.TOY, flag))
+    assert code == 0 and err == "", err
+    assert "A toy experiment written as experiments are" in out
+    group = out.split("optimiser:\n")[1].split("\n\n")[0]
     assert "--learning_rate: Adam step size\n    (default: '0.01')\n    (a number from 0.0 to 1.0)" in group
     assert "--steps" in group and "--seed" not in group
-    assert "--workdir" in done.stdout.split("run:\n")[1]
+    assert "--workdir" in out.split("run:\n")[1]

@@ -118,7 +118,7 @@ def test_cache_is_filled_and_found_again_without_noise(tmp_path):
     program = "\n".join(
         [
             "import jax, jax.numpy as jnp",
-            "from jaxgen import training",
+            "from jaxgen import runs",
             "hits = []",
             "jax.monitoring.register_event_listener(lambda name, **kw: hits.append(name))",
             "runs.configure()",
