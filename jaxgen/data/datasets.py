@@ -27,6 +27,10 @@ _TEST_IMAGES = "t10k-images-idx3-ubyte"
 _TEST_LABELS = "t10k-labels-idx1-ubyte"
 
 
+class MissingDataError(UserError, FileNotFoundError):
+    """A file of a dataset is nowhere to be had."""
+
+
 class Dataset(NamedTuple):
     """Images and labels in their published order; the arrays are read-only.
 
@@ -159,7 +163,7 @@ def fetch(filename: str, sha256: str, mirrors: Sequence[str], directory: Path, t
             temporary.write_bytes(content)
         return directory / filename
     tried = "; ".join(failures) or "no mirror was tried"
-    raise FileNotFoundError(
+    raise MissingDataError(
         f"{directory / filename}: missing and not downloaded ({tried}). Put an intact copy there, or in a folder of "
         "your own given as data_dir (Fashion-MNIST on Debian: apt-get install dataset-fashion-mnist)"
     )

@@ -17,6 +17,7 @@ from jaxgen.runs.execute import execute as execute
 from jaxgen.runs.log import Logger as Logger
 from jaxgen.runs.log import curve as curve
 from jaxgen.runs.log import read_metrics as read_metrics
+from jaxgen.runs.log import training_seconds as training_seconds
 from jaxgen.runs.platform import configure as configure
 from jaxgen.runs.platform import device_name as device_name
 from jaxgen.runs.processes import is_first as is_first

@@ -112,6 +112,21 @@ def curve(records: Sequence[dict[str, float]], name: str, sign: float = 1.0) -> 
     return [record["step"] for record in named], [sign * record[name] for record in named]
 
 
+def training_seconds(records: Sequence[dict[str, float]], images_per_step: int) -> float:
+    """Return the seconds of training of a run over all its starts, without compilation, evaluation and saving.
+
+    Args:
+        records: of `read_metrics`; those with "images_per_s" cover the steps since the record before.
+        images_per_step: images per update, over all devices.
+    """
+    seconds, done = 0.0, 0
+    for record in records:
+        if "images_per_s" in record:
+            seconds += (record["step"] - done) * images_per_step / record["images_per_s"]
+            done = record["step"]
+    return seconds
+
+
 def _records(path: Path) -> list[dict[str, Any]]:
     # A killed run can leave half a line at the end; it belongs to a step that will be done again.
     lines = path.read_bytes().split(b"\n")[:-1]

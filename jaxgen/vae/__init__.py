@@ -1,4 +1,4 @@
-"""The baseline: a variational autoencoder of binarised, level-coded or 8-bit digits."""
+"""The baseline: a variational autoencoder of binarised, level-coded or 8-bit images."""
 
 from jaxgen.vae.bounds import elbo as elbo
 from jaxgen.vae.bounds import elbo_loss as elbo_loss
@@ -7,19 +7,11 @@ from jaxgen.vae.bounds import kl_divergence as kl_divergence
 from jaxgen.vae.bounds import log_weights as log_weights
 from jaxgen.vae.config import VAEConfig as VAEConfig
 from jaxgen.vae.config import build_model as build_model
-from jaxgen.vae.evaluate import Bounds as Bounds
-from jaxgen.vae.evaluate import Drawn as Drawn
 from jaxgen.vae.evaluate import draw_samples as draw_samples
-from jaxgen.vae.evaluate import evaluation_hook as evaluation_hook
-from jaxgen.vae.evaluate import grey as grey
 from jaxgen.vae.evaluate import measure_bounds as measure_bounds
-from jaxgen.vae.evaluate import reconstructions as reconstructions
-from jaxgen.vae.evaluate import rows as rows
-from jaxgen.vae.evaluate import training_seconds as training_seconds
 from jaxgen.vae.likelihoods import Likelihood as Likelihood
 from jaxgen.vae.likelihoods import likelihood as likelihood
 from jaxgen.vae.model import VAE as VAE
 from jaxgen.vae.model import Gaussian as Gaussian
 from jaxgen.vae.task import VAETask as VAETask
 from jaxgen.vae.task import initial_params as initial_params
-from jaxgen.vae.task import run_key as run_key

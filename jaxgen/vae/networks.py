@@ -1,14 +1,14 @@
 """Encoders and decoders: multilayer perceptrons, and strided convolutions with depth-to-space on the way back.
 
 An encoder maps images in [0, 1] and class codes to the mean and log variance of q(z | x, y); a decoder maps z and class
-codes to `channels` outputs a pixel. Class codes are one-hot (n, classes), of width 0 without classes.
+codes to `channels` outputs per pixel. Class codes are one-hot (n, classes), of width 0 without classes.
 """
 
 from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-SIDE = 28  # pixels of both datasets
+from jaxgen.errors import UserError
 
 
 class MLPEncoder(nn.Module):
@@ -26,21 +26,23 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """Two hidden layers: [z, y] -> width -> width -> 28 x 28 x channels."""
+    """Two hidden layers: [z, y] -> width -> width -> height x width of the image x channels."""
 
     channels: int
     width: int
+    shape: tuple[int, int]
 
     @nn.compact
     def __call__(self, z: Float[Array, "n latent"], y: Float[Array, "n K"]) -> Float[Array, "n H W C"]:
         h = jnp.concatenate([z, y], axis=-1)
         for _ in range(2):
             h = nn.relu(nn.Dense(self.width)(h))
-        return nn.Dense(SIDE * SIDE * self.channels)(h).reshape(-1, SIDE, SIDE, self.channels)
+        height, width = self.shape
+        return nn.Dense(height * width * self.channels)(h).reshape(-1, height, width, self.channels)
 
 
 class ConvEncoder(nn.Module):
-    """28 x 28 -> 14 x 14 x features -> 7 x 7 x 2 features -> width, with y -> 2 latent."""
+    """H x W -> H/2 x W/2 x features -> H/4 x W/4 x 2 features -> width, with y -> 2 latent."""
 
     latent: int
     width: int
@@ -57,25 +59,32 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """[z, y] -> width -> 7 x 7 x 2 features -> 14 x 14 x features, convolved -> 28 x 28 x channels."""
+    """[z, y] -> width -> H/4 x W/4 x 2 features -> H/2 x W/2 x features, convolved -> H x W x channels."""
 
     channels: int
     width: int
     features: int
+    shape: tuple[int, int]
 
     @nn.compact
     def __call__(self, z: Float[Array, "n latent"], y: Float[Array, "n K"]) -> Float[Array, "n H W C"]:
         h = nn.relu(nn.Dense(self.width)(jnp.concatenate([z, y], axis=-1)))
-        side = SIDE // 4
-        h = nn.relu(nn.Dense(side * side * 2 * self.features)(h)).reshape(-1, side, side, 2 * self.features)
-        # Dense and depth-to-space do what a transposed convolution of kernel 2 and stride 2 does, faster on a CPU.
+        height, width = self.shape[0] // 4, self.shape[1] // 4
+        h = nn.relu(nn.Dense(height * width * 2 * self.features)(h)).reshape(-1, height, width, 2 * self.features)
+        # Dense and depth-to-space compute a transposed convolution of kernel 2 and stride 2, faster on a CPU.
         h = nn.relu(depth_to_space(nn.Dense(4 * self.features)(h)))
         h = nn.relu(nn.Conv(self.features, (3, 3))(h))
         return depth_to_space(nn.Dense(4 * self.channels)(h))
 
 
+def check_shape(shape: tuple[int, int]) -> None:
+    """Raise UserError unless the convolutions can halve the height and the width twice."""
+    if shape[0] % 4 or shape[1] % 4:
+        raise UserError(f"shape is {shape}; allowed with network='conv': height and width that are multiples of 4")
+
+
 def depth_to_space(h: Float[Array, "n H W C"]) -> Float[Array, "n 2*H 2*W C/4"]:
-    """Every pixel's channels as a square of 2 x 2 pixels with a quarter of the channels."""
+    """Return the channels of every pixel as a square of 2 x 2 pixels with a quarter of the channels."""
     n, height, width, channels = h.shape
     h = h.reshape(n, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
     return h.reshape(n, 2 * height, 2 * width, channels // 4)

@@ -1,4 +1,4 @@
-"""What a VAE training run starts from: data, model, likelihood, state."""
+"""A VAE with its data, ready to be trained."""
 
 import dataclasses
 
@@ -8,16 +8,19 @@ import numpy as np
 import optax
 from jaxtyping import Array, Key, UInt8
 
-from jaxgen import data, training
+from jaxgen import data, runs, training
+from jaxgen.training.step import GradFn
 from jaxgen.vae.bounds import elbo_loss
-from jaxgen.vae.config import VAEConfig, build_model
+from jaxgen.vae.config import VAEConfig, build_model, run_key
+from jaxgen.vae.evaluate import evaluation_hook
 from jaxgen.vae.likelihoods import Likelihood
 from jaxgen.vae.model import VAE
+from jaxgen.vae.report import report
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class VAETask:
-    """A model with its data: grey training images, and validation and test states coded once and for all.
+    """A model with its data: grey training images, and validation and test states, which are coded once.
 
     Labels are None for a model without classes.
     """
@@ -34,9 +37,9 @@ class VAETask:
 
     @classmethod
     def load(cls, config: VAEConfig) -> "VAETask":
-        """Read and code the images. ValueError naming the field that does not fit."""
-        model, law = build_model(config)
+        """Read and code the images. Raises UserError naming the field that does not fit."""
         dataset = data.load(config.dataset, data_dir=config.data_dir or None)
+        model, law = build_model(config, dataset.train_images.shape[1:])
         parts = {}
         for part in ("train", "validation", "test"):
             images, labels = data.split(dataset, part)
@@ -46,46 +49,55 @@ class VAETask:
             parts[f"{part}_label"] = labels if config.conditional else None
         return cls(config, model, law, **parts)
 
-    def initial_state(self) -> tuple[training.TrainState, optax.GradientTransformation]:
-        """Parameters and optimiser before the first step."""
+    @property
+    def title(self) -> str:
+        """What is trained, for records."""
         config = self.config
-        params = initial_params(self.model, run_key(config, "init"))
+        coding = {2: "stochastically binarised", 256: "8-bit"}.get(config.levels, f"{config.levels} levels")
+        return f"{config.dataset} {coding}, {config.network}" + ", class-conditional" * config.conditional
+
+    def initial_state(self) -> tuple[training.TrainState, optax.GradientTransformation]:
+        """Return the state before the first step, and the optimiser."""
+        config = self.config
+        params = initial_params(self.model, run_key(config, "init"), self.train.shape[1:])
         tx = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.steps))
         return training.create(run_key(config, "steps"), params, tx), tx
 
-    def grad_fn(self) -> training.step.GradFn:
-        """Gradients of the negative ELBO."""
+    def grad_fn(self) -> GradFn:
+        """Return the gradient function of the negative ELBO."""
         return training.from_loss(elbo_loss(self.model, self.likelihood))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What a training batch is gathered from."""
+        """Return the arrays that batches are gathered from."""
         return {"image": self.train} | ({} if self.train_label is None else {"label": self.train_label})
 
     def order(self) -> data.EpochOrder:
-        """Which images a step sees."""
+        """Return which images each step uses."""
         return data.EpochOrder(run_key(self.config, "order"), len(self.train), self.config.batch_size)
 
     def fit_options(self) -> training.FitOptions:
-        """When `fit` logs, evaluates and saves."""
+        """Return when `fit` logs, evaluates and saves."""
         config = self.config
         return training.FitOptions(config.steps, config.log_every, config.eval_every, config.checkpoint_every)
 
+    def hooks(self, log: runs.Logger) -> list[training.Hook]:
+        """Return what is evaluated during training."""
+        return [evaluation_hook(self, log)]
+
+    def report(self, state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
+        """Bound the log-likelihood of the test images, draw samples, show and evaluate them."""
+        return report(self, state.params, folder)
+
 
 def coded(images: UInt8[np.ndarray, "n H W"], levels: int, part: str) -> UInt8[np.ndarray, "n H W"]:
-    """The states on which bounds are reported; with 2 levels the fixed binarisation of that part."""
+    """Return the states on which bounds are reported; for 2 levels the fixed binarisation of that part."""
     if levels == 256:
         return images
     return data.fixed_binarization(images, part) if levels == 2 else data.encode(images, levels)
 
 
-def initial_params(model: VAE, key: Key[Array, ""]) -> dict:
-    """Parameters before training."""
-    x = jnp.zeros((1, 28, 28), jnp.uint8)
+def initial_params(model: VAE, key: Key[Array, ""], shape: tuple[int, int] = (28, 28)) -> dict:
+    """Return the parameters before training, for images of this height and width."""
+    x = jnp.zeros((1, *shape), jnp.uint8)
     label = jnp.zeros((1,), jnp.uint8) if model.n_classes else None
     return jax.jit(model.init)(key, x, label)["params"]
-
-
-def run_key(config: VAEConfig, use: str) -> Key[Array, ""]:
-    """The key of one use in a run, so that no two uses share noise."""
-    uses = ("init", "steps", "order", "validation", "test", "samples")
-    return jax.random.fold_in(jax.random.key(config.seed), uses.index(use))

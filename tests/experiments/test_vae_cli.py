@@ -16,6 +16,9 @@ from PIL import Image
 from experiments import baselines
 from experiments import vae as experiment
 from jaxgen import data, runs, vae
+from jaxgen.vae.config import run_key
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
@@ -82,7 +85,7 @@ def test_the_bounds_are_of_the_test_images_each_once(finished):
     task = vae.VAETask.load(config)
     params = task.initial_state()[0].params
     found = vae.measure_bounds(task, params)
-    key = vae.run_key(config, "test")
+    key = run_key(config, "test")
     bound = functools.partial(vae.log_weights, task.model, task.likelihood)
     weights = jax.jit(bound, static_argnums=5)(params, key, task.test, task.test_label, np.arange(110), 80)
     np.testing.assert_allclose(found.elbo, weights.mean(0), rtol=1e-5)
@@ -115,7 +118,7 @@ def test_baselines_score_and_draw(tmp_path, monkeypatch):
     "program, flags, message",
     [
         (experiment, ["--levels=3"], "--levels=3: allowed: one of 2, 4, 16, 256"),
-        (experiment, ["--samples=0"], "--samples=0: allowed: an integer, 100 or more"),
+        (experiment, ["--samples=0"], "--samples=0: allowed: an integer from 100 to 1000000"),
         (experiment, ["--data_dir=/nowhere"], "/nowhere"),
         (baselines, ["--levels=16"], "--levels=16: allowed: one of 2, 4"),
     ],

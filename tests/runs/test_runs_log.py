@@ -9,7 +9,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
-from jaxgen.runs import Logger, events, read_metrics
+from jaxgen.runs import Logger, events, read_metrics, training_seconds
 
 
 def test_lines_are_valid_json_whatever_the_values(tmp_path):
@@ -158,3 +158,12 @@ def test_a_damaged_line_is_named_and_the_others_are_read(tmp_path, damage, capsy
     log = Logger(tmp_path)
     log.rewind(20)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [5, 15]
+
+
+def test_seconds_of_training_come_from_the_speed_of_every_record():
+    records = [
+        {"step": 10, "images_per_s": 50.0},
+        {"step": 15, "validation_elbo": 0.0},
+        {"step": 20, "images_per_s": 25.0},
+    ]
+    assert training_seconds(records, 5) == pytest.approx(10 * 5 / 50 + 10 * 5 / 25)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen import training, vae
+from jaxgen.errors import UserError
 from jaxgen.vae.networks import depth_to_space
 
 X = np.zeros((3, 28, 28), np.uint8)
@@ -48,6 +49,19 @@ def test_encoder_decoder_and_prior_are_told_the_class():
         np.testing.assert_allclose(first, second[::-1], atol=1e-6)
 
 
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_images_of_another_size_and_other_classes(network):
+    config = vae.VAEConfig(network=network, conditional=True, width=8, features=2, latent=5)
+    model, _ = vae.build_model(config, (8, 12), n_classes=3)
+    params = vae.initial_params(model, jax.random.key(0), (8, 12))
+    assert params["class_prior"]["embedding"].shape == (3, 10)
+    x = np.zeros((2, 8, 12), np.uint8)
+    assert jax.eval_shape(model.apply, {"params": params}, x, LABEL[:2]).shape == (2, 8, 12, 1)
+    if network == "conv":
+        with pytest.raises(UserError, match=r"shape is \(8, 10\); allowed with network='conv': .* multiples of 4"):
+            vae.build_model(config, (8, 10))
+
+
 @pytest.mark.parametrize("conditional, label", [(True, None), (False, LABEL)])
 def test_labels_come_exactly_if_the_model_has_classes(conditional, label):
     model, _ = vae.build_model(vae.VAEConfig(conditional=conditional, width=8))
@@ -55,6 +69,7 @@ def test_labels_come_exactly_if_the_model_has_classes(conditional, label):
         model.init(jax.random.key(0), X, label)
 
 
+@pytest.mark.slow
 def test_a_short_training_draws_the_class_that_was_asked_for():
     config = vae.VAEConfig(conditional=True, levels=4, width=64, latent=8, steps=200, learning_rate=5e-3, samples=100)
     task = vae.VAETask.load(config)
@@ -74,12 +89,3 @@ def test_a_short_training_draws_the_class_that_was_asked_for():
     right = ((averages[:, None] - classes) ** 2).sum(-1).argmin(1) == np.arange(10)
     assert right.sum() >= 7  # without labels: one
     assert drawn.states.max() <= 3 and drawn.flops > 64 * 64 and drawn.per_second > 0
-
-
-def test_seconds_of_training_come_from_the_speed_of_every_record():
-    records = [
-        {"step": 10, "images_per_s": 50.0},
-        {"step": 15, "validation_elbo": 0.0},
-        {"step": 20, "images_per_s": 25.0},
-    ]
-    assert vae.training_seconds(records, batch_size=5) == pytest.approx(10 * 5 / 50 + 10 * 5 / 25)
