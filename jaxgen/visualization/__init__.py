@@ -11,4 +11,3 @@ from jaxgen.visualization.grids import save_gif as save_gif
 from jaxgen.visualization.grids import save_image as save_image
 from jaxgen.visualization.network import draw_network as draw_network
 from jaxgen.visualization.network import network_figure as network_figure
-from jaxgen.visualization.parallel_coordinates import parallel_coordinates_figure as parallel_coordinates_figure

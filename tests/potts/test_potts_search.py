@@ -1,35 +1,38 @@
-"""The search: its score by enumeration, its optimiser by optax, who goes on, and that a kill changes nothing."""
+"""The search: its score by enumeration, its space, a kill changes nothing, and best.flags repeats the winner."""
 
 import dataclasses
+import functools
 import json
-import shutil
+import sys
 
+import commands
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+import optuna
 import pytest
 from oracles import random_params
 
 from experiments import ebm_search
-from jaxgen import gibbs, runs, visualization
+from jaxgen import UserError, gibbs, runs
+from jaxgen.potts.config import PottsConfig
 from jaxgen.potts.likelihood.log_likelihood import base_biases
 from jaxgen.potts.oracles import enumeration
 from jaxgen.potts.studies.search import (
-    Outcome,
     SearchConfig,
-    adam_by_numbers,
     effective,
-    promoted,
+    grid,
+    n_trials,
+    potts_config,
     rungs,
-    standing,
-    trial_configs,
+    suggest,
     verdict_of,
 )
-from jaxgen.potts.studies.search_run import Search, mean_pseudo_likelihood
+from jaxgen.potts.studies.search_run import Search, flags, mean_pseudo_likelihood
+from jaxgen.potts.task import restore_run
 
 CONFIG = SearchConfig(
-    trials=2, share=2, eta=2, rungs=2, steps=4, validation=40, cd_steps="1", persistent="true", batch="16",
+    sampler="random", trials=3, eta=2, rungs=2, steps=4, validation=40, cd_steps="1", persistent="true", batch="16",
     neighbourhood="4", coupling="tied", init="log_marginals", l2="1e-4",
 )  # fmt: skip
 
@@ -47,59 +50,71 @@ def test_the_score_is_that_of_enumerated_conditionals():
     assert mean_pseudo_likelihood(lattice, params, jnp.asarray(states[numbers])) == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_optimiser_is_adam_with_decay_and_cosine_and_takes_numbers_without_a_new_trace():
-    params = {"bias": jnp.array([0.3, -1.0]), "coupling": {"0,1": jnp.array([2.0, -3.0])}}
-    gradient = jax.tree.map(lambda w: jnp.cos(7 * w), params)
-    traces = []
-
-    @jax.jit
-    def update(state, params):
-        traces.append(0)
-        # Another one's numbers: those of the state count.
-        return adam_by_numbers(9.0, 9.0, 9).update(gradient, state, params)
-
-    for rate, l2, steps in ((0.1, 0.3, 10), (0.02, 0.0, 3)):
-        ours, theirs = params, params
-        tx = optax.adam(optax.cosine_decay_schedule(rate, steps))
-        state, their_state = adam_by_numbers(rate, l2, steps).init(params), tx.init(params)
-        for _ in range(4):
-            change, state = update(state, ours)
-            ours = optax.apply_updates(ours, change)
-            decayed = gradient | {"coupling": {"0,1": gradient["coupling"]["0,1"] + l2 * theirs["coupling"]["0,1"]}}
-            change, their_state = tx.update(decayed, their_state)
-            theirs = optax.apply_updates(theirs, change)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), ours, theirs)
-    assert len(traces) == 1
+@functools.cache
+def loaded() -> Search:
+    return Search(CONFIG)
 
 
-def test_trials_share_shapes_and_do_not_depend_on_their_number():
-    config = SearchConfig(trials=12)
-    found = trial_configs(config)
-    assert found[:5] == trial_configs(dataclasses.replace(config, trials=5))
-    shapes = [(t.cd_steps, t.persistent, t.batch_size, t.neighbourhood, t.coupling) for t in found]
-    assert all(len(set(shapes[i : i + 3])) == 1 for i in range(0, 12, 3)) and len(set(shapes)) > 2
-    rates = np.array([t.learning_rate for t in found])
-    assert len(set(rates)) == 12 and rates.min() >= 1e-3 and rates.max() <= 1e-1
-    assert all(t.chains == t.batch_size for t in found) and {t.init for t in found} == {"log_marginals", "zeros"}
-    assert trial_configs(dataclasses.replace(config, seed=1))[0] != dataclasses.replace(found[0], seed=1)
+def test_the_likelihood_is_that_of_the_images_under_the_model():
+    """Without couplings log Z is a sum over pixels; the annealing starts elsewhere, at the log marginals."""
+    search = loaded()
+    task = search.task(potts_config(CONFIG, next(grid(CONFIG))))
+    params = {"bias": 0.9 * base_biases(task.initial_state()[0].params, task.train), "coupling": jnp.zeros(2)}
+    log_z = np.asarray(jax.nn.logsumexp(params["bias"], axis=-1)).sum()
+    chosen = jnp.take_along_axis(params["bias"][None], search.validation[..., None].astype(int), axis=-1)
+    expected = float(chosen.sum((1, 2, 3)).mean()) - log_z
+    assert search.likelihood(task, params) == pytest.approx(expected, abs=0.05)
+
+
+def test_the_task_of_a_trial_trains_as_that_of_the_script_does():
+    """All of a training but its evaluation: the slow test compares the parameters."""
+    config = potts_config(CONFIG, next(grid(CONFIG)))
+    ours = loaded().task(config)
+    theirs = dataclasses.replace(loaded().base, config=config, model=ours.model)
+    for step in (0, 3):
+        np.testing.assert_array_equal(ours.order().indices(step), theirs.order().indices(step))
+    jax.tree.map(np.testing.assert_array_equal, *(t.initial_state()[0].params for t in (ours, theirs)))
+    assert ours.fit_options().steps == theirs.fit_options().steps == CONFIG.steps
+
+
+def test_every_choice_is_in_the_space_and_reproducible():
+    config = SearchConfig()
+
+    def chosen(seed):
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
+        return [potts_config(config, suggest(study.ask(), config)) for _ in range(30)]
+
+    configs = chosen(0)
+    assert configs == chosen(0) and configs != chosen(1)
+    rates = np.array([c.learning_rate for c in configs])
+    assert rates.min() >= 1e-3 and rates.max() <= 1e-1 and 5 < (rates < 1e-2).sum() < 25
+    assert {(c.chains, c.batch_size) for c in configs} == {(64, 64), (256, 256)}
+    assert {c.init for c in configs} == {"log_marginals", "zeros"} and {c.persistent for c in configs} == {True, False}
+    assert {c.steps for c in configs} == {config.steps}
 
 
 def test_a_grid_has_every_combination_once():
-    config = SearchConfig(grid=True, share=2, l2="0,1", init="zeros", batch="8", cd_steps="1,2")
-    found = trial_configs(config)
-    assert len(found) == len(set(found)) == 2 * 2 * 2 * 2 * 2 * 2
-    assert {t.learning_rate for t in found} == {1e-3, 1e-1}
+    config = SearchConfig(sampler="grid", grid_rates=2, l2="0,1", init="zeros", batch="8", cd_steps="1,2")
+    configs = [potts_config(config, params) for params in grid(config)]
+    assert len(configs) == len(set(configs)) == n_trials(config) == 2 * 2 * 2 * 2 * 2 * 2
+    assert {c.learning_rate for c in configs} == {1e-3, 1e-1}
+    study = optuna.create_study()
+    study.enqueue_trial(next(grid(config)))
+    assert suggest(study.ask(), config) == next(grid(config))
 
 
-def test_halving():
-    config = SearchConfig(eta=3, rungs=3, steps=1800)
-    assert rungs(config, 27) == [(27, 200), (9, 600), (3, 1800)]
-    assert rungs(config, 4) == [(4, 200), (2, 600), (1, 1800)]
-    first = [Outcome(t, 0, s, d) for t, s, d in [(0, -9.0, ""), (1, -5.0, "nan"), (2, -7.0, ""), (3, -8.0, "")]]
-    first.append(Outcome(4, 0, None, "nan"))
-    assert promoted(first, 2) == [2, 3] and promoted(first, 9) == [0, 2, 3]
-    second = [Outcome(2, 1, -6.0), Outcome(3, 1, -4.0)]
-    assert [one.trial for one in standing(first + second)] == [3, 2, 0, 1, 4]
+@pytest.mark.parametrize(
+    "change, lengths",
+    [
+        ({"steps": 1800}, [200, 600, 1800]),
+        ({"steps": 3000}, [333, 999, 3000]),
+        ({"steps": 3000, "rungs": 1}, [3000]),
+        ({"steps": 2, "rungs": 4}, [1, 2]),
+        ({"quick": True}, [20, 60]),
+    ],
+)
+def test_rungs(change, lengths):
+    assert rungs(effective(SearchConfig(**change))) == lengths
 
 
 def test_what_counts_as_diverged():
@@ -114,79 +129,102 @@ def test_what_counts_as_diverged():
         ({"persistent": "yes"}, "persistent is 'yes'; allowed: a list of true, false, each once"),
         ({"neighbourhood": "4,4"}, "neighbourhood is '4,4'; allowed: a list of 4, 8, G8"),
         ({"l2": "-1"}, "l2 is '-1'; allowed: a list of numbers"),
-        ({"learning_rate_high": 1e-4}, "learning_rate_high is 0.0001; allowed: 0.001 or more"),
+        ({"learning_rate_high": 1e-4}, "learning_rate_high is 0.0001; allowed: a number, 0.001 or more"),
     ],
 )
 def test_bad_lists_are_refused_by_name(change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         effective(SearchConfig(**change))
+
+
+def test_without_optuna_a_line_says_how_to_install_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UserError, match=r"optuna is not installed.*pip install \"jaxgen\[search\]\""):
+        ebm_search.run(CONFIG, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_study_is_named(tmp_path):
+    with runs.RunFolder.open(tmp_path / "100% {run}?", CONFIG) as folder:
+        (folder.path / "study.db").write_bytes(b"no database" * 100)
+        with pytest.raises(UserError, match=r"study\.db cannot be used: file is not a database; allowed: the SQLite"):
+            loaded().run(folder)
+
+
+def numbers_of(workdir):
+    """What a search found, without times."""
+    result = json.loads((workdir / "result.json").read_text())
+    table = [line.split("|")[:-3] + line.split("|")[-2:] for line in (workdir / "table.md").read_text().splitlines()]
+    return [row for row in result["rows"] if row["quantity"] != "trials"], table
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    """A search of which one trial breaks down, run to its end."""
-    workdir = tmp_path_factory.mktemp("search") / "run"
-    good = trial_configs(CONFIG)[0]
+    """A short search in one go, and the same search killed at each of its scores."""
+    folder = tmp_path_factory.mktemp("search")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxgen.potts.studies.search_run._SWEEPS", 5)
+        patch.setattr("jaxgen.potts.studies.search_run.FRESH_SWEEPS", 5)
         patch.setattr("jaxgen.potts.studies.search_run._TEMPERATURES", 50)
-        wild = dataclasses.replace(good, learning_rate=3e38)
-        patch.setattr("jaxgen.potts.studies.search_run.trial_configs", lambda config: [wild, good])
-        ebm_search.run(CONFIG, workdir)
-        before = outcomes(workdir)
-        # As if it had been killed: the last training half done, its outcome and the record not written.
-        (workdir / "outcomes" / "rung1_trial001.json").unlink()
-        shutil.rmtree(workdir / "runs" / "rung1_trial001")
-        ebm_search.run(CONFIG, workdir)
-    return workdir, before
+        ebm_search.run(CONFIG, folder / "whole")
+        score, calls = Search._score, []
+
+        def killed(*arguments):
+            calls.append(0)
+            if len(calls) % 2:
+                raise KeyboardInterrupt
+            return score(*arguments)
+
+        patch.setattr(Search, "_score", killed)
+        for _ in range(20):
+            try:
+                ebm_search.run(CONFIG, folder / "killed")
+                break
+            except KeyboardInterrupt:
+                continue
+    return folder, len(calls)
 
 
-def outcomes(workdir):
-    found = {path.stem: json.loads(path.read_text()) for path in (workdir / "outcomes").iterdir()}
-    return {name: {k: v for k, v in one.items() if k != "seconds"} for name, one in found.items()}
-
-
-def test_a_diverged_trial_is_recorded_and_the_other_goes_on(searched):
-    workdir, before = searched
-    assert sorted(before) == ["rung0_trial000", "rung0_trial001", "rung1_trial001"]
-    assert "is" in before["rung0_trial000"]["diverged"] and not before["rung1_trial001"]["diverged"]
-    result = json.loads((workdir / "result.json").read_text())
-    rows = {row["quantity"]: row for row in result["rows"]}
-    assert rows["trials that diverged"]["value"] == 1
-    best = rows["log likelihood, validation, of the winner"]["value"]
-    assert best == before["rung1_trial001"]["score"] > rows["the same of independent pixels"]["value"]
-    assert "diverged: " in (workdir / "table.md").read_text()
-    assert (workdir / "figures" / "trials.png").stat().st_size > 5000
-
-
+@pytest.mark.slow
 def test_a_killed_search_ends_with_the_same_numbers(searched):
-    workdir, before = searched
-    assert outcomes(workdir) == before
+    folder, calls = searched
+    assert calls >= 2 * 4  # three trials, of which at least the first passed its rung
+    assert numbers_of(folder / "killed") == numbers_of(folder / "whole")
 
 
-def test_the_winner_is_a_flag_file(searched):
-    lines = (searched[0] / "best.flags").read_text().splitlines()
-    assert "--coupling=tied" in lines and "--digits=3" in lines and not any("--seed" in line for line in lines)
-    assert set(lines) <= set(runs.to_flagfile(trial_configs(CONFIG)[0]).splitlines())
+@pytest.mark.slow
+def test_what_a_search_writes(searched):
+    workdir = searched[0] / "whole"
+    rows = {row["quantity"]: row for row in json.loads((workdir / "result.json").read_text())["rows"]}
+    best = rows["log likelihood, validation, of the winner"]["value"]
+    assert best > rows["the same of independent pixels"]["value"] and rows["trials that diverged"]["value"] == 0
+    table = (workdir / "table.md").read_text()
+    assert len(table.splitlines()) == 2 + CONFIG.trials and table.splitlines()[2].endswith("| complete |")
+    assert f"{best:.2f}" in table.splitlines()[2]
+    for name in ("history", "rungs", "settings"):
+        assert (workdir / "figures" / f"{name}.png").stat().st_size > 5000
 
 
-@pytest.mark.parametrize(
-    "axes, message",
-    [({"a": [1.0], "b": [1.0, 2.0]}, "as many on every axis"), ({"a": ["x"]}, "the last, 'a', holds words")],
-)
-def test_axes_that_do_not_fit_are_refused(tmp_path, axes, message):
-    with pytest.raises(ValueError, match=message):
-        visualization.parallel_coordinates_figure(tmp_path / "x.png", axes)
+@pytest.mark.slow
+def test_best_flags_repeat_the_winner_bit_for_bit(searched, tmp_path):
+    workdir = searched[0] / "whole"
+    lines = (workdir / "best.flags").read_text().splitlines()
+    number = int(lines[0].removeprefix("# Trial ").partition(":")[0])
+    shown = runs.from_json(PottsConfig, (workdir / "trials" / f"{number:03}" / "config.json").read_text())
+    assert lines[1:] == flags(shown)
+    short = ("--fresh_chains=8", "--fresh_sweeps=2")
+    words = (f"--flagfile={workdir / 'best.flags'}", *short, f"--workdir={tmp_path / 'best'}")
+    code, _, error = commands.run("experiments.ebm_cd", *words)
+    assert code == 0, error
+    states = [restore_run(path)[1] for path in (workdir / "trials" / f"{number:03}", tmp_path / "best")]
+    jax.tree.map(np.testing.assert_array_equal, *(state.params for state in states))
+    assert int(states[0].step) == CONFIG.steps
 
 
-def test_the_likelihood_is_that_of_the_images_under_the_model():
-    """Without couplings log Z is a sum of a pixel's; the annealing starts elsewhere, at the log marginals."""
-    search = Search(dataclasses.replace(CONFIG, trials=1))
-    params = {
-        "bias": 0.9 * base_biases(search._base.initial_state()[0].params, search._base.train),
-        "coupling": jnp.zeros(2),
-    }
-    log_z = np.asarray(jax.nn.logsumexp(params["bias"], axis=-1)).sum()
-    chosen = jnp.take_along_axis(params["bias"][None], search.validation[..., None].astype(int), axis=-1)
-    expected = float(chosen.sum((1, 2, 3)).mean()) - log_z
-    assert search._likelihood(search._base, params) == pytest.approx(expected, abs=0.05)
+@pytest.mark.slow
+def test_a_search_of_which_every_trial_diverges(tmp_path):
+    config = dataclasses.replace(CONFIG, trials=1, learning_rate_low=3e38, learning_rate_high=3e38)
+    ebm_search.run(config, tmp_path)
+    rows = {row["quantity"]: row for row in json.loads((tmp_path / "result.json").read_text())["rows"]}
+    assert rows["trials that diverged"]["value"] == 1
+    assert rows["winner"]["value"] == "no trial reached its last update" and "is" in rows["winner"]["note"]
+    assert "diverged: " in (tmp_path / "table.md").read_text() and not (tmp_path / "best.flags").exists()

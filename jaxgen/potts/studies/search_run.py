@@ -1,229 +1,255 @@
-"""The trainings of a search, each through `training.fit` in a run folder of its own, and what they showed."""
+"""The trials of a search: an Optuna study in the run folder, and a run folder per trial.
 
+A trial is trained by `training.train` with the config of its flags, so experiments.ebm_cd with the winner's flags ends
+with the winner's parameters. The study (study.db, SQLite) holds what every trial showed; a trial that was killed is
+still marked as running there and goes on from its own checkpoint at the next start. Each trial is chosen by a sampler
+of its own seed, so a search that was stopped chooses the same trials as one that was not.
+"""
+
+import contextlib
 import dataclasses
 import functools
-import json
+import math
+import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
-from jaxtyping import UInt8
+from jaxtyping import Array, UInt8
 
-from jaxgen import data, gibbs, runs, training
-from jaxgen.potts.config import PottsConfig, build_model, contrastive_settings
-from jaxgen.potts.contrastive import contrastive_divergence
+from jaxgen import gibbs, runs, training
+from jaxgen.errors import UserError
+from jaxgen.potts.config import PottsConfig, build_model
 from jaxgen.potts.evaluate import noise
 from jaxgen.potts.likelihood.annealed_importance import estimate_log_partition
 from jaxgen.potts.likelihood.log_likelihood import base_biases, log_likelihood
 from jaxgen.potts.model import log_marginal_init
 from jaxgen.potts.statistics import mean_statistics, moment_errors
 from jaxgen.potts.studies.search import (
-    NUMBERS,
-    SHAPES,
-    Outcome,
     SearchConfig,
-    adam_by_numbers,
-    promoted,
+    grid,
+    lists,
+    n_trials,
+    potts_config,
     rungs,
-    standing,
-    trial_configs,
+    suggest,
     verdict_of,
 )
 from jaxgen.potts.task import PottsTask
-from jaxgen.runs import Row
-from jaxgen.visualization import parallel_coordinates_figure
+from jaxgen.training.task import check
 
-_FRESH, _SWEEPS = 512, 500
-_ANNEALED, _TEMPERATURES = 64, 1000
+FRESH_CHAINS, FRESH_SWEEPS = 512, 500
+_ANNEALED_CHAINS, _TEMPERATURES = 64, 1000
 _CHUNK = 250
+_USES = ("annealing", "fresh samples")
+
+
+class _Ended(Exception):
+    """A trial ends before its last update; the argument says why it counts as diverged, "" if it does not."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _TrialTask(PottsTask):
+    """The task of experiments.ebm_cd, evaluated and saved at the rungs only; its training is the same."""
+
+    rung: int
+    judge: training.Hook
+
+    def fit_options(self) -> training.FitOptions:
+        every = max(1, self.rung // 4)
+        options = super().fit_options()
+        return dataclasses.replace(
+            options, log_every=every, eval_every=self.rung, checkpoint_every=self.rung, best=None
+        )
+
+    def hooks(self, log: runs.Logger) -> list[training.Hook]:
+        return [self.judge]
 
 
 class Search:
-    """A search with its images; `run(folder)` does what is not done yet and returns all outcomes."""
+    """A search with its images; `run(folder)` does the trials that are not done yet and returns the Optuna study."""
 
     def __init__(self, config: SearchConfig):
+        self.optuna = import_optuna()
         self.config = config
-        self.trials = trial_configs(config)
-        self._base = PottsTask.load(self.trials[0])
-        self._steps = {}
-        self.validation = self._base.validation[: config.validation]
+        first = {name: values[0] for name, values in lists(config).items()}
+        self.base = PottsTask.load(potts_config(config, first | {"learning_rate": config.learning_rate_low}))
+        self.validation = self.base.validation[: config.validation]
+        for batch in lists(config)["batch"]:
+            check(self.task(potts_config(config, first | {"learning_rate": 1.0, "batch": batch})))
+
+    def run(self, folder: runs.RunFolder) -> Any:
+        """Do every trial that is not done yet."""
+        with _storage_errors(folder.path / "study.db"):
+            study = self._open(folder.path / "study.db")
+            if self.config.sampler == "grid":
+                for params in grid(self.config):
+                    study.enqueue_trial(params, skip_if_exists=True)
+            total = n_trials(self.config)
+            while (done := sum(trial.state.is_finished() for trial in study.trials)) < total:
+                trial = self._next(study, done)
+                config = potts_config(self.config, suggest(trial, self.config))
+                print(f"trial {done + 1} of {total}: {' '.join(flags(config))}", flush=True)
+                self._do(study, trial, config, folder.path / "trials" / f"{trial.number:03}")
+        return study
+
+    def task(self, config: PottsConfig, judge: training.Hook = lambda step, state: {}) -> _TrialTask:
+        """Return the task of one trial; the images are shared."""
+        fields = {field.name: getattr(self.base, field.name) for field in dataclasses.fields(PottsTask)}
+        fields |= {"config": config, "model": build_model(config)}
+        return _TrialTask(**fields, rung=rungs(self.config)[0], judge=judge)
+
+    def retrained(self, number: int, config: PottsConfig, folder: Path) -> tuple[PottsTask, dict]:
+        """Return a complete trial's task and parameters, from its last checkpoint."""
+        task = self.task(config)
+        with runs.RunFolder.open(folder / "trials" / f"{number:03}", config) as run:
+            return task, training.train(task, run).params
+
+    def pseudo_likelihood(self, task: PottsTask, params: dict) -> float:
+        """Return the mean log pseudo-likelihood of the validation images, in nats."""
+        return mean_pseudo_likelihood(task.model.lattice, params, self.validation)
+
+    def independent(self) -> float:
+        """Return the score of independent pixels; without couplings the two criteria are the same."""
         lattice = gibbs.Lattice.grid(*self.validation.shape[1:], "4")
-        alone = {"bias": jnp.zeros((*self.validation.shape[1:], config.levels)), "coupling": jnp.zeros(2)}
-        self.independent = mean_pseudo_likelihood(lattice, log_marginal_init(alone, self._base.train), self.validation)
+        alone = {"bias": jnp.zeros((*self.validation.shape[1:], self.config.levels)), "coupling": jnp.zeros(2)}
+        return mean_pseudo_likelihood(lattice, log_marginal_init(alone, self.base.train), self.validation)
 
-    def run(self, folder: runs.RunFolder) -> list[Outcome]:
-        """Every rung in turn. An outcome is read from its file if it is there, else made and written."""
-        alive, found = list(range(len(self.trials))), []
-        for rung, (n, steps) in enumerate(rungs(self.config, len(self.trials))):
-            alive = promoted([one for one in found if one.rung == rung - 1], n) if rung else alive
-            for place, trial in enumerate(alive):
-                path = folder.path / "outcomes" / f"rung{rung}_trial{trial:03}.json"
-                if path.exists():
-                    found.append(Outcome(**json.loads(path.read_text())))
-                    continue
-                print(f"rung {rung}, trial {trial}, {place + 1} of {len(alive)}, {steps} updates", flush=True)
-                one = self._train(folder.path / "runs" / path.stem, trial, rung, steps)
-                with runs.atomic_write(path) as temporary:
-                    temporary.write_text(json.dumps(dataclasses.asdict(one)) + "\n")
-                found.append(one)
-        return found
-
-    def _train(self, workdir: Path, trial: int, rung: int, steps: int) -> Outcome:
-        """Train one trial for `steps` updates and judge it."""
-        start = time.perf_counter()
-        config = dataclasses.replace(
-            self.trials[trial], steps=steps, log_every=max(1, steps // 10), eval_every=500, checkpoint_every=500
-        )
-        task = dataclasses.replace(self._base, config=config, model=build_model(config))
-        tx = adam_by_numbers(config.learning_rate, config.l2, steps)
-        state, _ = task.initial_state()
-        state = training.create(state.key, state.params, tx, state.carry)
-        at_start = mean_pseudo_likelihood(task.model.lattice, state.params, self.validation)
-        order = data.EpochOrder(jax.random.fold_in(state.key, 2**31), len(task.train), config.batch_size)
-        options = dataclasses.replace(task.fit_options(), best=None)
-        diverged = ""
-        with runs.RunFolder.open(workdir, config) as folder:
-            try:
-                state = training.fit(state, self._step(task, tx), task.arrays(), order, folder, options)
-            except training.NonFiniteError as error:
-                diverged = str(error).split(";")[0]
-            records = runs.read_metrics(workdir / "metrics.jsonl") if not diverged else []
-        seconds = time.perf_counter() - start
-        if diverged:
-            return Outcome(trial, rung, None, diverged, seconds=seconds)
-        pseudo = mean_pseudo_likelihood(task.model.lattice, state.params, self.validation)
-        diverged = verdict_of(pseudo, at_start)
-        if diverged:
-            return Outcome(trial, rung, None, diverged, energy_gap=records[-1]["energy_gap"], seconds=seconds)
-        score = pseudo if self.config.criterion == "pseudo_likelihood" else self._likelihood(task, state.params)
-        last = rung == self.config.rungs - 1
-        moments = float(self._moment_error(task, state.params)) if last else None
-        return Outcome(trial, rung, score, "", pseudo, records[-1]["energy_gap"], moments, seconds)
-
-    def _step(self, task: PottsTask, tx):
-        """The compiled step that all trials of these shapes share."""
-        settings = contrastive_settings(task.config)
-        key = (settings, task.model.lattice, task.model.coupling)
-        if key not in self._steps:
-            self._steps[key] = training.parallel_step(contrastive_divergence(task.model, settings), tx)
-        return self._steps[key]
-
-    def _likelihood(self, task: PottsTask, params: dict) -> float:
-        """Mean log p(x) of the validation images, log Z from below."""
-        key, base = jax.random.key(self.config.seed + 2), base_biases(params, self._base.train)
-        log_z = estimate_log_partition(key, task.model.lattice, params, base, _ANNEALED, _TEMPERATURES).log_z
+    def likelihood(self, task: PottsTask, params: dict) -> float:
+        """Return the mean log p(x) of the validation images, log Z annealed from independent pixels, in nats."""
+        key, base = training.stream(self.config.seed, "annealing", _USES), base_biases(params, self.base.train)
+        lattice = task.model.lattice
+        log_z = estimate_log_partition(key, lattice, params, base, _ANNEALED_CHAINS, _TEMPERATURES).log_z
         return float(log_likelihood(task.model, params, self.validation, log_z).mean())
 
-    def _moment_error(self, task: PottsTask, params: dict):
-        key_start, key_sweeps = jax.random.split(jax.random.key(self.config.seed + 1))
-        lattice, start = task.model.lattice, noise(key_start, task.model, _FRESH)
-        drawn, _ = gibbs.sample(key_sweeps, lattice, params, start, _SWEEPS)
-        return moment_errors(lattice, mean_statistics(lattice, params, drawn), task.data_statistics)["pair_error"]
+    def pair_error(self, task: PottsTask, params: dict) -> float:
+        """Return the mean |error| of P(x_i = a, x_j = b) of fresh chains, against the training images."""
+        key_start, key_sweeps = jax.random.split(training.stream(self.config.seed, "fresh samples", _USES))
+        lattice, start = task.model.lattice, noise(key_start, task.model, FRESH_CHAINS)
+        drawn, _ = gibbs.sample(key_sweeps, lattice, params, start, FRESH_SWEEPS)
+        errors = moment_errors(lattice, mean_statistics(lattice, params, drawn), task.data_statistics)
+        return float(errors["pair_error"])
+
+    def _open(self, path: Path) -> Any:
+        """Open the study, or start it."""
+        optuna, lengths = self.optuna, rungs(self.config)
+        # A connection made here, because a path may hold characters that a database URL gives a meaning.
+        connect = functools.partial(sqlite3.connect, path, timeout=60)
+        storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
+        pruner = optuna.pruners.NopPruner()
+        if len(lengths) > 1:
+            pruner = optuna.pruners.SuccessiveHalvingPruner(lengths[0], self.config.eta)
+        return optuna.create_study(
+            storage=storage, study_name="search", direction="maximize", pruner=pruner, load_if_exists=True
+        )
+
+    def _next(self, study: Any, done: int) -> Any:
+        """Return the trial that was killed, or the next one, with a sampler whose seed is the trial's own."""
+        optuna = self.optuna
+        seed = int(np.random.SeedSequence((self.config.seed, done)).generate_state(1)[0])
+        random = optuna.samplers.RandomSampler(seed)
+        study.sampler = optuna.samplers.TPESampler(seed=seed) if self.config.sampler == "tpe" else random
+        running = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.RUNNING]
+        return optuna.trial.Trial(study, running[0]._trial_id) if running else study.ask()
+
+    def _do(self, study: Any, trial: Any, config: PottsConfig, workdir: Path) -> None:
+        """Train one trial, judge it at the rungs and at the end, and tell the study."""
+        start, score, diverged = time.perf_counter(), None, ""
+        task = self.task(config)
+        at_start = self.pseudo_likelihood(task, task.initial_state()[0].params)
+        task = dataclasses.replace(task, judge=self._judge(task, trial, at_start))
+        try:
+            with runs.RunFolder.open(workdir, config) as run:
+                state = training.train(task, run)
+            score = self._score(task, trial, at_start, config.steps, state.params)["score"]
+        except training.NonFiniteError as error:
+            diverged = str(error).partition(";")[0]
+        except _Ended as reason:
+            diverged = str(reason)
+        gaps = runs.curve(runs.read_metrics(workdir / "metrics.jsonl"), "energy_gap")
+        before = [gap for step, gap in zip(*gaps, strict=True) if step < task.rung]
+        seen = {"diverged": diverged, "seconds": time.perf_counter() - start, "energy_gap": (gaps[1] or [None])[-1],
+                "energy_gap_before_first_rung": (before or [None])[-1]}  # fmt: skip
+        for name, value in seen.items():
+            trial.set_user_attr(name, value)
+        state = self.optuna.trial.TrialState
+        study.tell(trial, score, state.PRUNED if score is None else state.COMPLETE)
+
+    def _judge(self, task: PottsTask, trial: Any, at_start: float) -> training.Hook:
+        """Return the hook that ends a training at a rung if it is not good enough there."""
+        early = rungs(self.config)[:-1]
+
+        def judge(step: int, state: training.TrainState) -> dict[str, float]:
+            if step not in early:
+                return {}
+            measured = self._score(task, trial, at_start, step, state.params)
+            if trial.should_prune():
+                raise _Ended()
+            return measured
+
+        return judge
+
+    def _score(self, task: PottsTask, trial: Any, at_start: float, step: int, params: dict) -> dict[str, float]:
+        """Return what is measured of a trial's parameters, and report the score; raise _Ended if it diverged."""
+        pseudo = self.pseudo_likelihood(task, params)
+        diverged = verdict_of(pseudo, at_start)
+        if diverged:
+            raise _Ended(diverged)
+        score = pseudo if self.config.criterion == "pseudo_likelihood" else self.likelihood(task, params)
+        if not math.isfinite(score):
+            raise _Ended(f"score is {score}")
+        trial.set_user_attr(f"log_pseudo_likelihood_{step}", pseudo)
+        # A trial that was killed after this step comes here again.
+        if step not in trial.study.trials[trial.number].intermediate_values:
+            trial.report(score, step)
+        return {"validation_log_pl": pseudo, "score": score}
+
+
+@contextlib.contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite says of a damaged or full study.db into a UserError."""
+    import sqlalchemy.exc  # comes with optuna
+
+    try:
+        yield
+    except (sqlalchemy.exc.DatabaseError, import_optuna().exceptions.StorageInternalError) as error:
+        cause = error.__cause__ or error
+        raise UserError(
+            f"{path} cannot be used: {getattr(cause, 'orig', cause)}; allowed: the SQLite file of a search, on a disk "
+            "with room; free some room, or put the file's last good copy back, and run the same command again"
+        ) from error
+
+
+def import_optuna() -> Any:
+    """Return the module optuna, its own messages silenced. UserError if it is not installed."""
+    try:
+        import optuna  # here, so that the library does without it
+    except ImportError:
+        raise UserError(
+            "optuna is not installed, and the search needs it; allowed: version 5; "
+            'run pip install "jaxgen[search]", or pip install -r requirements.txt in a checkout'
+        ) from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def flags(config: PottsConfig) -> list[str]:
+    """Return the fields that differ from the defaults of experiments.ebm_cd, as flags."""
+    default, lines = dataclasses.asdict(PottsConfig()), runs.to_flagfile(config).splitlines()
+    fields = dataclasses.asdict(config).items()
+    return [line for line, (name, value) in zip(lines, fields, strict=True) if value != default[name]]
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _scores(lattice, params, x):
+def _scores(lattice: gibbs.Lattice, params: dict, x: Array) -> Array:
     return gibbs.log_pseudo_likelihood(lattice, params, x)
 
 
 def mean_pseudo_likelihood(lattice: gibbs.Lattice, params: dict, x: UInt8[np.ndarray, "n H W"]) -> float:
-    """Mean log pseudo-likelihood of images, in nats."""
+    """Return the mean log pseudo-likelihood of images, in nats."""
     pieces = [np.asarray(_scores(lattice, params, x[i : i + _CHUNK]), np.float64) for i in range(0, len(x), _CHUNK)]
     return float(np.concatenate(pieces).mean())
-
-
-def search_table(search: Search, outcomes: Sequence[Outcome]) -> str:
-    """Every trial, best first, as Markdown."""
-    names = ("learning_rate", *NUMBERS, *(name if name != "batch" else "batch_size" for name in SHAPES))
-    head = ["trial", *names, "rung", "updates", "score", "log PL", "energy gap", "pair error", "s", ""]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lengths = rungs(search.config, len(search.trials))
-    for one in standing(outcomes):
-        settings = [_text(getattr(search.trials[one.trial], name)) for name in names]
-        cells = [one.trial, *settings, one.rung, lengths[one.rung][1], _text(one.score, "{:.2f}")]
-        cells += [
-            _text(one.pseudo_likelihood, "{:.2f}"),
-            _text(one.energy_gap, "{:.1f}"),
-            _text(one.moment_error),
-            f"{one.seconds:.1f}",
-        ]
-        cells.append(f"diverged: {one.diverged}" if one.diverged else "")
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def search_figure(path: str | Path, search: Search, outcomes: Sequence[Outcome]) -> None:
-    """A line a trial through its settings to the score it ended with; the darker, the higher the rung."""
-    shown = [one for one in standing(outcomes) if one.score is not None]
-    configs = [search.trials[one.trial] for one in shown]
-    floor = search.independent  # trials that end below it would squeeze the others together
-    axes = {
-        "step size": [config.learning_rate for config in configs],
-        "weight decay": [f"{config.l2:g}" for config in configs],
-        "start": [config.init.replace("_", "\n") for config in configs],
-        "sweeps a step": [str(config.cd_steps) for config in configs],
-        "chains": ["persistent" if config.persistent else "from data" for config in configs],
-        "batch": [str(config.batch_size) for config in configs],
-        "neighbours": [config.neighbourhood for config in configs],
-        "coupling": [config.coupling for config in configs],
-        "rung": [str(one.rung) for one in shown],
-        f"score (nats),\nno lower than {floor:.0f}": [max(one.score, floor) for one in shown],
-    }
-    parallel_coordinates_figure(path, axes, log=("step size",))
-
-
-def search_rows(search: Search, outcomes: Sequence[Outcome]) -> list[Row]:
-    """The record of a search: the winner, its settings, what diverged, and what the energy gap would have said."""
-    found = standing(outcomes)
-    if found[0].diverged:
-        return [Row("winner", "every trial diverged", "", "", found[0].diverged)]
-    best, settings = found[0], search.trials[found[0].trial]
-    note = f"trial {best.trial} of {len(search.trials)}; {len(search.validation)} images"
-    name = search.config.criterion.replace("_", "-")
-    rows = [
-        Row(f"log {name}, validation, of the winner", best.score, "nats", "", note),
-        Row("the same of independent pixels", search.independent, "nats"),
-        Row("settings of the winner", " ".join(_flags(settings))),
-    ]
-    if len(found) > 1 and found[1].rung == best.rung and not found[1].diverged:
-        second = " ".join(_flags(search.trials[found[1].trial]))
-        rows.append(Row("winner less the second", best.score - found[1].score, "nats", "", second))
-    if best.moment_error is not None:
-        note = f"{_FRESH} chains, {_SWEEPS} sweeps from noise"
-        rows.append(Row("mean |error| of P(x_i = a, x_j = b) of the winner", best.moment_error, "", "<= 0.01", note))
-    rows.append(Row("trials that diverged", len({one.trial for one in outcomes if one.diverged})))
-    first = [one for one in outcomes if one.rung == 0 and one.score is not None]
-    if len(first) > 2:
-        note = f"{len(first)} trials of the first rung; near 1 if it chose the same trials"
-        for name, values in (
-            ("energy gap", [one.energy_gap for one in first]),
-            ("log pseudo-likelihood", [one.pseudo_likelihood for one in first]),
-        ):
-            rho = scipy.stats.spearmanr([one.score for one in first], values).statistic
-            value = float(rho) if np.isfinite(rho) else "none"
-            rows.append(Row(f"rank correlation of score and {name}", value, "", "", note))
-    rows.append(Row("trainings", len(outcomes), "", "", f"{sum(one.seconds for one in outcomes):.0f} s in all"))
-    return rows
-
-
-def best_flags(search: Search, outcomes: Sequence[Outcome]) -> str:
-    """The winner's settings as a flag file of `experiments.ebm_cd`."""
-    return "\n".join(_flags(search.trials[standing(outcomes)[0].trial])) + "\n"
-
-
-def _flags(config: PottsConfig) -> list[str]:
-    """The fields that are not the default's, as flags."""
-    default = dataclasses.asdict(PottsConfig())
-    lines = runs.to_flagfile(config).splitlines()
-    return [line for line, (name, value) in zip(lines, dataclasses.asdict(config).items(), strict=True)
-            if value != default[name]]  # fmt: skip
-
-
-def _text(value, form: str = "{:.3g}") -> str:
-    if value is None:
-        return ""
-    return form.format(value) if isinstance(value, float) else str(value).lower()
