@@ -12,10 +12,11 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Key
 
-from jaxgen.training.keys import LARGEST_SEED, beyond_steps, seed_key
+from jaxgen.training.keys import LARGEST_SEED, beyond_steps, seed_key, stream
 
 _ORDER, _MEASURES = 2**31, 2**30  # of the studies, beyond the seed's own splits
 _DIGIT_USES = ("samples", "annealing")
+_SEARCH_USES = ("annealing", "fresh samples")
 
 
 class RunKeys(NamedTuple):
@@ -81,3 +82,8 @@ def lattice_order_key(seed: int) -> Key[Array, ""]:
 def lattice_measure_keys(seed: int) -> LatticeMeasureKeys:
     """Return the keys of the measures of one lattice."""
     return LatticeMeasureKeys(*jax.random.split(jax.random.fold_in(seed_key(seed), _MEASURES), 5))
+
+
+def search_key(seed: int, use: str) -> Key[Array, ""]:
+    """Return the key of one measure of the trials of a search; `use` is "annealing" or "fresh samples"."""
+    return stream(seed, use, _SEARCH_USES)

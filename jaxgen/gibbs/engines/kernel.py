@@ -12,6 +12,7 @@ Pallas on Mosaic GPU (NVIDIA, compute capability 9.0 or later); `interpreted` ru
 
 import dataclasses
 import functools
+import inspect
 import math
 from collections.abc import Callable, Sequence
 
@@ -46,11 +47,14 @@ def on_gpu(kernel: Callable, programs: int, out_types: Sequence, scratch: tuple[
 
     # One layout serves all arrays; inferring it, as "Warpgroup" does, takes ten times as long as all else.
     semantics = mosaic_gpu.CompilerParams(lowering_semantics=mosaic_gpu.LoweringSemantics.Lane)
+    # jax 0.10.0 has other names for these two arguments.
+    renamed = "out_type" in inspect.signature(mosaic_gpu.kernel).parameters
+    names = ("out_type", "scratch_types") if renamed else ("out_shape", "scratch_shapes")
+    types = dict(zip(names, (out_types, [mosaic_gpu.SMEM(scratch, jnp.uint32)]), strict=True))
     return mosaic_gpu.kernel(
         gibbs_sweeps,
-        out_type=out_types,
+        **types,
         compiler_params=semantics,
-        scratch_types=[mosaic_gpu.SMEM(scratch, jnp.uint32)],
         grid=(programs,),
         grid_names=("program",),
     )

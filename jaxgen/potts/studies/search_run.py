@@ -25,6 +25,7 @@ from jaxgen import gibbs, runs, training
 from jaxgen.errors import UserError
 from jaxgen.potts.config import PottsConfig, build_model
 from jaxgen.potts.evaluate import noise
+from jaxgen.potts.keys import search_key
 from jaxgen.potts.likelihood.annealed_importance import estimate_log_partition
 from jaxgen.potts.likelihood.log_likelihood import base_biases, log_likelihood
 from jaxgen.potts.model import log_marginal_init
@@ -45,7 +46,6 @@ from jaxgen.training.task import check
 FRESH_CHAINS, FRESH_SWEEPS = 512, 500
 _ANNEALED_CHAINS, _TEMPERATURES = 64, 1000
 _CHUNK = 250
-_USES = ("annealing", "fresh samples")
 
 
 class _Ended(Exception):
@@ -121,14 +121,14 @@ class Search:
 
     def likelihood(self, task: PottsTask, params: dict) -> float:
         """Return the mean log p(x) of the validation images, log Z annealed from independent pixels, in nats."""
-        key, base = training.stream(self.config.seed, "annealing", _USES), base_biases(params, self.base.train)
+        key, base = search_key(self.config.seed, "annealing"), base_biases(params, self.base.train)
         lattice = task.model.lattice
         log_z = estimate_log_partition(key, lattice, params, base, _ANNEALED_CHAINS, _TEMPERATURES).log_z
         return float(log_likelihood(task.model, params, self.validation, log_z).mean())
 
     def pair_error(self, task: PottsTask, params: dict) -> float:
         """Return the mean |error| of P(x_i = a, x_j = b) of fresh chains, against the training images."""
-        key_start, key_sweeps = jax.random.split(training.stream(self.config.seed, "fresh samples", _USES))
+        key_start, key_sweeps = jax.random.split(search_key(self.config.seed, "fresh samples"))
         lattice, start = task.model.lattice, noise(key_start, task.model, FRESH_CHAINS)
         drawn, _ = gibbs.sample(key_sweeps, lattice, params, start, FRESH_SWEEPS)
         errors = moment_errors(lattice, mean_statistics(lattice, params, drawn), task.data_statistics)
