@@ -222,7 +222,7 @@ def test_best_flags_repeat_the_winner_bit_for_bit(searched, tmp_path):
 
 @pytest.mark.slow
 def test_a_search_of_which_every_trial_diverges(tmp_path):
-    config = dataclasses.replace(CONFIG, trials=1, learning_rate_low=3e38, learning_rate_high=3e38)
+    config = dataclasses.replace(CONFIG, trials=1, learning_rate_low=10.0, learning_rate_high=10.0)
     ebm_search.run(config, tmp_path)
     rows = {row["quantity"]: row for row in json.loads((tmp_path / "result.json").read_text())["rows"]}
     assert rows["trials that diverged"]["value"] == 1

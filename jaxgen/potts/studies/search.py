@@ -43,9 +43,7 @@ class SearchConfig:
     sampler: str = option(
         "tpe", "how trials are chosen: tpe learns from earlier trials", group="search", choices=SAMPLERS
     )
-    trials: int = option(
-        27, "number of trials; a grid has as many as combinations", group="search", low=1, high=10_000
-    )
+    trials: int = option(27, "number of trials; a grid has as many as combinations", group="search", low=1, high=10_000)
     grid_rates: int = option(3, "step sizes of a grid, evenly spaced in the logarithm", group="search", low=1, high=100)
     eta: int = option(3, "the best 1/eta of the trials pass a rung", group="search", low=2, high=100)
     rungs: int = option(

@@ -117,10 +117,10 @@ def _correlations(study: Any, first: int) -> list[Row]:
         pairs = [(trial.intermediate_values[first], trial.user_attrs.get(key)) for trial in scored]
         pairs = [pair for pair in pairs if pair[1] is not None]
         if len(pairs) > 2:
-            rho = scipy.stats.spearmanr(*zip(*pairs, strict=True)).statistic
             note = f"{len(pairs)} trials at {first} updates; near 1 if it would choose the same trials"
-            value = float(rho) if np.isfinite(rho) else "none"
-            rows.append(Row(f"rank correlation of score and {name}", value, "", "", note))
+            varied = np.ptp(pairs, axis=0).all()
+            rho = float(scipy.stats.spearmanr(*zip(*pairs, strict=True)).statistic) if varied else "none"
+            rows.append(Row(f"rank correlation of score and {name}", rho, "", "", note))
     return rows
 
 
