@@ -1,4 +1,4 @@
-"""Everything known exactly about the built-in distribution, at several levels of noise and for subsets of its labels.
+"""Everything known exactly about the built-in distribution, at several noise levels and for subsets of its labels.
 
 python -m experiments.information_table --workdir=runs/table
 
@@ -6,24 +6,27 @@ Writes result.json, coordinates.png (all 31 sets of coordinates) and metadata.js
 """
 
 import dataclasses
-import json
-import time
-from pathlib import Path
 
 from jaxgen import information, runs
 from jaxgen.errors import UserError
+from jaxgen.information.report import FAMILY, metadata, write_json
 from jaxgen.runs import option
 
 
 @dataclasses.dataclass(frozen=True)
 class TableConfig:
+    """The noise levels."""
+
     noises: str = option("0,0.0001,0.0003,0.001,0.003", "values of base_noise, separated by commas", group="table")
 
 
-def run(config: TableConfig, workdir: Path) -> None:
+def run(config: TableConfig, workdir) -> None:
     """Compute, print and write the table."""
-    start = time.perf_counter()
-    runs.configure()
+    runs.execute(config, workdir, prepare)
+
+
+def prepare(config: TableConfig) -> runs.Job:
+    """Compute the numbers; return the job that draws and writes them."""
     rows = []
     for word in config.noises.split(","):
         rows += _rows(f"base_noise {word}", information.ten_labels(_number(word)))
@@ -40,19 +43,15 @@ def run(config: TableConfig, workdir: Path) -> None:
     for size in range(1, distribution.n_axes + 1):
         best = min((b for b in bounds if len(b.axes) == size), key=lambda b: b.conditional_entropy)
         rows.append(_bits(f"best {size} of {distribution.n_axes} coordinates, {best.axes}", best.conditional_entropy))
-    with runs.RunFolder.open(workdir, config) as folder:
-        information.bounds_figure(folder.path / "coordinates.png", bounds)
-        with runs.atomic_write(folder.path / "metadata.json") as temporary:
-            temporary.write_text(json.dumps(information.metadata(distribution, 0), indent=1) + "\n")
-        runs.write_record(
-            folder.path / "result.json",
-            title="exact",
-            family="Information bound",
-            rows=rows,
-            config=config,
-            wall_time_s=time.perf_counter() - start,
-        )
-    print(*rows, sep="\n")
+
+    def job(folder: runs.RunFolder) -> runs.Report:
+        from jaxgen.information.figures import bounds_figure
+
+        bounds_figure(folder.path / "coordinates.png", bounds)
+        write_json(folder.path / "metadata.json", metadata(distribution, 0))
+        return runs.Report("exact", FAMILY, rows, [folder.path / "coordinates.png"])
+
+    return job
 
 
 def _rows(name: str, distribution: information.CellDistribution) -> list[runs.Row]:

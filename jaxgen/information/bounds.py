@@ -1,6 +1,6 @@
-"""What can be known exactly about a CellDistribution (Cover and Thomas 2006, chapter 2; nats throughout).
+"""Exact information quantities of a CellDistribution in nats (Cover and Thomas, 2006, chapter 2).
 
-H(Y|X_S) = - sum_{y,c} p(y, c) log p(y | c)        c: the cell on the axes S; the least cross-entropy from them
+H(Y|X_S) = - sum_{y,c} p(y, c) log p(y | c)        c: the cell on the axes S; the lowest cross-entropy given them
 I(X_S;Y) = H(Y) - H(Y|X_S)
 accuracy = sum_c max_y p(y, c)                      of the Bayes classifier, which no other exceeds
 H(Y|X)  <= h(e) + e log(K - 1)                      Fano (1961): 1 - e caps any accuracy, knowing only H(Y|X)
@@ -21,39 +21,39 @@ from jaxgen.information.cells import CellDistribution
 
 
 def bits(nats: float) -> float:
-    """nats / ln 2."""
+    """Convert nats to bits."""
     return nats / math.log(2)
 
 
 def label_entropy(distribution: CellDistribution) -> float:
-    """H(Y)."""
+    """Return H(Y)."""
     return float(scipy.special.entr(distribution.prior).sum())
 
 
 def conditional_entropy(distribution: CellDistribution, axes: Sequence[int] | None = None) -> float:
-    """H(Y|X), or given only the coordinates `axes`: no classifier of them has a lower cross-entropy."""
+    """Return H(Y|X), or given only the coordinates `axes`: no classifier of them has a lower cross-entropy."""
     joint = distribution.joint(axes)
     return float(scipy.special.entr(joint).sum() - scipy.special.entr(joint.sum(0)).sum())
 
 
 def mutual_information(distribution: CellDistribution, axes: Sequence[int] | None = None) -> float:
-    """I(X;Y), or of only the coordinates `axes`."""
+    """Return I(X;Y), or that of only the coordinates `axes`."""
     return label_entropy(distribution) - conditional_entropy(distribution, axes)
 
 
 def bayes_accuracy(distribution: CellDistribution, axes: Sequence[int] | None = None) -> float:
-    """The largest accuracy that any classifier of X, or of the coordinates `axes`, can have."""
+    """Return the largest accuracy that a classifier of X, or of the coordinates `axes`, can have."""
     return float(distribution.joint(axes).max(0).sum())
 
 
 def cross_entropy(distribution: CellDistribution, log_q: Float[np.ndarray, "K cells"]) -> float:
-    """- sum p(y, c) log q(y | c): the expected loss of a table, infinite if it excludes what happens."""
+    """Return - sum p(y, c) log q(y | c), the expected loss of a table; infinite if q is 0 where p is not."""
     joint = distribution.joint()
     return float(-(joint * np.where(joint > 0, log_q, 0.0)).sum())
 
 
 class Bound(NamedTuple):
-    """The bounds given a part of the coordinates."""
+    """The bounds given some of the coordinates."""
 
     axes: tuple[int, ...]
     conditional_entropy: float
@@ -62,7 +62,7 @@ class Bound(NamedTuple):
 
 
 def subset_bounds(distribution: CellDistribution) -> list[Bound]:
-    """Bounds of all 2^d - 1 non-empty sets of coordinates, smaller sets first; 31 for d = 5."""
+    """Return the bounds of all 2^d - 1 non-empty sets of coordinates, smaller sets first; 31 for d = 5."""
     bounds = []
     for size in range(1, distribution.n_axes + 1):
         for axes in itertools.combinations(range(distribution.n_axes), size):
@@ -73,7 +73,7 @@ def subset_bounds(distribution: CellDistribution) -> list[Bound]:
 
 
 class ClassBound(NamedTuple):
-    """Of one label: E[- log p(y|X) | y], which averages to H(Y|X) by the prior, and the Bayes classifier's recall."""
+    """Of one label: E[- log p(y|X) | y], whose prior mean is H(Y|X), and the recall of the Bayes classifier."""
 
     label: int
     loss: float
@@ -81,7 +81,7 @@ class ClassBound(NamedTuple):
 
 
 def class_bounds(distribution: CellDistribution) -> list[ClassBound]:
-    """The bound of every label; where the posterior is tied the Bayes classifier takes the first label."""
+    """Return the bound of every label; where the posterior is tied the Bayes classifier takes the first label."""
     joint, log_posterior = distribution.joint(), distribution.log_posterior()
     terms = -joint * np.where(joint > 0, log_posterior, 0.0)
     chosen = joint.argmax(0) == np.arange(len(joint))[:, None]
@@ -91,9 +91,9 @@ def class_bounds(distribution: CellDistribution) -> list[ClassBound]:
 
 
 def fano_accuracy(entropy: float, n_labels: int) -> float:
-    """The largest accuracy that Fano's inequality permits for H(Y|X) = `entropy` nats.
+    """Return the largest accuracy that Fano's inequality permits for H(Y|X) = `entropy` nats.
 
-    ValueError if entropy is not in 0..log(n_labels) or n_labels < 2.
+    UserError if entropy is not in 0..log(n_labels) or n_labels < 2.
     """
     if n_labels < 2 or not 0.0 <= entropy <= math.log(n_labels) + 1e-12:
         raise UserError(f"entropy is {entropy} with {n_labels} labels; allowed: 0 to log(n_labels), 2 labels or more")
@@ -113,7 +113,7 @@ class NaiveBayes(NamedTuple):
 
 
 def naive_bayes(distribution: CellDistribution) -> NaiveBayes:
-    """q(y | x) proportional to p(y) prod_i p(x_i | y): right only if coordinates are independent given the label."""
+    """Return the loss of q(y | x) ~ p(y) prod_i p(x_i | y), exact only for coordinates independent given the label."""
     shape = distribution.mass.shape
     with np.errstate(divide="ignore"):
         log_q = np.log(distribution.prior).reshape(-1, *[1] * distribution.n_axes)

@@ -27,11 +27,15 @@ _TOLERANCE = 1e-9
 class CellDistribution:
     """Labels y = 0..K-1 with probabilities `prior`, and X uniform inside a cell drawn from `mass[y]`.
 
-    mass: p(cell | y), one axis an axis of X. edges: of every axis, increasing, one more than intervals. prior: p(y).
-    labels: what the classes are called; class k of a subset is labels[k].
+    Attributes:
+        mass: p(cell | y), with one axis per axis of X.
+        edges: edges of the intervals of every axis, increasing, one more than there are intervals.
+        prior: p(y).
+        labels: names of the classes; class k is called labels[k].
 
-    Raises ValueError naming the field: shapes that do not fit, edges not increasing, mass or prior negative, not
-    finite, or not summing to one, labels repeated.
+    Raises:
+        UserError: shapes that do not fit, edges that do not increase, a mass or prior that is negative, not finite or
+            does not sum to 1, repeated labels.
     """
 
     mass: Float[np.ndarray, "K *cells"]
@@ -66,7 +70,7 @@ class CellDistribution:
         """Normalise each label's masses; labels are 0..K-1, equally probable by default.
 
         Raises:
-            ValueError: masses negative or not finite, a label without any, and what the class refuses.
+            UserError: masses negative or not finite, a label without any, and what the class refuses.
         """
         masses = np.asarray(masses, np.float64)
         if masses.ndim < 2 or not (np.isfinite(masses).all() and (masses >= 0).all()):
@@ -89,7 +93,7 @@ class CellDistribution:
         one. Then each label is normalised.
 
         Raises:
-            ValueError: naming the line and field that does not fit, or a label from 0 to the largest without a row.
+            UserError: naming the line and field that does not fit, or a label from 0 to the largest without a row.
         """
         if not (math.isfinite(base_noise) and base_noise >= 0):
             raise UserError(f"base_noise is {base_noise}; allowed: 0 or more")
@@ -106,41 +110,43 @@ class CellDistribution:
 
     @property
     def n_labels(self) -> int:
+        """Number of labels K."""
         return len(self.labels)
 
     @property
     def n_axes(self) -> int:
+        """Number of coordinates d."""
         return len(self.edges)
 
     def joint(self, axes: Sequence[int] | None = None) -> Float[np.ndarray, "K cells"]:
-        """p(y, cell), flat over the cells of the axes kept; by default all, in row-major order.
+        """Return p(y, cell), flat over the cells of `axes` in row-major order; by default of all axes.
 
-        ValueError if an axis is repeated or not one of 0..d-1.
+        UserError if an axis is repeated or not one of 0..d-1.
         """
-        kept = range(self.n_axes) if axes is None else sorted(axes)
-        if len(set(kept)) < len(kept) or not set(kept) <= set(range(self.n_axes)):
+        chosen = range(self.n_axes) if axes is None else sorted(axes)
+        if len(set(chosen)) < len(chosen) or not set(chosen) <= set(range(self.n_axes)):
             raise UserError(f"axes are {tuple(axes)}; allowed: numbers 0 to {self.n_axes - 1}, each once")
-        dropped = tuple(1 + axis for axis in range(self.n_axes) if axis not in kept)
+        dropped = tuple(1 + axis for axis in range(self.n_axes) if axis not in chosen)
         return self.prior[:, None] * self.mass.sum(axis=dropped).reshape(self.n_labels, -1)
 
     def log_posterior(self) -> Float[np.ndarray, "K cells"]:
-        """log p(y | cell) in nats, -inf for the impossible; cells of probability 0 count as uniform."""
+        """Return log p(y | cell) in nats, -inf where it is 0; cells of probability 0 count as uniform."""
         joint = self.joint()
         cell = joint.sum(0)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(cell > 0, np.log(joint) - np.log(cell), -math.log(self.n_labels))
 
     def cells_of(self, x: Float[np.ndarray, "n d"]) -> Int[np.ndarray, "n"]:
-        """The flat cell of every point; a point on an inner edge belongs to the interval above it.
+        """Return the flat cell of every point; a point on an inner edge belongs to the interval above it.
 
-        ValueError if x is not (n, d) or leaves the box.
+        UserError if x is not (n, d) or leaves the box.
         """
         x = np.asarray(x)
         if x.ndim != 2 or x.shape[1] != self.n_axes:
             raise UserError(f"x has shape {x.shape}; allowed: (n, {self.n_axes})")
         places = []
         for axis, edge in enumerate(self.edges):
-            # In x's own precision, so that a float32 draw at an edge falls on the side it was drawn for.
+            # In the precision of x, so that a float32 draw at an edge falls on the side it was drawn for.
             edge = np.asarray(edge, x.dtype)
             if not ((x[:, axis] >= edge[0]).all() and (x[:, axis] <= edge[-1]).all()):
                 raise UserError(f"x leaves [{edge[0]}, {edge[-1]}] on axis {axis}; allowed: points of the box")
@@ -148,7 +154,7 @@ class CellDistribution:
         return np.ravel_multi_index(places, self.mass.shape[1:])
 
     def mix(self, weight: float) -> "CellDistribution":
-        """(1 - weight) p(x | y) + weight times the uniform density on the box: 0 as it is, 1 no information."""
+        """Return (1 - weight) p(x | y) + weight times the uniform density; weight 1 removes all information."""
         if not 0.0 <= weight <= 1.0:
             raise UserError(f"weight is {weight}; allowed: 0 to 1")
         uniform = np.ones(())
@@ -157,9 +163,9 @@ class CellDistribution:
         return dataclasses.replace(self, mass=(1 - weight) * self.mass + weight * uniform)
 
     def subset(self, labels: Sequence[int]) -> "CellDistribution":
-        """The classes with these names, in this order, renumbered 0..k-1; their priors are renormalised.
+        """Return the classes with these names, in this order, renumbered 0..k-1, with renormalised priors.
 
-        ValueError on a name that is unknown or repeated, or on fewer than two.
+        UserError on a name that is unknown or repeated, or on fewer than two.
         """
         known = {name: index for index, name in enumerate(self.labels)}
         if len(labels) < 2 or len(set(labels)) < len(labels) or not set(labels) <= set(known):
@@ -170,12 +176,12 @@ class CellDistribution:
 
 
 def ten_labels(base_noise: float = BASE_NOISE) -> CellDistribution:
-    """The built-in table: 10 equally probable labels in 5 dimensions of 3 intervals, 243 cells."""
+    """Return the built-in table: 10 equally probable labels in 5 dimensions of 3 intervals, 243 cells."""
     return CellDistribution.from_table(_TABLE, (EDGES,) * 5, base_noise)
 
 
 def _read_table(path: Path, intervals: tuple[int, ...]) -> list[tuple[int, tuple[int, ...], float]]:
-    """(label, cell, mass) of every row; ValueError naming the line."""
+    """Return (label, cell, mass) of every row. UserError naming the line."""
     with open(path, newline="") as file:
         header, *lines = csv.reader(file)
     wanted = ["label", *(f"i{axis + 1}" for axis in range(len(intervals))), "mass"]
@@ -197,5 +203,5 @@ def _read_table(path: Path, intervals: tuple[int, ...]) -> list[tuple[int, tuple
             raise UserError(f"{where}: mass is {mass}; allowed: 0 or more")
         rows.append((label, tuple(cell), mass))
     if not rows:
-        raise UserError(f"{path.name} has no rows; allowed: one or more a label")
+        raise UserError(f"{path.name} has no rows; allowed: one or more per label")
     return rows

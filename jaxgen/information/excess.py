@@ -5,12 +5,14 @@
 On fresh labelled examples CE is the mean loss and its standard error that of a mean; an estimate that lies below the
 bound by more than three of them means a fault in the data or the estimate, never a good classifier.
 
-The excess of a network splits exactly, because inside cell c the posterior is constant (Heskes 1998 for the first term;
-the names as in Bottou and Bousquet 2008). With q(y | c) proportional to exp E[log q(y | x) | x in c], the network's own
-table, and t(y | c) the table of counts of its training examples:
+The excess of a network splits exactly, because the posterior is constant inside cell c. With q(y | c) proportional to
+exp E[log q(y | x) | x in c], the table of the network, and t(y | c) the table of counts of its training examples:
 
-    excess = [CE(q) - CE(q table)]  +  [CE(t) - H(Y|X)]  +  [CE(q table) - CE(t)]
-             approximation             estimation           optimisation
+    excess = [CE(q) - CE(q table)]   +  [CE(t) - H(Y|X)]  +  [CE(q table) - CE(t)]
+             within-cell variation      estimation           remainder
+
+The first term (Heskes, 1998) is what the trained network loses by varying where the posterior does not. It depends on
+how long it was trained, so it is no approximation error of the class of networks.
 """
 
 import math
@@ -30,8 +32,8 @@ LogQ = Callable[[Float[Array, "n d"]], Float[Array, "n K"]]
 _BATCH = 8192
 
 
-class BoundBeatenError(ValueError):
-    """An estimate of a loss lies below the least loss that is possible."""
+class BoundBeatenError(UserError):
+    """An estimate of a loss lies below the lowest loss that is possible."""
 
 
 class ExcessRisk(NamedTuple):
@@ -45,11 +47,11 @@ class ExcessRisk(NamedTuple):
 
 
 def excess_risk(loss: Float[np.ndarray, "n"], bound: float) -> ExcessRisk:
-    """The excess of losses -log q(y_i | x_i) of independent fresh examples over `bound`.
+    """Return the excess of losses -log q(y_i | x_i) of independent fresh examples over `bound`.
 
     Raises:
         BoundBeatenError: the estimate lies more than three standard errors below the bound.
-        ValueError: fewer than two losses, or one that is not finite.
+        UserError: fewer than two losses, or one that is not finite.
     """
     loss = np.asarray(loss, np.float64)
     if loss.ndim != 1 or len(loss) < 2 or not np.isfinite(loss).all():
@@ -64,16 +66,18 @@ def excess_risk(loss: Float[np.ndarray, "n"], bound: float) -> ExcessRisk:
 
 
 def predict(log_q: LogQ, x: Float[Array, "n d"]) -> Float[np.ndarray, "n K"]:
-    """log q(y | x) of many points, a batch at a time; pass a jitted function."""
+    """Return log q(y | x) of many points, one batch at a time; pass a jitted function."""
     x = np.asarray(x)  # a slice of a numpy array needs no compilation
     return np.concatenate([np.asarray(log_q(x[start : start + _BATCH])) for start in range(0, len(x), _BATCH)])
 
 
 class CellAverages(NamedTuple):
-    """The network read off inside every cell, with the expectation over labels done exactly.
+    """Averages over points of every cell, with the expectation over labels computed exactly.
 
-    mean_log_q: E[log q(y | x) | x in c]. excess: of the network, in nats, from these points, and its standard error,
-    far below that of labelled examples.
+    Attributes:
+        mean_log_q: E[log q(y | x) | x in c].
+        excess: excess risk of the network in nats from these points.
+        standard_error: of the excess, far below that from labelled examples.
     """
 
     mean_log_q: Float[np.ndarray, "K cells"]
@@ -82,22 +86,22 @@ class CellAverages(NamedTuple):
 
 
 def cell_averages(key: Key[Array, ""], distribution: CellDistribution, log_q: LogQ, per_cell: int = 64) -> CellAverages:
-    """Average log q over `per_cell` points of every cell. ValueError if per_cell < 2."""
+    """Average log q over `per_cell` points of every cell. UserError if per_cell < 2."""
     if per_cell < 2:
         raise UserError(f"per_cell is {per_cell}; allowed: 2 or more")
     x = points_in_cells(key, distribution, per_cell)
-    found = predict(log_q, x.reshape(-1, x.shape[-1])).astype(np.float64).reshape(*x.shape[:2], -1)
+    values = predict(log_q, x.reshape(-1, x.shape[-1])).astype(np.float64).reshape(*x.shape[:2], -1)
     joint = distribution.joint()
-    loss = -np.einsum("cmy,yc->cm", found, joint)
+    loss = -np.einsum("cmy,yc->cm", values, joint)
     excess = float(loss.mean(1).sum()) - conditional_entropy(distribution)
     error = math.sqrt(float(loss.var(1, ddof=1).sum()) / per_cell)
-    return CellAverages(found.mean(1).T, excess, error)
+    return CellAverages(values.mean(1).T, excess, error)
 
 
 def count_table(
     distribution: CellDistribution, x: Float[Array, "n d"], y: Int[Array, "n"]
 ) -> Float[np.ndarray, "K cells"]:
-    """log t(y | c) = log (n_yc + 1/2) / (n_c + K/2): the counts of a sample (Krichevsky and Trofimov 1981)."""
+    """Return log t(y | c) = log (n_yc + 1/2) / (n_c + K/2) from counts (Krichevsky and Trofimov, 1981)."""
     counts = np.zeros_like(distribution.joint())
     np.add.at(counts, (np.asarray(y), distribution.cells_of(np.asarray(x))), 1.0)
     return np.log(counts + 0.5) - np.log(counts.sum(0) + 0.5 * len(counts))
@@ -106,18 +110,19 @@ def count_table(
 class Split(NamedTuple):
     """Parts of the excess risk in nats; they add up to it.
 
-    approximation: what the network loses by varying inside cells, where the posterior is constant; the best table on
-    the right features loses nothing. estimation: what the best table loses by knowing only the training examples.
-    optimisation: the rest, how much worse the network's table is than the counts'; negative where it is better.
+    Attributes:
+        within_cells: what the trained network loses by varying inside cells, where the posterior is constant.
+        estimation: what the table of counts loses by knowing only the training examples.
+        remainder: loss of the network's table minus that of the table of counts; negative where it is better.
     """
 
-    approximation: float
+    within_cells: float
     estimation: float
-    optimisation: float
+    remainder: float
 
 
 def split(distribution: CellDistribution, averages: CellAverages, counted: Float[np.ndarray, "K cells"]) -> Split:
-    """The three parts of a network's excess; `averages` of `cell_averages`, `counted` of `count_table`."""
+    """Split the excess of a network; `averages` is from `cell_averages`, `counted` from `count_table`."""
     table = averages.mean_log_q - np.logaddexp.reduce(averages.mean_log_q, axis=0)
     network, best = cross_entropy(distribution, table), conditional_entropy(distribution)
     estimation = cross_entropy(distribution, counted) - best
@@ -125,9 +130,13 @@ def split(distribution: CellDistribution, averages: CellAverages, counted: Float
 
 
 class Calibration(NamedTuple):
-    """Bins of predicted probability: their mean prediction, mean true posterior and share of all predictions.
+    """Predictions in bins of predicted probability.
 
-    error: sum of share |predicted - true|, with no label noise because the posterior is exact.
+    Attributes:
+        predicted: mean prediction of every bin.
+        true: mean true posterior of every bin.
+        share: share of all predictions that fall into the bin.
+        error: sum of share |predicted - true|, without label noise because the posterior is exact.
     """
 
     predicted: Float[np.ndarray, "bins"]
@@ -137,15 +146,15 @@ class Calibration(NamedTuple):
 
 
 def calibration(log_q: Float[np.ndarray, "n K"], log_p: Float[np.ndarray, "n K"], bins: int = 15) -> Calibration:
-    """Predictions q against the true posterior p of the same points, in `bins` equal bins of q; empty bins left out.
+    """Compare predictions q with the true posterior p of the same points in `bins` bins of q; empty ones are left out.
 
-    ValueError if the shapes differ or bins < 1.
+    UserError if the shapes differ or bins < 1.
     """
     if np.shape(log_q) != np.shape(log_p) or bins < 1:
         raise UserError(f"log_q {np.shape(log_q)}, log_p {np.shape(log_p)}, bins {bins}; allowed: one shape, 1 or more")
     q, p = np.exp(log_q, dtype=np.float64).ravel(), np.exp(log_p, dtype=np.float64).ravel()
     place = np.minimum((q * bins).astype(int), bins - 1)
     count, total_q, total_p = (np.bincount(place, weight, bins) for weight in (None, q, p))
-    kept = count > 0
-    predicted, true, share = total_q[kept] / count[kept], total_p[kept] / count[kept], count[kept] / len(q)
+    filled = count > 0
+    predicted, true, share = total_q[filled] / count[filled], total_p[filled] / count[filled], count[filled] / len(q)
     return Calibration(predicted, true, share, float((share * np.abs(predicted - true)).sum()))

@@ -1,4 +1,4 @@
-"""Pictures of a classifier beside its exact bounds."""
+"""Figures of a classifier beside its exact bounds."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,30 +16,36 @@ from jaxgen.visualization import save_figure
 _BOUND = {"color": "black", "linestyle": "--", "linewidth": 1.2}
 
 
-def analysis_figure(path: str | Path, found: Mapping) -> None:
-    """Loss and accuracy by epoch, loss by label, calibration; `found` is the content of an mlp_results.json."""
+def analysis_figure(path: str | Path, results: Mapping) -> None:
+    """Draw loss and accuracy by epoch, loss by label, and calibration; `results` is the content of mlp_results.json."""
     figure = Figure(figsize=(10, 7), dpi=110, layout="constrained")
     (loss, accuracy), (classes, calibration) = figure.subplots(2, 2)
-    history, bound = found["history"], found["analytical_loss"]["nats"]
+    history, bound = results["history"], results["analytical_loss"]["nats"]
     epochs = np.arange(1, len(history["train_loss"]) + 1)
     for axis, name, unit in ((loss, "loss", "cross-entropy (nats)"), (accuracy, "accuracy", "accuracy")):
         for part, title in (("train", "training, mean of the epoch"), ("validation", "validation, end of the epoch")):
             axis.plot(epochs, history[f"{part}_{name}"], label=title, marker=".")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         _label(axis, "epoch", unit)
-    loss.axhline(bound, label=f"floor H(Y|X) = {bound:.4f}", **_BOUND)
-    fresh, error = found["mlp_loss"]["nats"], found["excess_risk_error"]["nats"]
-    loss.set_title(f"excess {found['cell_average_excess']['nats']:.4f} nats; fresh examples {fresh:.4f} ± {error:.4f}")
-    accuracy.axhline(found["bayes_accuracy"], label=f"true Bayes accuracy {found['bayes_accuracy']:.4f}", **_BOUND)
-    accuracy.set_title(f"fresh examples: accuracy {found['mlp_accuracy']:.4f}")
-    places = np.arange(len(found["classes"]))
-    for shift, name, title in ((-0.2, "bound", "floor"), (0.2, "mlp", "network, fresh examples")):
-        classes.bar(places + shift, [row[name]["nats"] for row in found["classes"]], 0.4, label=title)
-    classes.set_xticks(places, [str(row["label"]) for row in found["classes"]])
+    loss.axhline(bound, label=f"bound H(Y|X) = {bound:.4f}", **_BOUND)
+    fresh, error = results["mlp_loss"]["nats"], results["excess_risk_error"]["nats"]
+    loss.set_title(
+        f"excess {results['cell_average_excess']['nats']:.4f} nats; fresh examples {fresh:.4f} ± {error:.4f}"
+    )
+    accuracy.axhline(results["bayes_accuracy"], label=f"Bayes accuracy {results['bayes_accuracy']:.4f}", **_BOUND)
+    title = f"fresh examples: accuracy {results['mlp_accuracy']:.4f}"
+    if max(history["train_accuracy"] + history["validation_accuracy"]) > results["bayes_accuracy"]:
+        # The bound holds for the expectation, on new examples.
+        title += "\n(above the Bayes line: the bound holds on average over new examples, not on a finite sample)"
+    accuracy.set_title(title, fontsize=9)
+    places = np.arange(len(results["classes"]))
+    for shift, name, title in ((-0.2, "bound", "bound"), (0.2, "mlp", "network, fresh examples")):
+        classes.bar(places + shift, [row[name]["nats"] for row in results["classes"]], 0.4, label=title)
+    classes.set_xticks(places, [str(row["label"]) for row in results["classes"]])
     classes.set_title("loss by label")
     _headroom(classes)
     _label(classes, "label", "mean loss (nats)")
-    curve = found["calibration"]
+    curve = results["calibration"]
     calibration.plot([0, 1], [0, 1], label="perfect", **_BOUND)
     calibration.plot(curve["predicted"], curve["true"], marker="o", label="network")
     calibration.set_title(f"calibration error {curve['error']:.4f}")
@@ -50,19 +56,19 @@ def analysis_figure(path: str | Path, found: Mapping) -> None:
 
 
 def comparison_figure(path: str | Path, named: Mapping[str, Mapping]) -> None:
-    """Several runs side by side: loss beside its floor, accuracy beside its bound, and excess by epoch.
+    """Draw runs side by side: loss beside its bound, accuracy beside its bound, and excess by epoch.
 
-    `named`: name of a run -> content of its mlp_results.json. ValueError if there are none.
+    `named` maps the name of a run to the content of its mlp_results.json. UserError if it is empty.
     """
     if not named:
-        raise UserError("named: got none; allowed: one or more results")
+        raise UserError("named is empty; allowed: one or more results")
     figure = Figure(figsize=(13, 4), dpi=110, layout="constrained")
     loss, accuracy, excess = figure.subplots(1, 3)
     places, runs = np.arange(len(named)), list(named.values())
     bars = (
-        (loss, "floor H(Y|X)", [run["analytical_loss"]["nats"] for run in runs], -0.2),
+        (loss, "bound H(Y|X)", [run["analytical_loss"]["nats"] for run in runs], -0.2),
         (loss, "network, fresh examples", [run["mlp_loss"]["nats"] for run in runs], 0.2),
-        (accuracy, "true Bayes", [run["bayes_accuracy"] for run in runs], -0.2),
+        (accuracy, "Bayes classifier", [run["bayes_accuracy"] for run in runs], -0.2),
         (accuracy, "network, fresh examples", [run["mlp_accuracy"] for run in runs], 0.2),
     )
     for axis, title, values, shift in bars:
@@ -74,7 +80,7 @@ def comparison_figure(path: str | Path, named: Mapping[str, Mapping]) -> None:
     excess.axhline(0.0, **_BOUND)
     _label(loss, "", "cross-entropy (nats)")
     _label(accuracy, "", "accuracy")
-    _label(excess, "epoch", "validation loss above the floor (nats)")
+    _label(excess, "epoch", "validation loss above the bound (nats)")
     excess.xaxis.set_major_locator(MaxNLocator(integer=True))
     _headroom(loss)
     for axis, place in ((loss, "upper right"), (accuracy, "lower center"), (excess, "upper right")):
@@ -83,7 +89,7 @@ def comparison_figure(path: str | Path, named: Mapping[str, Mapping]) -> None:
 
 
 def scaling_figure(path: str | Path, curves: Mapping[str, Sequence[Point]]) -> None:
-    """Excess risk against examples, width and depth; every network a dot, the median of each x a line.
+    """Draw the excess risk against examples, width and depth: networks as dots, medians as lines.
 
     `curves` has the keys "examples", "width" and "depth"; the first panel also shows the table of counts.
     """
@@ -102,19 +108,21 @@ def scaling_figure(path: str | Path, curves: Mapping[str, Sequence[Point]]) -> N
         if name != "examples":
             axis.set_xticks(np.unique(x), [str(value) for value in np.unique(x)])
             axis.minorticks_off()
-        _label(axis, {"examples": "training examples", "width": "hidden units a layer"}.get(name, "hidden layers"), "")
+        _label(
+            axis, {"examples": "training examples", "width": "hidden units per layer"}.get(name, "hidden layers"), ""
+        )
         axis.set_title(_held(points, name), fontsize=10)
     figure.axes[0].set_ylabel("excess risk CE - H(Y|X) (nats)")
     save_figure(path, figure)
 
 
 def bounds_figure(path: str | Path, bounds: Sequence[Bound]) -> None:
-    """H(Y|X_S) and Bayes accuracy of every set S of coordinates, by its size; `bounds` of `subset_bounds`."""
+    """Draw H(Y|X_S) and Bayes accuracy of every set S of coordinates by its size; `bounds` is from `subset_bounds`."""
     figure = Figure(figsize=(10, 4), dpi=110, layout="constrained")
     sizes = np.array([len(bound.axes) for bound in bounds])
     quantities = (
-        ("conditional_entropy", "least possible cross-entropy H(Y|X_S) (nats)", min),
-        ("bayes_accuracy", "greatest possible accuracy", max),
+        ("conditional_entropy", "lowest possible cross-entropy H(Y|X_S) (nats)", min),
+        ("bayes_accuracy", "highest possible accuracy", max),
     )
     for axis, (name, title, best) in zip(figure.subplots(1, 2), quantities, strict=True):
         values = np.array([getattr(bound, name) for bound in bounds])
@@ -133,18 +141,18 @@ def _dots(axis: Axes, x: np.ndarray, y: np.ndarray, name: str) -> None:
 
 
 def _held(points: Sequence[Point], varied: str) -> str:
-    """What the points of a curve have in common, in words."""
+    """Return what the points of a curve have in common, in words."""
     point = points[0]
     parts = {
         "examples": f"{point.n_examples:,} examples",
-        "width": f"{point.width} units a layer",
+        "width": f"{point.width} units per layer",
         "depth": f"{point.depth} hidden layers",
     }
     return ", ".join(text for name, text in parts.items() if name != varied)
 
 
 def _headroom(axis: Axes) -> None:
-    """Room for the legend above the bars."""
+    """Leave room for the legend above the bars."""
     axis.set_ylim(0, 1.3 * axis.get_ylim()[1])
 
 

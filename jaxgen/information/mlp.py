@@ -18,9 +18,13 @@ from jaxgen.errors import UserError
 
 
 class MLP(nn.Module):
-    """`apply(variables, x)` gives (n, n_labels) log-probabilities, natural logarithms.
+    """`apply(variables, x)` returns (n, n_labels) log-probabilities, natural logarithms.
 
-    widths: units of the hidden layers. (1024, 1024, 1024) with 5 coordinates and 10 labels: 2,115,594 parameters.
+    The default has 2,115,594 parameters with 5 coordinates and 10 labels.
+
+    Attributes:
+        widths: units of every hidden layer.
+        n_labels: number of labels, 2 or more.
     """
 
     widths: Sequence[int] = (1024, 1024, 1024)
@@ -39,7 +43,7 @@ class MLP(nn.Module):
 
 
 def log_probabilities(model: MLP, params: dict) -> Callable[[Float[Array, "n d"]], Float[Array, "n K"]]:
-    """log q(y | x) as a function of points; compiled once for all networks of one shape."""
+    """Return log q(y | x) as a function of points; it is compiled once for all networks of one shape."""
     return functools.partial(_apply, model, params)
 
 

@@ -16,12 +16,12 @@ from jaxgen.information.cells import CellDistribution
 
 
 def sample(key: Key[Array, ""], distribution: CellDistribution, n: int) -> tuple[Float[Array, "n d"], Int[Array, "n"]]:
-    """n points, float32, and their labels, int32 0..K-1. ValueError if n < 1."""
+    """Draw n points, float32, and their labels, int32 0..K-1. UserError if n < 1."""
     if n < 1:
         raise UserError(f"num_samples is {n}; allowed: 1 or more")
     joint = distribution.joint()
     steps = np.cumsum(joint.ravel() / joint.sum()).astype(np.float32)
-    # The last sum may round to less than 1; what lies above it belongs to the last pair that has any mass.
+    # The last sum may round to less than 1; a draw above it belongs to the last pair of positive mass.
     last = np.flatnonzero(joint.ravel())[-1]
     return _draw(key, steps, last, _edges(distribution), n)
 
@@ -29,7 +29,7 @@ def sample(key: Key[Array, ""], distribution: CellDistribution, n: int) -> tuple
 def points_in_cells(
     key: Key[Array, ""], distribution: CellDistribution, per_cell: int
 ) -> Float[Array, "cells per_cell d"]:
-    """`per_cell` uniform points in every cell, cells in the order of `joint`. ValueError if per_cell < 1."""
+    """Draw `per_cell` uniform points in every cell, cells in the order of `joint`. UserError if per_cell < 1."""
     if per_cell < 1:
         raise UserError(f"per_cell is {per_cell}; allowed: 1 or more")
     cells = math.prod(distribution.mass.shape[1:])
@@ -49,7 +49,7 @@ def _draw(
     edges: tuple[Float[Array, "edges"], ...],
     n: int,
 ) -> tuple[Float[Array, "n d"], Int[Array, "n"]]:
-    """Pairs (label, cell) by inverting their cumulative probabilities `steps`, then points of the cells."""
+    """Draw pairs (label, cell) by inverting their cumulative probabilities `steps`, then points of the cells."""
     key_pair, key_place = jax.random.split(key)
     pair = jnp.minimum(jnp.searchsorted(steps, jax.random.uniform(key_pair, (n,)), side="right"), last)
     label, cell = jnp.divmod(pair, math.prod(len(edge) - 1 for edge in edges))
@@ -58,7 +58,7 @@ def _draw(
 
 @jax.jit
 def _place(key: Key[Array, ""], edges: tuple[Float[Array, "edges"], ...], cell: Int[Array, "n"]) -> Float[Array, "n d"]:
-    """A uniform point in each of the cells."""
+    """Draw one uniform point in each of the cells."""
     intervals = jnp.unravel_index(cell, tuple(len(edge) - 1 for edge in edges))
     u = jax.random.uniform(key, (len(cell), len(edges)))
     columns = []
