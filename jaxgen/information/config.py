@@ -55,7 +55,7 @@ class InformationConfig:
 
 
 def label_names(text: str, n_labels: int = N_LABELS) -> list[int]:
-    """Return the labels that a list such as "0,1,2" names. UserError unless it names two or more of 0..n-1, each once."""
+    """Return the labels that "0,1,2" names. UserError unless it names two or more of 0..n-1, each once."""
     if text == "all":
         return list(range(n_labels))
     words = text.split(",")

@@ -6,36 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import mlp_vs_bound
-from experiments import information_bound, information_scaling, information_table
-from jaxgen import information, runs, training
+from jaxgen import information, runs
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = [
     "--labels=1,2,3", "--num_samples=2000", "--epochs=2", "--width=16", "--depth=2", "--batch_size=64",
     "--learning_rate=0.1", "--eval_samples=2000", "--points_per_cell=4", "--seed=3",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """A script's main in this process, with its exit code and what it printed; JAX's settings stay as they are."""
-    monkeypatch.setattr(training, "configure", lambda: None)
-
-    def run(config_type, program, *flags):
-        code = 0
-        try:
-            runs.main(config_type, program, ["program", *map(str, flags)])
-        except SystemExit as end:
-            code = end.code
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +30,7 @@ def finished(tmp_path_factory):
     return workdir, done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_leaves_all_that_is_promised(finished):
     workdir, out = finished
     results = json.loads((workdir / "mlp_results.json").read_text())
@@ -67,49 +50,55 @@ def test_a_run_leaves_all_that_is_promised(finished):
     assert str(workdir / "mlp_training_analysis.png") in out
 
 
+@pytest.mark.slow
 def test_training_learns(finished):
     results = json.loads((finished[0] / "mlp_results.json").read_text())
     # Guessing costs log 3 = 1.10 nats and is right in a third of the cases.
     assert results["mlp_loss"]["nats"] < 0.6 and results["mlp_accuracy"] > 0.8
 
 
-def test_a_comparison_of_result_files(finished, call, tmp_path):
+@pytest.mark.slow
+def test_a_comparison_of_result_files(finished, tmp_path):
     path = finished[0] / "mlp_results.json"
     flags = (f"--compare={path},{path}", f"--workdir={tmp_path}/both")
-    code, _, err = call(information.InformationConfig, information_bound.run, *flags)
+    code, _, err = commands.run("experiments.information_bound", *flags)
     assert code == 0, err
     assert np.asarray(Image.open(tmp_path / "both" / "comparison.png").convert("L")).std() > 10
-    code, _, err = call(
-        information.InformationConfig, information_bound.run, "--compare=nowhere.json", f"--workdir={tmp_path}/no"
-    )
+    code, _, err = commands.run("experiments.information_bound", "--compare=nowhere.json", f"--workdir={tmp_path}/no")
     assert code == 2 and "compare names nowhere.json, no file; allowed" in err
 
 
-def test_data_only_into_a_folder_of_ones_own(call, tmp_path):
+@pytest.mark.slow
+def test_data_only_into_a_folder_of_ones_own(tmp_path):
     flags = [*SHORT, "--data_only", f"--save_results={tmp_path / 'mine'}"]
-    code, _, err = call(information.InformationConfig, information_bound.run, *flags, f"--workdir={tmp_path / 'run'}")
+    code, _, err = commands.run("experiments.information_bound", *flags, f"--workdir={tmp_path / 'run'}")
     assert code == 0, err
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["data.npz", "metadata.json"]
+    assert (tmp_path / "run" / "result.json").exists()
     # Never overwritten by another run; the same run may write its own results again.
-    code, _, err = call(information.InformationConfig, information_bound.run, *flags, f"--workdir={tmp_path / 'other'}")
+    code, _, err = commands.run("experiments.information_bound", *flags, f"--workdir={tmp_path / 'other'}")
     assert code == 2 and "save_results is" in err and "allowed: a new folder" in err
-    code, _, err = call(information.InformationConfig, information_bound.run, *flags, f"--workdir={tmp_path / 'run'}")
+    assert not (tmp_path / "other").exists()
+    code, _, err = commands.run("experiments.information_bound", *flags, f"--workdir={tmp_path / 'run'}")
     assert code == 0, err
 
 
 @pytest.mark.parametrize(
     "flag, message",
     [
-        ("--num_samples=0", "--num_samples=0: allowed: an integer, 2 or more"),
+        ("--num_samples=0", "--num_samples=0: allowed: an integer from 2 to 10000000"),
         ("--labels=1,1", "labels is '1,1'; allowed: 'all', or two or more numbers 0 to 9"),
         ("--labels=0,10", "labels is '0,10'"),
         ("--base_noise=-1", "--base_noise=-1: allowed"),
         ("--uniform_mix=2", "--uniform_mix=2: allowed: a number from 0.0 to 1.0"),
         ("--optimiser=lion", "allowed: one of sgd, adam"),
+        ("--save_results=gs://bucket/x", "save_results is 'gs://bucket/x'; allowed: a folder on this machine"),
+        (f"--save_results={__file__}", "a file; allowed: a new folder"),
+        (f"--save_results={__file__}/x", "cannot be written to; allowed: a folder of your own"),
     ],
 )
-def test_bad_flags_are_refused_in_one_line(call, tmp_path, flag, message):
-    code, _, err = call(information.InformationConfig, information_bound.run, flag, f"--workdir={tmp_path / 'new'}")
+def test_bad_flags_are_refused_in_one_line(tmp_path, flag, message):
+    code, _, err = commands.run("experiments.information_bound", flag, f"--workdir={tmp_path / 'new'}")
     assert code == 2 and message in err and not (tmp_path / "new").exists()
 
 
@@ -125,10 +114,11 @@ def test_the_flag_files_are_what_they_say():
     assert read["recommended"].optimiser == "adam" and read["recommended"].num_samples == 1_000_000
 
 
-def test_the_benchmark_and_its_loud_failure(call, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_the_benchmark_and_its_loud_failure(tmp_path, monkeypatch):
     flags = [*SHORT, "--epochs=1", "--seeds=2"]
-    code, out, err = call(
-        mlp_vs_bound.BenchmarkConfig, mlp_vs_bound.run, *flags, f"--workdir={tmp_path}/a", f"--json={tmp_path}/a.json"
+    code, out, err = commands.run(
+        "benchmarks.mlp_vs_bound", *flags, f"--workdir={tmp_path}/a", f"--json={tmp_path}/a.json"
     )
     assert code == 0, err
     rows = json.loads((tmp_path / "a.json").read_text())["rows"]
@@ -137,15 +127,16 @@ def test_the_benchmark_and_its_loud_failure(call, tmp_path, monkeypatch):
     record = json.loads((tmp_path / "a" / "result.json").read_text())
     assert {"excess risk", "cross-entropy on fresh examples"} <= {row["quantity"] for row in record["rows"]}
     # A bound that is too high: what the estimate beats by many standard errors ends the program.
-    monkeypatch.setattr("jaxgen.information.bounds.conditional_entropy", lambda distribution: 2.0)
-    code, _, err = call(mlp_vs_bound.BenchmarkConfig, mlp_vs_bound.run, *flags, f"--workdir={tmp_path}/a")
+    monkeypatch.setattr("jaxgen.information.bounds.conditional_entropy", lambda distribution, axes=None: 2.0)
+    code, _, err = commands.run("benchmarks.mlp_vs_bound", *flags, f"--workdir={tmp_path}/a")
     assert code == 2 and "standard errors below the bound 2.00000" in err
 
 
-def test_scaling_and_the_table(call, tmp_path):
+@pytest.mark.slow
+def test_scaling_and_the_table(tmp_path):
     flags = ["--repeats=1", "--examples=100,5000", "--widths=8", "--depths=1", "--width=8", "--depth=1"]
     flags += ["--many=5000", "--steps=150", "--batch_size=64", f"--workdir={tmp_path / 'curves'}"]
-    code, _, err = call(information_scaling.ScalingConfig, information_scaling.run, *flags)
+    code, _, err = commands.run("experiments.information_scaling", *flags)
     assert code == 0, err
     found = json.loads((tmp_path / "curves" / "scaling.json").read_text())
     assert [point["n_examples"] for point in found["examples"]] == [100, 5000]
@@ -153,10 +144,10 @@ def test_scaling_and_the_table(call, tmp_path):
     for name in ("excess", "table_excess"):
         assert found["examples"][0][name] > found["examples"][1][name] > 0
     assert np.asarray(Image.open(tmp_path / "curves" / "scaling.png").convert("L")).std() > 10
-    code, _, err = call(information_scaling.ScalingConfig, information_scaling.run, "--widths=8,0")
+    code, _, err = commands.run("experiments.information_scaling", "--widths=8,0")
     assert code == 2 and "widths is '8,0'; allowed: integers, 1 or more, each once" in err
-    code, out, err = call(information_table.TableConfig, information_table.run, f"--workdir={tmp_path / 'table'}")
+    code, out, err = commands.run("experiments.information_table", f"--workdir={tmp_path / 'table'}")
     assert code == 0 and "base_noise 0.0003: H(Y given X): 0.48173 bits  0.3339 nats" in out
     assert (tmp_path / "table" / "coordinates.png").exists()
-    code, _, err = call(information_table.TableConfig, information_table.run, "--noises=a")
+    code, _, err = commands.run("experiments.information_table", "--noises=a")
     assert code == 2 and "noises has 'a'; allowed" in err

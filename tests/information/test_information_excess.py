@@ -9,6 +9,7 @@ import pytest
 
 from jaxgen import information
 from jaxgen.information import scaling
+from jaxgen.information.bounds import cross_entropy
 
 TEN = information.ten_labels()
 
@@ -89,16 +90,16 @@ def test_two_estimates_of_one_excess_agree():
 def test_the_split_adds_up_and_puts_things_where_they_belong():
     x, y = information.sample(jax.random.key(3), TEN, 100_000)
     counted = information.count_table(TEN, x, y)
-    estimation = information.cross_entropy(TEN, counted) - information.conditional_entropy(TEN)
+    estimation = cross_entropy(TEN, counted) - information.conditional_entropy(TEN)
     for log_q in (wavy, table_classifier(TEN.log_posterior()), table_classifier(counted)):
         averages = information.cell_averages(jax.random.key(4), TEN, log_q, 50)
         parts = information.split(TEN, averages, counted)
         assert sum(parts) == pytest.approx(averages.excess, abs=1e-12)
-        assert parts.estimation == pytest.approx(estimation) and parts.approximation > -1e-12
+        assert parts.estimation == pytest.approx(estimation) and parts.within_cells > -1e-12
     # The table of counts itself: nothing is blurred, nothing is left over.
-    assert parts.approximation == pytest.approx(0, abs=1e-7) and parts.optimisation == pytest.approx(0, abs=1e-7)
+    assert parts.within_cells == pytest.approx(0, abs=1e-7) and parts.remainder == pytest.approx(0, abs=1e-7)
     blurred = information.split(TEN, information.cell_averages(jax.random.key(4), TEN, wavy, 50), counted)
-    assert blurred.approximation > 0.02
+    assert blurred.within_cells > 0.02
 
 
 def test_the_table_of_counts_loses_half_a_nat_a_parameter_an_example():
@@ -112,7 +113,7 @@ def test_the_table_of_counts_loses_half_a_nat_a_parameter_an_example():
         for seed in range(30):
             table = information.count_table(distribution, *information.sample(jax.random.key(seed), distribution, n))
             np.testing.assert_allclose(np.exp(table).sum(0), 1.0)
-            found.append(information.cross_entropy(distribution, table))
+            found.append(cross_entropy(distribution, table))
         scaled.append((np.mean(found) - information.conditional_entropy(distribution)) * 2 * n / (3 * 9))
     assert scaled == pytest.approx([1.0, 1.0], abs=0.15)
 
@@ -142,7 +143,7 @@ def test_prediction_in_batches_is_prediction():
 
 def test_a_network_beside_others_trains_as_if_alone():
     """A network among three ends where it ends alone, from the same start, with nothing but its own examples."""
-    options = information.TogetherOptions(steps=20, batch_size=64)
+    options = scaling.EnsembleOptions(steps=12, batch_size=64)
     rng = np.random.default_rng(0)
     x, y = jnp.asarray(rng.uniform(-1, 1, (2_000, 5)), jnp.float32), jnp.asarray(rng.integers(0, 10, 2_000))
     validation, model = {"x": x[:500], "y": y[:500]}, information.MLP((16,), 10)
@@ -160,9 +161,9 @@ def test_a_network_beside_others_trains_as_if_alone():
 
 
 def test_bad_requests_for_many_networks_are_refused():
-    options = information.TogetherOptions(steps=1)
+    options = scaling.EnsembleOptions(steps=1)
     for sizes in ([], [10, 0]):
         with pytest.raises(ValueError, match="sizes are"):
-            information.train_together(jax.random.key(0), TEN, (4,), sizes, options)
+            scaling.train_ensemble(jax.random.key(0), TEN, (4,), sizes, options)
     with pytest.raises(ValueError, match="steps is 0; allowed: an integer, 1 or more"):
-        information.TogetherOptions(steps=0)
+        scaling.EnsembleOptions(steps=0)

@@ -30,15 +30,46 @@ def adaptive(distance):
 
 
 @pytest.mark.parametrize("distance", [0.5, 2.0, 4.0, 8.0])
-@pytest.mark.parametrize("points", [16, 32, 64])
-def test_the_stated_error_holds(distance, points):
-    found = pair(distance).conditional_entropy(points)
-    assert abs(found.value - adaptive(distance)) <= found.error + 1e-13
+def test_the_stated_error_holds(distance):
+    in_one = pair(distance).conditional_entropy()
+    assert abs(in_one.value - adaptive(distance)) <= in_one.error + 1e-13 and in_one.error < 1e-9
+    for points in (16, 32, 64):
+        in_two = pair(distance, 2).conditional_entropy(points)
+        assert abs(in_two.value - adaptive(distance)) <= in_two.error + 1e-13
 
 
 def test_the_error_falls_faster_than_any_power():
-    errors = [pair(2.0).conditional_entropy(points).error for points in (16, 32, 64)]
-    assert errors[1] < errors[0] * 2**-8 and errors[2] < errors[1] * 2**-14
+    errors = [pair(2.0, 2).conditional_entropy(points).error for points in (16, 32, 64)]
+    assert errors[1] < errors[0] * 2**-7 and errors[2] < errors[1] * 2**-14
+
+
+@pytest.mark.parametrize("width", [0.02, 1e-6])
+def test_a_component_much_narrower_than_the_other_is_not_overlooked(width):
+    """Labels N(0, 1) and N(.133, width^2), against the same integral over z = (x - .133) / width."""
+
+    def integrand(z):
+        log_wide = scipy.stats.norm.logpdf(0.133 + width * z) + math.log(width)
+        log_narrow = scipy.stats.norm.logpdf(z)
+        log_sum = np.logaddexp(log_wide, log_narrow)
+        return 0.5 * (np.exp(log_wide) * (log_sum - log_wide) + np.exp(log_narrow) * (log_sum - log_narrow))
+
+    expected = scipy.integrate.quad(integrand, -14, 14, epsabs=1e-14, limit=500)[0]
+    mixture = information.GaussianMixture(
+        np.arange(2), np.full(2, 0.5), np.array([[0.0], [0.133]]), np.array([[[1.0]], [[width]]])
+    )
+    found = mixture.conditional_entropy()
+    assert found.value == pytest.approx(expected, rel=1e-6) and abs(found.value - expected) <= found.error + 1e-13
+    assert width < 0.01 or found.value == pytest.approx(0.08697, abs=5e-6)
+
+
+def test_a_grid_that_misses_a_component_is_refused():
+    scale = np.stack([np.eye(2), 0.02 * np.eye(2)])
+    mixture = information.GaussianMixture(np.arange(2), np.full(2, 0.5), np.array([[0.0, 0.0], [0.133, 0.0]]), scale)
+    with pytest.raises(ValueError, match="points is 64, too few where one component is 50 times as wide as another"):
+        mixture.conditional_entropy()
+    # Where the grid is fine enough, the second dimension tells 0.02 apart even better than the first did.
+    found = mixture.conditional_entropy(774)
+    assert 0 < found.value < 0.08697 and found.error < 1e-3
 
 
 def test_limits():
@@ -102,6 +133,6 @@ def test_bad_mixtures_are_refused(change, message):
 def test_bad_requests_are_refused():
     with pytest.raises(ValueError, match="num_samples is 0"):
         pair(1.0).sample(jax.random.key(0), 0)
-    for points, d in ((7, 1), (33, 1), (64, 5)):
+    for points, d in ((7, 2), (33, 2), (64, 5)):
         with pytest.raises(ValueError, match=f"points is {points} in {d} dimensions"):
             pair(1.0, d).conditional_entropy(points)

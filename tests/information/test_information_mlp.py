@@ -8,6 +8,7 @@ from torch_reference import mlp as reference
 
 from jaxgen import information, training
 from jaxgen.information import config as settings
+from jaxgen.information.task import cross_entropy_loss
 
 
 def layers(params):
@@ -22,7 +23,7 @@ def small():
     return model, jax.jit(model.init)(jax.random.key(1), x)["params"], x, y
 
 
-def test_the_source_network_has_its_number_of_parameters():
+def test_the_default_network_has_its_number_of_parameters():
     model = settings.build_model(information.InformationConfig())
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 5)))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 2_115_594
@@ -35,7 +36,7 @@ def test_log_probabilities_are_those_of_the_reference(small):
         found, reference.log_probabilities(reference.tensors(layers(params)), x).detach(), atol=2e-6
     )
     np.testing.assert_allclose(np.exp(found).sum(1), 1.0, atol=1e-6)
-    loss, _ = information.cross_entropy_loss(model)(params, jax.random.key(0), {"x": x, "y": y})
+    loss, _ = cross_entropy_loss(model)(params, jax.random.key(0), {"x": x, "y": y})
     wanted = reference.loss(reference.tensors(layers(params)), x, y).item()
     assert float(loss) == pytest.approx(wanted, abs=1e-6)
 
@@ -45,7 +46,7 @@ def test_steps_of_sgd_are_those_of_the_reference(small, steps):
     """One step shows the gradient and the rate, three the momentum."""
     model, params, x, y = small
     tx = settings.build_optimiser("sgd", 0.3, "constant", 10)
-    step = jax.jit(training.make_train_step(training.from_loss(information.cross_entropy_loss(model)), tx))
+    step = jax.jit(training.make_train_step(training.from_loss(cross_entropy_loss(model)), tx))
     state = training.create(jax.random.key(0), params, tx)
     batches = [(x[20 * k : 20 * k + 20], y[20 * k : 20 * k + 20]) for k in range(steps)]
     for bx, by in batches:
@@ -57,7 +58,7 @@ def test_steps_of_sgd_are_those_of_the_reference(small, steps):
     assert np.abs(np.asarray(layers(state.params)[0][0]) - layers(params)[0][0]).max() > 1e-3
 
 
-def test_the_start_is_uniform_as_in_pytorch():
+def test_initial_values_are_uniform_as_in_pytorch():
     params = jax.jit(information.MLP((400,), 300).init)(jax.random.key(0), jnp.zeros((1, 5)))["params"]
     for weight, bias in layers(params):
         limit = 1 / np.sqrt(weight.shape[0])
