@@ -104,8 +104,7 @@ def final_rows(task: "PottsTask", params: dict, fresh: FreshSamples) -> list[run
         note = f"{n} chains, {fresh.description}; {float(floor[name]):.1g} from sampling noise alone"
         rows.append(runs.Row(f"mean |error| of {what}", float(errors[name]), "", "<= 0.01", note))
     if fresh.r_hats:
-        note = ", ".join(f"{name} {value:.3f}" for name, value in fresh.r_hats.items())
-        note = f"the samples against as many chains from training images, which have mixed if near 1; {note}"
+        note = f"of {' and '.join(fresh.r_hats)}; samples against as many chains from training images, near 1 if mixed"
         rows.append(runs.Row("largest R-hat between two starts", max(fresh.r_hats.values()), "", f"<= {R_HAT}", note))
     rows.append(
         runs.Row("log pseudo-likelihood, validation", float(log_pl), "nats", "", f"{len(task.validation)} images")
