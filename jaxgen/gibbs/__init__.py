@@ -8,6 +8,8 @@ from jaxgen.gibbs.couplings import is_tied as is_tied
 from jaxgen.gibbs.couplings import n_levels as n_levels
 from jaxgen.gibbs.engines.thrml import potts_factors as potts_factors
 from jaxgen.gibbs.engines.thrml import potts_program as potts_program
+from jaxgen.gibbs.graph import Graph as Graph
+from jaxgen.gibbs.graph_params import graph_energy as graph_energy
 from jaxgen.gibbs.lattice import BOUNDARIES as BOUNDARIES
 from jaxgen.gibbs.lattice import NEIGHBOURHOODS as NEIGHBOURHOODS
 from jaxgen.gibbs.lattice import Lattice as Lattice

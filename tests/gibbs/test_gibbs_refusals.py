@@ -24,13 +24,16 @@ def test_sweeps_are_at_least_one(n_sweeps):
 
 
 def test_refusals():
-    refused("engine: got 'fast', allowed are lattice, lattice13, kernel, thrml, sequential, columns", engine="fast")
+    refused(
+        "engine: got 'fast', allowed are lattice, lattice13, kernel, thrml, sequential, columns, graph", engine="fast"
+    )
     torus = Lattice.grid(3, 3, boundary="periodic")
     refused(
-        r"engine: 'lattice' needs a colouring by 2 x 2 tiles, which the periodic 3 x 3 .* use 'thrml' or 'sequential'",
+        r"engine: 'lattice' needs a colouring by 2 x 2 tiles, which the periodic 3 x 3 .* use 'graph', 'thrml' or",
         torus,
         random_params(0, torus, 2),
         np.zeros((1, 3, 3), np.uint8),
+        engine="lattice13",
     )
     refused(r"x: got int32 \(2, 3, 4\), must be uint8 \(n, 3, 4\) with n >= 1", x=IMAGES.astype(np.int32))
     refused(r"x: got uint8 \(2, 4, 3\)", x=IMAGES.reshape(2, 4, 3))

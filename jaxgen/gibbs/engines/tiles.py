@@ -37,7 +37,7 @@ class Tiles:
             raise UserError(
                 f"engine: 'lattice' needs a colouring by 2 x 2 tiles, which the {self.lattice.boundary} "
                 f"{self.lattice.height} x {self.lattice.width} lattice with offsets {self.lattice.offsets} has not; "
-                "use 'thrml' or 'sequential'"
+                "use 'graph', 'thrml' or 'sequential'"
             )
 
     def _odd_torus(self) -> bool:
