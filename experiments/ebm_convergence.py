@@ -26,12 +26,12 @@ from jaxgen.potts.config import classes
 from jaxgen.potts.figures.convergence import convergence_figure
 from jaxgen.potts.likelihood.annealed_importance import class_params
 from jaxgen.potts.likelihood.log_likelihood import base_biases
+from jaxgen.potts.statistics import principal_component
 from jaxgen.potts.studies.colour_scans import BLOCKED_COLUMNS, in_four_colours, scan_rows
 from jaxgen.potts.studies.trajectory import (
     Mixing,
     mixing_rows,
     observe_sweeps,
-    principal_component,
     run_stages,
 )
 from jaxgen.runs import option, seed_option

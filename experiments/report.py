@@ -60,7 +60,8 @@ def _table(title: str, records: Sequence[dict]) -> str:
     lines = [f"### {title}\n"]
     for one in records:
         seed = "" if one["seed"] is None else f"seed {one['seed']}, "
-        lines.append(f"- `{one['command']}`: {seed}{one['device']}, {one['wall_time_s']:.0f} s")
+        commit = f", commit {one['commit']}" if "commit" in one else ""
+        lines.append(f"- `{one['command']}`: {seed}{one['device']}, {one['wall_time_s']:.0f} s{commit}")
     lines += ["", line(("what", "number", "target", "note")), line(["---"] * 4)]
     rows = [{row["quantity"]: row for row in one["rows"]} for one in records]
     for quantity in dict.fromkeys(name for of_record in rows for name in of_record):

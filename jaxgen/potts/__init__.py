@@ -5,7 +5,6 @@ from jaxgen.potts.config import build_model as build_model
 from jaxgen.potts.contrastive import ContrastiveSettings as ContrastiveSettings
 from jaxgen.potts.contrastive import contrastive_divergence as contrastive_divergence
 from jaxgen.potts.contrastive import persistent_chains as persistent_chains
-from jaxgen.potts.evaluate import fresh_samples as fresh_samples
 from jaxgen.potts.evaluate import noise as noise
 from jaxgen.potts.latent import latent_contrastive_divergence as latent_contrastive_divergence
 from jaxgen.potts.latent import latent_lattice as latent_lattice
@@ -21,6 +20,7 @@ from jaxgen.potts.model import COUPLINGS as COUPLINGS
 from jaxgen.potts.model import PottsEBM as PottsEBM
 from jaxgen.potts.model import label_field as label_field
 from jaxgen.potts.model import log_marginal_init as log_marginal_init
+from jaxgen.potts.sampling import fresh_samples as fresh_samples
 from jaxgen.potts.statistics import mean_statistics as mean_statistics
 from jaxgen.potts.statistics import moment_errors as moment_errors
 from jaxgen.potts.task import PottsTask as PottsTask

@@ -113,3 +113,10 @@ def moment_errors(lattice: Lattice, statistics: dict, reference: dict) -> dict[s
         "marginal_error": jnp.abs(statistics["bias"] - reference["bias"]).mean(),
         "pair_error": jnp.abs(measured - expected).mean(),
     }
+
+
+def principal_component(x: UInt8[Array, "m H W"]) -> Float[np.ndarray, "H W"]:
+    """Return the unit vector along which the images vary most."""
+    flat = np.asarray(x, np.float32).reshape(len(x), -1)
+    covariance = np.cov(flat, rowvar=False)
+    return np.linalg.eigh(covariance)[1][:, -1].reshape(x.shape[1:])

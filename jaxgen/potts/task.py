@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Key, UInt8
+from jaxtyping import Array, Float, Key, UInt8
 
 from jaxgen import data, runs, training
 from jaxgen.errors import UserError
@@ -17,7 +17,9 @@ from jaxgen.potts.contrastive import contrastive_divergence, decay_couplings, pe
 from jaxgen.potts.evaluate import evaluation_hook, report
 from jaxgen.potts.keys import run_keys
 from jaxgen.potts.model import PottsEBM, log_marginal_init
-from jaxgen.potts.statistics import mean_statistics
+from jaxgen.potts.statistics import mean_statistics, principal_component
+
+_COMPONENT_IMAGES = 5000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,6 +111,11 @@ class PottsTask:
         init = functools.partial(self.model.init, jax.random.key(0))
         shapes = jax.eval_shape(init, self.train[:1], _first(self.train_label))["params"]
         return mean_statistics(self.model.lattice, shapes, self.train, self.train_label)
+
+    @functools.cached_property
+    def principal_component(self) -> Float[np.ndarray, "H W"]:
+        """Return the unit vector along which the training images vary most."""
+        return principal_component(self.train[:_COMPONENT_IMAGES])
 
     def chain_labels(self, n: int) -> Array | None:
         """Return labels for n fresh chains, in the proportions of the training images as nearly as n allows."""

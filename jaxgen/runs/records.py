@@ -5,6 +5,7 @@ import datetime
 import json
 import math
 import platform
+import subprocess
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -63,6 +64,7 @@ def write_record(
         "family": family,
         "rows": [dataclasses.asdict(row) for row in rows],
         "command": command_line(),
+        **({} if (commit := source_commit()) is None else {"commit": commit}),
         "seed": fields.get("seed"),
         "config": fields,
         "device": device_name(),
@@ -72,6 +74,25 @@ def write_record(
     }
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(record, indent=2, allow_nan=False, default=_number) + "\n")
+
+
+def source_commit() -> str | None:
+    """Return the commit of the source, "-dirty" added where tracked files differ from it; None outside a checkout."""
+    here = Path(__file__).resolve().parents[2]
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        # A folder of packages that lies within another project's checkout is no checkout of jaxgen.
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != here:
+            return None
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "jaxgen", "experiments", "benchmarks")
+        return git("rev-parse", "--short=12", "HEAD") + "-dirty" * bool(changed)
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def command_line() -> str:

@@ -75,7 +75,7 @@ def test_a_run_leaves_all_that_is_promised(finished):
     assert {"data_energy", "sample_energy", "grad_norm", "lag_autocorrelation", "images_per_s"} <= set(records[1])
     assert {"validation_log_pl", "learning_rate", "marginal_error", "site_updates_per_s"} <= set(records[1])
     result = json.loads((workdir / "result.json").read_text())
-    assert result["seed"] == 0 and "--workdir" not in result["command"] and len(result["rows"]) == 4
+    assert result["seed"] == 0 and "--workdir" not in result["command"] and len(result["rows"]) == 5
     assert str(workdir / "figures" / "samples.png") in out
 
 
@@ -113,11 +113,11 @@ def test_sampling_from_the_run(finished, flags, shape):
     "module, flags, message",
     [
         ("ebm_cd", ["--levels=3"], "--levels=3: allowed: one of 2, 4, 16"),
-        ("ebm_cd", ["--cd_steps=0"], "--cd_steps=0: allowed: an integer, 1 or more"),
+        ("ebm_cd", ["--cd_steps=0"], "--cd_steps=0: allowed: an integer from 1 to 1000000000"),
         ("ebm_cd", ["--digits=12"], "digits is '12'; allowed: 'all'"),
         ("ebm_cd", ["--no_such_flag=1"], "no_such_flag"),
         ("ebm_cd", ["--data_dir=/nowhere"], "/nowhere"),
-        ("ebm_sample", ["--sweeps=0"], "--sweeps=0: allowed: an integer, 1 or more"),
+        ("ebm_sample", ["--sweeps=0"], "--sweeps=0: allowed: an integer from 1 to 1000000000"),
         ("ebm_sample", [], "holds no config.json; allowed: a run of experiments.ebm_cd"),
     ],
 )

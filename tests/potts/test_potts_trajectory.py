@@ -9,7 +9,8 @@ from PIL import Image
 
 from jaxgen import gibbs, potts
 from jaxgen.potts.figures.convergence import convergence_figure
-from jaxgen.potts.studies.trajectory import Mixing, mixing_rows, observe_sweeps, principal_component, run_stages
+from jaxgen.potts.statistics import principal_component
+from jaxgen.potts.studies.trajectory import Mixing, mixing_rows, observe_sweeps, run_stages
 
 LATTICE = gibbs.Lattice.grid(2, 3)
 PARAMS = random_params(0, LATTICE, 3)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import report
-from jaxgen.runs import Row, command_line, option, write_record
+from jaxgen.runs import Row, command_line, option, records, write_record
 
 ROOT = Path(report.__file__).parents[1]
 
@@ -68,7 +68,9 @@ def test_report_has_a_section_a_family_and_a_row_a_number(tmp_path, monkeypatch)
     assert report.main([*arguments, "--check"]) == 1
     assert report.main(arguments) == 0
     text = (tmp_path / "RESULTS.md").read_text()
-    assert "## toys\n" in text and "### Toy\n\n- `python toy.py --steps=3`: seed 3, " in text and ", 12 s\n" in text
+    assert (
+        "## toys\n" in text and "### Toy\n\n- `python toy.py --steps=3`: seed 3, " in text and ", 12 s, commit " in text
+    )
     assert "| loss | 0.1235 nats | < 1 |  |" in text and "| a\\|b | failed |" in text
     assert report.main([*arguments, "--check"]) == 0
     (tmp_path / "RESULTS.md").write_text(text + "typed by hand")
@@ -137,3 +139,35 @@ def test_cache_is_filled_and_found_again_without_noise(tmp_path):
         hits.append(int(done.stdout))
     (machine,) = (tmp_path / ".cache" / "jaxgen" / "xla").iterdir()
     assert hits[0] == 0 and hits[1] > 0 and any(machine.iterdir())
+
+
+def git(folder, *words):
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    done = subprocess.run(["git", "-C", str(folder), *identity, *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_the_commit_is_that_of_the_source_and_says_if_files_differ(tmp_path, monkeypatch):
+    source = tmp_path / "jaxgen" / "runs" / "records.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("# one")
+    monkeypatch.setattr(records, "__file__", str(source))
+    assert records.source_commit() is None
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "one")
+    commit = git(tmp_path, "rev-parse", "HEAD")[:12]
+    assert records.source_commit() == commit
+    (tmp_path / "notes.txt").write_text("not tracked")
+    assert records.source_commit() == commit
+    source.write_text("# two")
+    assert records.source_commit() == f"{commit}-dirty"
+    inner = tmp_path / "site-packages" / "jaxgen" / "runs" / "records.py"
+    monkeypatch.setattr(records, "__file__", str(inner))
+    assert records.source_commit() is None
+
+
+def test_a_record_without_git_has_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    write_record(tmp_path / "r.json", title="t", family="f", rows=[Row("q", 1.0)], wall_time_s=1.0)
+    assert "commit" not in json.loads((tmp_path / "r.json").read_text())

@@ -4,22 +4,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 
 from jaxgen import runs, visualization
+from jaxgen.potts.sampling import FreshSamples
 from jaxgen.potts.task import PottsTask
 
 _SHOWN = 64
 
 
-def samples_figure(path: Path, task: PottsTask, fresh: UInt8[np.ndarray, "n H W"]) -> None:
+def samples_figure(path: Path, task: PottsTask, fresh: FreshSamples) -> None:
     """Write 64 training images drawn at random beside 64 samples that were not selected."""
     config, n = task.config, len(task.train)
     shown = np.random.default_rng(config.seed).choice(n, _SHOWN, replace=n < _SHOWN)
-    samples = fresh[np.linspace(0, len(fresh) - 1, _SHOWN).astype(int)]
+    states = np.asarray(fresh.states)
+    samples = states[np.linspace(0, len(states) - 1, _SHOWN).astype(int)]
     panels = [
         ("training data", task.train[shown], config.levels),
-        (f"samples, {config.fresh_sweeps} sweeps from noise", samples, config.levels),
+        (f"samples, {fresh.description}", samples, config.levels),
     ]
     visualization.samples_figure(path, panels, columns=8)
 

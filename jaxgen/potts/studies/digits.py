@@ -34,6 +34,9 @@ class DigitsConfig(PottsConfig):
     fresh_chains: int = option(
         1000, "chains of the final samples per digit and seed, from noise", group="final samples", low=2, high=1_000_000
     )
+    fresh_sweeps: int = option(
+        2000, "sweeps of the final samples, from noise", group="final samples", low=1, high=10**9
+    )
     temperatures: int = option(
         2000, "temperatures per estimate of a partition function", group="likelihood", low=1, high=10_000_000
     )

@@ -16,8 +16,9 @@ from jaxgen import data, evaluation, gibbs, runs
 from jaxgen.potts.evaluate import noise
 from jaxgen.potts.keys import LatticeMeasureKeys, lattice_measure_keys
 from jaxgen.potts.likelihood.log_likelihood import base_biases, bracket
+from jaxgen.potts.statistics import principal_component
 from jaxgen.potts.studies.lattices import LatticeTask
-from jaxgen.potts.studies.trajectory import observe_sweeps, principal_component
+from jaxgen.potts.studies.trajectory import observe_sweeps
 from jaxgen.runs import Row
 
 ANCHOR = -86.34  # nats a test image: RBM of 500 hidden units, CD-25 (Salakhutdinov and Murray 2008, table 2)

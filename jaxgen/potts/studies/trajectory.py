@@ -58,13 +58,6 @@ def observe(
     return jnp.stack([linear_energy(lattice, params, x), jnp.tensordot(x.astype(jnp.float32), direction)])
 
 
-def principal_component(x: UInt8[Array, "m H W"]) -> Float[np.ndarray, "H W"]:
-    """The unit vector along which the images vary most."""
-    flat = np.asarray(x, np.float32).reshape(len(x), -1)
-    covariance = np.cov(flat, rowvar=False)
-    return np.linalg.eigh(covariance)[1][:, -1].reshape(x.shape[1:])
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mixing:
     """One sampler's run of n chains over T sweeps.
