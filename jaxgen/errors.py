@@ -26,4 +26,5 @@ def shortened(text: str, longest: int) -> str:
     text = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
     if len(text) <= longest:
         return text
-    return f"{text[: longest * 2 // 3]}...{text[len(text) - longest // 3 + 3 :]}"
+    head = longest * 2 // 3
+    return f"{text[:head]}...{text[len(text) - (longest - head - 3) :]}"

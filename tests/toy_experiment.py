@@ -13,13 +13,13 @@ import numpy as np
 import optax
 
 from jaxgen import runs, training
-from jaxgen.runs import option
+from jaxgen.runs import option, seed_option
 
 
 @dataclasses.dataclass(frozen=True)
 class ToyConfig:
-    seed: int = option(0, "seed of data and noise", group="run", low=0)
-    steps: int = option(60, "parameter updates", group="optimiser", low=1)
+    seed: int = seed_option("seed of data and noise")
+    steps: int = option(60, "parameter updates", group="optimiser", low=1, high=1000, grows=True)
     learning_rate: float = option(1e-2, "Adam step size", group="optimiser", low=0.0, high=1.0)
 
 

@@ -31,29 +31,27 @@ def configure() -> None:
 
     The cache lies in ~/.cache/jaxgen/xla/<machine>, one folder per kind of processor, because code compiled for one may
     use instructions that another lacks. JAX_COMPILATION_CACHE_DIR, where set, is obeyed.
-
-    Raises:
-        UserError: JAX cannot use the platform that JAX_PLATFORMS names.
     """
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla" / machine_id()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    start_backend()
     if jax.process_index() == 0:
         print(f"jax {jax.__version__} on {jax.device_count()} x {device_name()}", file=sys.stderr)
 
 
-def start_backend() -> None:
-    """Start JAX's backend. UserError with JAX's reason if there is none."""
+def require_backend() -> None:
+    """Raise UserError if JAX cannot use the platform that JAX_PLATFORMS names."""
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    if asked in ("", "cpu"):
+        return
     try:
         jax.devices()
-    except RuntimeError as error:
-        asked = os.environ.get("JAX_PLATFORMS") or jax.config.jax_platforms
-        reason = " ".join(str(error).split())
+    except Exception as error:  # RuntimeError of an unknown platform, AssertionError of one whose plugin is missing
+        reason = " ".join(str(error).split())[:300] or "its plugin is not installed"
         raise UserError(
-            f"JAX_PLATFORMS is {quoted(asked)}, which JAX cannot use here ({reason[:300]}); allowed: unset, cpu, or a "
-            "platform that the installed jaxlib supports, such as cuda"
+            f"JAX_PLATFORMS is {quoted(asked)}, which JAX cannot use here ({reason}); allowed: unset, cpu, or a platform "
+            "that is installed, such as cuda"
         ) from error
 
 

@@ -16,6 +16,7 @@ import jax
 
 from jaxgen.errors import UserError, shortened
 from jaxgen.runs import processes
+from jaxgen.runs.platform import require_backend
 from jaxgen.runs.run_folder import checked_workdir, parsed_workdir
 from jaxgen.runs.streams import safe_output
 
@@ -69,6 +70,7 @@ def main(config_type: type, run: Run, argv: Sequence[str] | None = None, *, dist
                 joining = ("coordinator_address", "num_processes", "process_id", "join_within_s", "lost_after_s")
                 processes.join(*(flag_values[flag].value for flag in joining))
                 run = _together(run, name)
+            require_backend()
             run(config, workdir)
         except KeyboardInterrupt:
             reason = stopped[0] if stopped else "SIGINT"

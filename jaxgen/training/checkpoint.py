@@ -14,15 +14,17 @@ Of several processes only process 0 reads and writes; in the others a Checkpoint
 """
 
 import concurrent.futures
+import contextlib
 import errno
 import json
+import logging
 import math
 import os
 import shutil
 import sys
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +41,7 @@ KEPT = 2
 SEAL = "seal.json"
 FORMAT = 2
 _ARRAYS = {1: "default", 2: "state"}  # the folder of the arrays, by format
+_OVERHEAD = 2**16  # bytes of a checkpoint besides its arrays
 _LOOKS = 20  # of a reader, at checkpoints that a running training replaces meanwhile
 
 
@@ -150,7 +153,9 @@ class Checkpoints:
         try:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
-            _orbax().save(temporary / _ARRAYS[FORMAT], args=_orbax_args().StandardSave(arrays))
+            _require_room(self._folder, arrays)
+            with _quiet():
+                _orbax().save(temporary / _ARRAYS[FORMAT], args=_orbax_args().StandardSave(arrays))
             seal |= {"files": _digests(temporary)}
             with naming(temporary / SEAL), open(temporary / SEAL, "w") as file:
                 file.write(json.dumps(seal | {"crc": _crc(seal)}, indent=1, allow_nan=False))
@@ -178,9 +183,10 @@ class Checkpoints:
         last = f"the last good checkpoint is step {good[-1]}" if good else "there is no checkpoint yet"
         number = getattr(error, "errno", None)
         if number is None:
-            number = errno.ENOSPC if "No space left" in str(error) else errno.EIO
-        text = f"this checkpoint cannot be written: {type(error).__name__} {str(error)[:200]}; {last}"
-        return OSError(number, text, str(self._folder / str(step)))
+            numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+            number = next((n for n in numbers if os.strerror(n) in str(error)), errno.EIO)
+        reason = os.strerror(number) if number != errno.EIO else f"{type(error).__name__} {str(error)[:200]}"
+        return OSError(number, f"checkpoint not written: {reason}; {last}", str(self._folder / str(step)))
 
     # Reading.
 
@@ -238,7 +244,8 @@ class Checkpoints:
         wanted = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), arrays)
         folder = path / _ARRAYS[seal["format"]]
         try:
-            arrays = _orbax().restore(folder, args=_orbax_args().StandardRestore(wanted))
+            with _quiet():
+                arrays = _orbax().restore(folder, args=_orbax_args().StandardRestore(wanted))
         # orbax and tensorstore raise a dozen types for what they cannot read; its files are as they were written.
         except Exception as error:
             raise UserError(
@@ -310,6 +317,24 @@ def _orbax() -> Any:
         )
     handler = ocp.StandardCheckpointHandler(multiprocessing_options=options)
     return ocp.Checkpointer(handler, multiprocessing_options=options)
+
+
+def _require_room(folder: Path, arrays: TrainState) -> None:
+    """Raise OSError if the disk lacks room for the arrays, before a library writes half of them and prints stacks."""
+    if shutil.disk_usage(folder).free < sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)) + _OVERHEAD:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep orbax from logging the stack of an error that it also raises."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _orbax_args() -> Any:

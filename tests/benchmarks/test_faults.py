@@ -55,7 +55,7 @@ def test_a_checkpoint_that_cannot_be_written_is_named_with_the_last_good_one(tmp
         return digests(folder)
 
     monkeypatch.setattr(checkpoint, "_digests", no_room_at_30)
-    message = r"this checkpoint cannot be written: OSError .*No space left.*; the last good checkpoint is step 20.*/30"
+    message = r"checkpoint not written: No space left on device; the last good checkpoint is step 20.*/30"
     with pytest.raises(OSError, match=message):
         toy(ToyConfig(steps=STEPS), tmp_path)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["10", "20"]
