@@ -50,8 +50,8 @@ def require_backend() -> None:
     except Exception as error:  # RuntimeError of an unknown platform, AssertionError of one whose plugin is missing
         reason = " ".join(str(error).split())[:300] or "its plugin is not installed"
         raise UserError(
-            f"JAX_PLATFORMS is {quoted(asked)}, which JAX cannot use here ({reason}); allowed: unset, cpu, or a platform "
-            "that is installed, such as cuda"
+            f"JAX_PLATFORMS is {quoted(asked)}, which JAX cannot use here ({reason}); allowed: unset, cpu, or an "
+            "installed platform, such as cuda"
         ) from error
 
 

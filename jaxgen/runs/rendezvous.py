@@ -47,8 +47,8 @@ def _receive(address: str, port: int, n: int, deadline: float, within_s: float) 
         server = socket.create_server(("", port), family=family, dualstack_ipv6=dual, backlog=n)
     except OSError as error:
         raise UserError(
-            f"coordinator_address is {address}, whose port {port} cannot be opened here ({os.strerror(error.errno)}); allowed: a "
-            "free port of the host that process 0 runs on"
+            f"coordinator_address is {address}, whose port {port} cannot be opened here "
+            f"({os.strerror(error.errno)}); allowed: a free port of the host that process 0 runs on"
         ) from error
     there: dict[int, socket.socket] = {}
     with server:
