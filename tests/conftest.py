@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
 TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
@@ -13,6 +14,10 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "jaxgen" / "tests"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+if os.environ.get("CHECK_SHAPES"):
+    # Before jaxgen is imported: every annotated function of it then checks the shapes and types it is called with.
+    install_import_hook("jaxgen", "shape_checks.typechecker")
 
 
 @pytest.fixture(autouse=True, scope="module")
