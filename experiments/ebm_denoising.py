@@ -1,0 +1,21 @@
+"""Train a denoising Potts machine: images in a few short Gibbs runs, from noise to a digit of the class asked for.
+
+  python -m experiments.ebm_denoising --flagfile=experiments/flags/denoising_digits.flags --workdir=runs/denoising
+  python -m experiments.ebm_denoising --levels=4 --noise_steps=5 --workdir=runs/denoising_4levels
+
+The run folder then holds figures/samples.png (data beside samples, one class per column), figures/levels.gif (noise
+levels one after another), figures/curves.png, samples/final.npz for experiments.evaluate, checkpoints, metrics.jsonl,
+tensorboard/ and result.json. The same command again resumes a run that was stopped.
+"""
+
+from jaxgen import runs, training
+from jaxgen.potts.denoising import DenoisingConfig, DenoisingTask
+
+
+def run(config: DenoisingConfig, workdir) -> None:
+    """Train, draw images of every class, judge them."""
+    training.run_task(DenoisingTask.load, config, workdir)
+
+
+if __name__ == "__main__":
+    runs.main(DenoisingConfig, run, distributed=True)

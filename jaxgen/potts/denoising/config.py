@@ -1,0 +1,49 @@
+"""The settings of a denoising machine."""
+
+import dataclasses
+
+from jaxgen.potts.denoising.noise import SCHEDULES
+from jaxgen.runs import option
+from jaxgen.training.keys import LARGEST_SEED
+
+
+@dataclasses.dataclass(frozen=True)
+class DenoisingConfig:
+    """The defaults train a binary machine of all classes; `experiments/flags` holds the settings of the records."""
+
+    seed: int = option(0, "seed of parameters, data order, chains and samples", group="run", low=0, high=LARGEST_SEED)
+    log_every: int = option(50, "steps between records of the training metrics", group="run", low=1)
+    eval_every: int = option(1000, "steps between evaluations and pictures", group="run", low=1)
+    checkpoint_every: int = option(1000, "steps between checkpoints", group="run", low=1)
+
+    dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
+    data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
+    levels: int = option(
+        2, "grey levels per pixel; with 2, grey is the probability of white", group="data", choices=(2, 4, 16)
+    )
+    crop: float = option(
+        0.003, "leave out pixels whose mean brightness is at most this share of white", group="data", low=0.0, high=0.5
+    )
+
+    hidden: int = option(512, "binary hidden units", group="model", low=1, high=65536)
+    noise_steps: int = option(4, "noise levels (T)", group="model", choices=tuple(SCHEDULES))
+    labels: bool = option(True, "learn the classes, to draw the one asked for", group="model")
+
+    sweeps: int = option(
+        4, "Gibbs sweeps per level (k), in training and in generation", group="training", low=1, high=10**4
+    )
+    steps: int = option(6000, "parameter updates", group="training", low=1, high=10**8)
+    batch_size: int = option(64, "images per step, each at every noise level", group="training", low=1, high=10**6)
+    learning_rate: float = option(2e-3, "peak step size of Adam", group="training", low=0.0, high=1.0)
+    warmup: int = option(200, "steps of linear warm-up; then a cosine to 0", group="training", low=0, high=10**6)
+    ema_decay: float = option(
+        0.998, "decay of the moving average of the parameters", group="training", low=0.0, high=0.99999
+    )
+
+    samples: int = option(
+        5000, "images of the final evaluation, classes in turn", group="final samples", low=10, high=10**6
+    )
+    guidance: float = option(
+        1.4, "how strongly the label acts (w); 1 is the model itself", group="final samples", low=0.0, high=10.0
+    )
+    last_beta: float = option(1.3, "inverse temperature of the last level", group="final samples", low=0.01, high=100.0)

@@ -1,0 +1,89 @@
+"""What is measured of a denoising machine: on the way, and at the end."""
+
+import time
+import typing
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from jaxgen import data, evaluation, runs, training
+from jaxgen.potts.denoising.generate import Generation, generate
+
+if typing.TYPE_CHECKING:
+    from jaxgen.potts.denoising.task import DenoisingTask
+
+_SHOWN = 100
+_TIMED = 1000
+
+
+def evaluation_hook(task: "DenoisingTask", log: runs.Logger) -> Callable[[int, training.TrainState], dict[str, float]]:
+    """Return a hook for `fit`: samples of the averaged parameters, and how often they show the class asked for."""
+    label = task.draw_labels(_TIMED)
+
+    def hook(step: int, state: training.TrainState) -> dict[str, float]:
+        images = generate(task.key("evaluation"), task.model(state.ema_params), label, final_generation(task))
+        grey = data.decode(images, task.config.levels)
+        log.images(step, "samples", grey[:_SHOWN])
+        record = {"learning_rate": float(state.opt_state.hyperparams["learning_rate"])}
+        real = (data.decode(task_images(task, len(images)), task.config.levels) > 0).mean()
+        return record | {"ink_ratio": float((grey > 0).mean() / real)}
+
+    return hook
+
+
+def task_images(task: "DenoisingTask", n: int) -> np.ndarray:
+    """Return the first n training images as states, binarised where the machine is binary."""
+    rows = task.train[:n]
+    if task.config.levels == 2:
+        rows = np.asarray(data.binarize(jax.random.key(0), rows, np.arange(len(rows))))
+    return task.model({}).images(rows)
+
+
+def final_generation(task: "DenoisingTask") -> Generation:
+    """Return how the config wants images drawn."""
+    return Generation(task.config.sweeps, task.config.guidance, task.config.last_beta)
+
+
+def report(task: "DenoisingTask", state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
+    """Draw images of every class, save, show and judge them."""
+    from jaxgen.potts.figures import denoising  # here, so that the library does without a plotting library
+
+    config, model = task.config, task.model(state.ema_params)
+    label, how = task.draw_labels(config.samples), final_generation(task)
+    generate(task.key("samples"), model, label, how)  # compile, so that the speed is that of sampling
+    start = time.perf_counter()
+    images = generate(task.key("samples"), model, label, how)
+    seconds = time.perf_counter() - start
+    labels = {"labels": label.astype(np.uint8)} if config.labels else {}
+    with runs.atomic_write(folder.samples / "final.npz") as temporary:
+        np.savez_compressed(temporary, states=images, levels=config.levels, **labels)
+    records = runs.read_metrics(folder.path / "metrics.jsonl")
+    denoising.samples_figure(folder.figures / "samples.png", task, images)
+    denoising.curves_figure(folder.figures / "curves.png", records)
+    denoising.levels_gif(folder.figures / "levels.gif", task, model)
+    rows = [
+        runs.Row("parameters", sum(leaf.size for leaf in jax.tree.leaves(state.params))),
+        runs.Row("training time", training_seconds(records, config.batch_size, config.steps), "s"),
+        runs.Row("samples per second", len(images) / seconds, "", "", f"{how.sweeps} sweeps per noise level"),
+        *judge(task, images, label),
+    ]
+    files = [folder.figures / name for name in ("samples.png", "levels.gif")]
+    return runs.Report(task.title, "Potts energy-based model", rows, files)
+
+
+def training_seconds(records: list[dict[str, float]], batch_size: int, steps: int) -> float:
+    """Return the seconds of all updates from the recorded speeds, evaluation and checkpoints left out."""
+    speeds = [record["images_per_s"] for record in records if "images_per_s" in record]
+    return steps * batch_size / float(np.mean(speeds)) if speeds else 0.0
+
+
+def judge(task: "DenoisingTask", images: np.ndarray, label: np.ndarray) -> list[runs.Row]:
+    """Return the rows of the evaluation panel; none for too few images or images of another size."""
+    config = task.config
+    if len(images) < evaluation.MIN_SAMPLES:
+        return []
+    reference = evaluation.load_reference(config.dataset, config.levels, data_dir=config.data_dir or None)
+    grey = data.decode(images, config.levels)
+    result = evaluation.evaluate(grey, label.astype(np.uint8) if config.labels else None, reference)
+    return evaluation.rows(result)

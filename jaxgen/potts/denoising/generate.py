@@ -1,0 +1,151 @@
+"""Images from a denoising machine: T short Gibbs runs, from noise to a digit.
+
+    x^T uniform;   t = T .. 1:   v = k sweeps of p(v, h | x^t, y, t) from x^t,   x^(t-1) ~ q(x^(t-1) | v)
+
+Known pixels (inpainting) are clamped to their values in every sweep and noised like the rest in between.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, Key, UInt8
+
+from jaxgen.errors import UserError
+from jaxgen.gibbs.bipartite import sample_bipartite
+from jaxgen.potts.denoising.machine import DenoisingMachine, Params, Statistics
+from jaxgen.potts.denoising.noise import corrupt, signal, uniform_levels
+
+_BATCH = 500
+
+
+class Denoiser(NamedTuple):
+    """A trained machine and the images it belongs to.
+
+    Attributes:
+        machine, params, statistics: the model.
+        pixels: flat numbers of the pixels that the machine draws; all others are always 0.
+        shape: height and width of an image.
+    """
+
+    machine: DenoisingMachine
+    params: Params
+    statistics: Statistics
+    pixels: Int[np.ndarray, " V"]
+    shape: tuple[int, int]
+
+    def images(self, v: UInt8[np.ndarray, "n V"]) -> UInt8[np.ndarray, "n H W"]:
+        """Return whole images from the states of the machine's pixels."""
+        images = np.zeros((len(v), self.shape[0] * self.shape[1]), np.uint8)
+        images[:, self.pixels] = v
+        return images.reshape(-1, *self.shape)
+
+    def cut(self, images: np.ndarray) -> np.ndarray:
+        """Return the machine's pixels (n, V) of whole images or masks (n, H, W)."""
+        return images.reshape(len(images), -1)[:, self.pixels]
+
+
+@dataclasses.dataclass(frozen=True)
+class Generation:
+    """How images are drawn.
+
+    Attributes:
+        sweeps: k, Gibbs sweeps per noise level; the number the machine was trained with is the right one.
+        guidance: w, how strongly the label acts; 1 is the model itself.
+        last_beta: inverse temperature of the last level.
+    """
+
+    sweeps: int = 4
+    guidance: float = 1.0
+    last_beta: float = 1.0
+
+    def __post_init__(self):
+        if self.sweeps < 1:
+            raise UserError(f"sweeps is {self.sweeps}; allowed: an integer, 1 or more")
+        if not self.last_beta > 0:
+            raise UserError(f"last_beta is {self.last_beta}; allowed: a number above 0")
+
+
+def generate(
+    key: Key[Array, ""],
+    model: Denoiser,
+    label: Int[np.ndarray, " n"],
+    how: Generation,
+    known: tuple[UInt8[np.ndarray, "n H W"], Bool[np.ndarray, "n H W"]] | None = None,
+) -> UInt8[np.ndarray, "n H W"]:
+    """Draw one image per label, levels 0 .. L-1.
+
+    Args:
+        key: image k depends on it, on k, on its label and on the parameters alone.
+        model: the trained machine.
+        label: class of each image.
+        how: sweeps, guidance and temperature.
+        known: (images, mask) to inpaint: where the mask is True, pixels keep the values of the images.
+
+    Raises:
+        UserError: images and mask that are not one per label, or states beyond L-1.
+    """
+    n = len(label)
+    if known is not None:
+        _check_known(model, n, *known)
+        known = tuple(model.cut(array) for array in known)
+    pieces = []
+    for start in range(0, n, _BATCH):
+        rows = np.arange(start, start + min(_BATCH, n))  # the last batch is filled up: one program serves all
+        inside = np.minimum(rows, n - 1)
+        part = None if known is None else tuple(jnp.asarray(array[inside]) for array in known)
+        *_, (_, v, _) = _levels(key, model, jnp.asarray(label[inside]), jnp.asarray(rows), how, part)
+        pieces.append(np.asarray(v))
+    return model.images(np.concatenate(pieces)[:n])
+
+
+def stages(
+    key: Key[Array, ""], model: Denoiser, label: Int[np.ndarray, " n"], how: Generation
+) -> Iterator[tuple[int, UInt8[np.ndarray, "n H W"], UInt8[np.ndarray, "n H W"]]]:
+    """Yield (t, v, x^t) from t = T to 1: what each level made, and the noisy images it started from."""
+    for step, v, x in _levels(key, model, jnp.asarray(label), jnp.arange(len(label)), how, None):
+        yield step + 1, model.images(np.asarray(v)), model.images(np.asarray(x))
+
+
+def _levels(key, model, label, rows, how, known) -> Iterator[tuple[int, Array, Array]]:
+    machine = model.machine
+    key_start, key_levels = jax.random.split(key)
+    x = uniform_levels(key_start, rows, machine.n_pixels, machine.levels)
+    for step in reversed(range(machine.n_steps)):
+        strength = (how.guidance, how.last_beta if step == 0 else 1.0)
+        arrays = (model.params, model.statistics, x, label, rows, known)
+        v, renoised = _level(jax.random.fold_in(key_levels, step), machine, how.sweeps, step, strength, arrays)
+        yield step, v, x
+        x = renoised
+
+
+@functools.partial(jax.jit, static_argnames=("machine", "sweeps"))
+def _level(key, machine, sweeps, step, strength, arrays):
+    """Return the states after the sweeps of one level, and the input of the next."""
+    params, statistics, x, label, rows, known = arrays
+    guidance, beta = strength
+    key_sweeps, key_noise = jax.random.split(key)
+    steps = jnp.full(len(label), step)
+    logits = machine.apply({"params": params}, statistics, x, steps, label, guidance, method="logits")
+    clamp, v = None, x
+    if known is not None:
+        states, clamp = known
+        v = jnp.where(clamp, states, x)
+    v = sample_bipartite(key_sweeps, *logits, v, sweeps, beta=beta, clamp=clamp, chain_ids=rows, dtype=machine.dtype)
+    alpha = jnp.asarray(signal(machine.n_steps))[jnp.maximum(step - 1, 0)]
+    return v, corrupt(key_noise, rows, v, alpha, machine.levels)
+
+
+def _check_known(model: Denoiser, n: int, images: np.ndarray, mask: np.ndarray) -> None:
+    shape = (n, *model.shape)
+    if images.shape != shape or mask.shape != shape or mask.dtype != bool:
+        raise UserError(
+            f"known has images of shape {images.shape} and a mask of {mask.dtype} {mask.shape}; allowed: {shape}, and "
+            "bool of the same shape"
+        )
+    if images.max(initial=0) >= model.machine.levels:
+        raise UserError(f"known has a level of {images.max()}; allowed: 0 to {model.machine.levels - 1}")

@@ -1,0 +1,54 @@
+"""Figures of a denoising machine: samples beside the data, curves, and the levels as an animation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxgen import data, runs, visualization
+from jaxgen.potts.denoising.evaluate import final_generation, task_images
+from jaxgen.potts.denoising.generate import Denoiser, Generation, stages
+from jaxgen.potts.denoising.task import DenoisingTask
+
+_COLUMNS, _ROWS = 10, 10
+
+
+def samples_figure(path: Path, task: DenoisingTask, images: UInt8[np.ndarray, "n H W"]) -> None:
+    """Write 100 training images beside the first 100 samples; with classes, one class per column."""
+    levels, n = task.config.levels, _COLUMNS * _ROWS
+    train = task_images(task, 2000)
+    if task.config.labels:
+        members = [np.flatnonzero(task.train_label[:2000] == y) for y in range(task.machine.n_classes)]
+        train = train[[members[k % len(members)][k // len(members)] for k in range(n)]]
+    panels = [("training images", train[:n], levels), ("samples, not selected", images[:n], levels)]
+    visualization.samples_figure(path, panels, columns=_COLUMNS)
+
+
+def curves_figure(path: Path, records: Sequence[dict[str, float]]) -> None:
+    """Write the curves of the gap of free energies, the error of the frequencies, ink and learning rate by step."""
+    panels = {
+        "free energy, data minus trajectory": {"": runs.curve(records, "energy_gap")},
+        "mean error of level frequencies": {"": runs.curve(records, "level_error")},
+        "gradient norm": {"": runs.curve(records, "grad_norm")},
+        "lit pixels, samples to data": {"": runs.curve(records, "ink_ratio")},
+        "learning rate": {"": runs.curve(records, "learning_rate")},
+    }
+    log = ["mean error of level frequencies", "gradient norm"]
+    visualization.curves_figure(path, panels, xlabel="step", log=log)
+
+
+def levels_gif(path: Path, task: DenoisingTask, model: Denoiser) -> None:
+    """Write an animation of 40 chains: the noisy input of each level, then the states after each sweep."""
+    how, label = final_generation(task), np.arange(40) % task.machine.n_classes
+    frames = []
+    by_sweeps = [
+        list(stages(task.key("samples"), model, label, Generation(sweeps, how.guidance, how.last_beta)))
+        for sweeps in range(1, how.sweeps + 1)
+    ]
+    # Level t of the run with all sweeps starts from x^t; its first sweeps are those of a run with fewer from the same.
+    for number, (_, _, noisy) in enumerate(by_sweeps[-1]):
+        frames.append(noisy)
+        frames.append(by_sweeps[-1][number][1])
+    grids = [visualization.image_grid(data.decode(frame, task.config.levels), _COLUMNS) for frame in frames]
+    visualization.save_gif(path, [*grids, *[grids[-1]] * 6], fps=2.5, scale=2)
