@@ -1,5 +1,6 @@
 """Lattice graphs and Gibbs engines for Potts models."""
 
+from jaxgen.gibbs.bipartite import sample_bipartite as sample_bipartite
 from jaxgen.gibbs.conditionals import conditional_logits as conditional_logits
 from jaxgen.gibbs.conditionals import log_pseudo_likelihood as log_pseudo_likelihood
 from jaxgen.gibbs.couplings import check_params as check_params

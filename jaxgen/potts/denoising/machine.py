@@ -10,6 +10,7 @@ such conditionals is that of Gao et al. 2021 (recovery likelihood) and of the de
 Jelincic et al. 2025; centring, which conditions the gradient, is that of Montavon and Mueller 2012.
 """
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -87,7 +88,7 @@ class DenoisingMachine(nn.Module):
         linear = (states * bias).sum((1, 2)) + (centred * self.input_gain * u).sum((1, 2))
         flat = self.weight.reshape(-1, self.n_hidden)
         # v W - mu W, because v is exact in bfloat16 and v - mu is not.
-        pull = product(states.reshape(n, -1).astype(self.dtype), flat.astype(self.dtype))
+        pull = _dense(states.reshape(n, -1), flat, self.dtype)
         pull = pull - statistics.mean.reshape(-1) @ flat + self._hidden_input(u)
         hidden = jax.nn.softplus(self.hidden_bias + self.hidden_label[step, label] + pull).sum(1)
         return -(linear + hidden - 0.5 * pull.sum(1))
@@ -117,7 +118,30 @@ class DenoisingMachine(nn.Module):
 
     def _hidden_input(self, u: Float[Array, "n V L1"]) -> Float[Array, "n H"]:
         flat = self.input_weight.reshape(-1, self.n_hidden)
-        return product(u.reshape(len(u), -1).astype(self.dtype), flat.astype(self.dtype))
+        return _dense(u.reshape(len(u), -1), flat, self.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _dense(x: Float[Array, "n k"], w: Float[Array, "k m"], dtype: jnp.dtype) -> Float[Array, "n m"]:
+    """x w with factors of type `dtype` and float32 sums; x is data and has no gradient.
+
+    The gradient of w is summed in float32 as well. Autodiff would round it to `dtype`: a rounding of 0.4 % of the data's
+    statistics, which is as large as their difference from those of the chains.
+    """
+    return product(x.astype(dtype), w.astype(dtype))
+
+
+def _dense_forward(x, w, dtype):
+    return _dense(x, w, dtype), x
+
+
+def _dense_backward(dtype, x, cotangent):
+    rows = (((0,), (0,)), ((), ()))
+    factors = x.astype(dtype), cotangent.astype(dtype)
+    return jnp.zeros_like(x), jax.lax.dot_general(*factors, rows, preferred_element_type=jnp.float32)
+
+
+_dense.defvjp(_dense_forward, _dense_backward)
 
 
 def _guided(by_label: Float[Array, "T Y ..."], guidance: float | Float[Array, ""]) -> Float[Array, "T Y ..."]:

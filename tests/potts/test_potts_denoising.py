@@ -1,0 +1,235 @@
+"""The denoising machine: noise, energy, gradient and conditional law against enumeration, trajectory, generation."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from statistical import ALPHA, chi_square_p
+
+from jaxgen import UserError, gibbs
+from jaxgen.potts import denoising
+from jaxgen.potts.denoising import noise
+from jaxgen.potts.denoising.generate import Denoiser, Generation, generate, stages
+from jaxgen.potts.denoising.task import level_frequencies
+
+PIXELS, HIDDEN, STEPS, CLASSES = 4, 3, 2, 2  # a 2 x 2 image
+
+
+def machine(levels: int) -> denoising.DenoisingMachine:
+    return denoising.DenoisingMachine(PIXELS, levels, HIDDEN, STEPS, CLASSES, dtype=jnp.float32)
+
+
+def random_model(levels: int, seed: int = 0, scale: float = 0.5):
+    """A machine with random parameters, and the statistics of random marginals."""
+    rng = np.random.default_rng(seed)
+    marginals = rng.dirichlet(np.ones(levels), PIXELS).astype(np.float32)
+    statistics = denoising.fit_statistics(marginals, STEPS)
+    model = machine(levels)
+    x, y = jnp.zeros((1, PIXELS), jnp.uint8), jnp.zeros(1, jnp.int32)
+    shapes = model.init(jax.random.key(0), statistics, x, x, y, y)["params"]
+    params = jax.tree.map(lambda leaf: jnp.asarray(scale * rng.standard_normal(leaf.shape), jnp.float32), shapes)
+    return model, params, statistics
+
+
+def all_states(levels: int) -> np.ndarray:
+    return np.array(list(itertools.product(range(levels), repeat=PIXELS)), np.uint8)
+
+
+def energies(params, statistics, levels, v, x, step, label) -> np.ndarray:
+    """E(v, h) for every h in float64, term by term as the module docstring states it."""
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    mean, noisy = (np.asarray(array, np.float64) for array in statistics)
+    alpha = float(noise.signal(STEPS)[step])
+    scale = np.log((alpha + (1 - alpha) / levels) / ((1 - alpha) / levels))
+    hot = np.eye(levels)
+    u = scale * (hot[x][:, 1:] - hot[x][:, :1] - noisy[step])
+    states = hot[v][:, 1:]
+    result = []
+    for h in itertools.product((0, 1), repeat=HIDDEN):
+        h = np.array(h)
+        e = -(states * (p["visible_bias"] + p["visible_label"][step, label])).sum()
+        e -= h @ (p["hidden_bias"] + p["hidden_label"][step, label])
+        e -= ((states - mean) * p["input_gain"] * u).sum()
+        e -= (h - 0.5) @ np.einsum("vl,vlh->h", u, p["input_weight"])
+        e -= np.einsum("vl,vlh,h->", states - mean, p["weight"], h - 0.5)
+        result.append(e)
+    return np.array(result)
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+def test_the_free_energy_sums_the_hidden_states(levels):
+    """Up to a constant that the machine leaves out, the same for all v, x, labels and levels of noise: none."""
+    model, params, statistics = random_model(levels)
+    v = all_states(levels)
+    x = np.random.default_rng(1).integers(0, levels, v.shape).astype(np.uint8)
+    step, label = np.arange(len(v)) % STEPS, np.arange(len(v)) % CLASSES
+    free = model.apply({"params": params}, statistics, v, x, step, label)
+    rows = zip(v, x, step, label, strict=True)
+    exact = [-np.log(np.exp(-energies(params, statistics, levels, *row)).sum()) for row in rows]
+    np.testing.assert_allclose(free, exact, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+def test_the_logits_are_those_of_the_energy(levels):
+    """The conditional p(v | x^t, y, t) that the sampler draws from is the enumerated one."""
+    model, params, statistics = random_model(levels, seed=2)
+    x, n, step, label = np.array([1, 0, levels - 1, 1], np.uint8), 20_000, 0, 1
+    rows = jnp.tile(x, (n, 1)), jnp.full(n, step), jnp.full(n, label)
+    logits = model.apply({"params": params}, statistics, *rows, method="logits")
+    v = gibbs.sample_bipartite(jax.random.key(0), *logits, rows[0], 20)
+    states = all_states(levels)
+    weights = [np.exp(-energies(params, statistics, levels, row, x, step, label)).sum() for row in states]
+    numbers = np.asarray(v, int) @ levels ** np.arange(PIXELS)[::-1]
+    counts = np.bincount(numbers, minlength=len(states))
+    assert chi_square_p(counts, np.array(weights) / np.sum(weights)) > ALPHA
+
+
+def test_the_gradient_is_that_of_the_denoising_likelihood():
+    """grad log p(v | x^t) = - grad F(v) + E_p grad F, with the expectation enumerated."""
+    model, params, statistics = random_model(2, seed=3)
+    states, x = all_states(2), jnp.array([1, 0, 0, 1], jnp.uint8)
+    rows = jnp.tile(x, (len(states), 1)), jnp.ones(len(states), jnp.int32), jnp.zeros(len(states), jnp.int32)
+
+    def free(params):
+        return model.apply({"params": params}, statistics, states, *rows)
+
+    exact = jax.grad(lambda params: jax.nn.log_softmax(-free(params))[6])(params)
+    p = jax.nn.softmax(-free(params))
+    gap = jax.grad(lambda params: free(params)[6] - (p * free(params)).sum())(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, -b, atol=1e-5), exact, gap)
+
+
+def test_the_gradient_in_bfloat16_is_not_rounded_to_it():
+    """Of many equal rows: a gradient rounded to eight bits would be off by up to .4 %."""
+    model, params, statistics = random_model(2, seed=8)
+    v = jnp.tile(jnp.array([1, 0, 1, 1], jnp.uint8), (1000, 1))
+    rows = v, v, jnp.zeros(1000, jnp.int32), jnp.zeros(1000, jnp.int32)
+    grads = {}
+    for dtype in (jnp.float32, jnp.bfloat16):
+        typed = model.clone(dtype=dtype)
+        rounded = params | {name: params[name].astype(jnp.bfloat16).astype(jnp.float32) for name in ("weight",)}
+        free = lambda params, typed=typed: typed.apply({"params": params}, statistics, *rows).sum()  # noqa: E731
+        grads[dtype] = jax.grad(free)(rounded)["weight"]
+    values = np.asarray(grads[jnp.bfloat16])
+    assert (values != values.astype(jnp.bfloat16).astype(np.float32)).any()
+    np.testing.assert_allclose(values, grads[jnp.float32], rtol=6e-3)
+
+
+def test_the_training_gradient_is_data_minus_trajectory():
+    """Written out by hand with the very chains of the step, in the machine's own statistics."""
+    levels, n, sweeps = 3, 6, 2
+    model, params, statistics = random_model(levels, seed=4)
+    image = np.random.default_rng(0).integers(0, levels, (n, PIXELS)).astype(np.uint8)
+    batch = {"image": image, "label": np.arange(n) % CLASSES, "position": jnp.arange(n, dtype=jnp.uint32)}
+    encode = lambda key, image, ids: jnp.asarray(image)  # noqa: E731
+    key = jax.random.key(9)
+    grads, _, metrics = denoising.denoising_divergence(model, statistics, sweeps, encode)(params, None, key, batch)
+    _, _, key_chains = jax.random.split(key, 3)
+    ids, label = batch["position"], jnp.asarray(batch["label"])
+    pairs = denoising.trajectory(key_chains, model, params, statistics, label, ids, sweeps)
+    expected = jnp.zeros(params["visible_label"].shape)
+    for number, (v, _) in enumerate(pairs):
+        step = STEPS - 1 - number
+        for k in range(n):
+            states = jax.nn.one_hot(jnp.stack([image[k], v[k]]), levels)[..., 1:]
+            expected = expected.at[step, label[k]].add((states[1] - states[0]) / (n * STEPS))
+    np.testing.assert_allclose(grads["visible_label"], expected, atol=1e-6)
+    assert np.isfinite(metrics["energy_gap"]) and 0 < metrics["level_error"] < 1
+
+
+def test_chains_of_a_trajectory_follow_one_another():
+    """x^(t-1) is the noised result of level t, and the first level starts from uniform noise."""
+    model, params, statistics = random_model(2, seed=5)
+    params = params | {"visible_bias": params["visible_bias"] + 30.0}  # every level then draws white
+    n = 4000
+    ids = jnp.arange(n, dtype=jnp.uint32)
+    (v1, x1), (v0, x0) = denoising.trajectory(
+        jax.random.key(0), model, params, statistics, jnp.zeros(n, jnp.int32), ids, 1
+    )
+    alpha = noise.signal(STEPS)[0]
+    assert (np.asarray(v1) == 1).all() and (np.asarray(v0) == 1).all()
+    np.testing.assert_allclose(np.mean(x1), 0.5, atol=0.02)
+    np.testing.assert_allclose(np.mean(x0), alpha + (1 - alpha) / 2, atol=0.02)
+
+
+@pytest.mark.parametrize("levels", [2, 4])
+def test_the_noise_has_its_law(levels):
+    n, alpha = 40_000, 0.35
+    x = jnp.full((n, 1), 1, jnp.uint8)
+    noisy = np.asarray(noise.corrupt(jax.random.key(0), jnp.arange(n, dtype=jnp.uint32), x, alpha, levels))[:, 0]
+    p = np.full(levels, (1 - alpha) / levels)
+    p[1] += alpha
+    assert chi_square_p(np.bincount(noisy, minlength=levels), p) > ALPHA
+
+
+def test_log_odds_and_posterior_are_those_of_bayes():
+    levels, alpha = 3, 0.6
+    prior = jnp.full((levels, levels), 1 / levels)
+    posterior = np.asarray(noise.posterior(prior, jnp.arange(levels, dtype=jnp.uint8), alpha, levels))
+    scale = noise.log_odds_scale(np.array([alpha], np.float32), levels)[0]
+    np.testing.assert_allclose(posterior.sum(1), 1, rtol=1e-6)
+    for seen in range(levels):
+        u = scale * ((np.arange(levels) == seen).astype(float) - (seen == 0))
+        np.testing.assert_allclose(np.log(posterior[seen] / posterior[seen, 0]), u, atol=1e-5)
+
+
+def test_guidance_scales_what_the_label_adds():
+    model, params, statistics = random_model(2, seed=6)
+    x, step = jnp.zeros((CLASSES, PIXELS), jnp.uint8), jnp.zeros(CLASSES, jnp.int32)
+    label = jnp.arange(CLASSES)
+
+    def visible(guidance):
+        return model.apply({"params": params}, statistics, x, step, label, guidance, method="logits")[1]
+
+    np.testing.assert_allclose(visible(0.0)[0], visible(0.0)[1], atol=1e-6)
+    np.testing.assert_allclose(visible(3.0) - visible(0.0), 3 * (visible(1.0) - visible(0.0)), atol=1e-5)
+
+
+def test_level_frequencies_are_never_0_and_count_classes_apart():
+    rows = np.array([[0, 255], [0, 255], [255, 255]], np.uint8)
+    by_class = level_frequencies(rows, np.array([0, 0, 1], np.uint8), 2, 2)
+    assert (by_class > 0).all() and by_class.shape == (2, 2, 2)
+    np.testing.assert_allclose(by_class.sum(-1), 1, rtol=1e-6)
+    assert by_class[1, 0, 1] > by_class[0, 0, 1]
+
+
+def small_denoiser() -> Denoiser:
+    model, params, statistics = random_model(3, seed=7)
+    return Denoiser(model, params, statistics, np.array([0, 2, 3, 5]), (2, 3))
+
+
+def test_an_image_depends_on_its_number_alone_and_left_out_pixels_are_0():
+    denoiser, label = small_denoiser(), np.arange(30) % CLASSES
+    images = generate(jax.random.key(0), denoiser, label, Generation(sweeps=2))
+    assert images.shape == (30, 2, 3) and images[:, 0, 1].max() == 0 and images.max() == 2
+    np.testing.assert_array_equal(generate(jax.random.key(0), denoiser, label[:7], Generation(sweeps=2)), images[:7])
+    *_, (step, last, _) = stages(jax.random.key(0), denoiser, label, Generation(sweeps=2))
+    assert step == 1
+    np.testing.assert_array_equal(last, images)
+
+
+def test_known_pixels_stay_and_the_others_change():
+    denoiser, n = small_denoiser(), 40
+    label = np.zeros(n, int)
+    known = np.full((n, 2, 3), 2, np.uint8)
+    mask = np.zeros((n, 2, 3), bool)
+    mask[:, 0, 0] = True
+    images = generate(jax.random.key(1), denoiser, label, Generation(sweeps=3), (known, mask))
+    assert (images[:, 0, 0] == 2).all() and len(np.unique(images[:, 1, 2])) > 1
+
+
+def test_bad_input_is_refused_by_name():
+    denoiser = small_denoiser()
+    with pytest.raises(UserError, match="sweeps is 0; allowed: an integer, 1 or more"):
+        Generation(sweeps=0)
+    with pytest.raises(UserError, match="last_beta is 0; allowed: a number above 0"):
+        Generation(last_beta=0)
+    with pytest.raises(UserError, match=r"known has images of shape \(2, 2, 3\)"):
+        generate(jax.random.key(0), denoiser, np.zeros(3, int), Generation(), (np.zeros((2, 2, 3), np.uint8),) * 2)
+    with pytest.raises(UserError, match="known has a level of 7; allowed: 0 to 2"):
+        bad = np.full((1, 2, 3), 7, np.uint8), np.ones((1, 2, 3), bool)
+        generate(jax.random.key(0), denoiser, np.zeros(1, int), Generation(), bad)
+    with pytest.raises(UserError, match="noise_steps is 7; allowed: 1, 2, 3"):
+        noise.signal(7)
