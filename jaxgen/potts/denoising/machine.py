@@ -125,8 +125,8 @@ class DenoisingMachine(nn.Module):
 def _dense(x: Float[Array, "n k"], w: Float[Array, "k m"], dtype: jnp.dtype) -> Float[Array, "n m"]:
     """x w with factors of type `dtype` and float32 sums; x is data and has no gradient.
 
-    The gradient of w is summed in float32 as well. Autodiff would round it to `dtype`: a rounding of 0.4 % of the data's
-    statistics, which is as large as their difference from those of the chains.
+    The gradient of w is summed in float32 as well. Autodiff would round it to `dtype`: by up to 0.4 % of the
+    statistics of the data, which is as much as their difference from those of the chains.
     """
     return product(x.astype(dtype), w.astype(dtype))
 
