@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from jaxgen import runs, visualization
 from jaxgen.errors import UserError
-from jaxgen.evaluation.intervals import wilson
+from jaxgen.evaluation.measures.intervals import wilson
 
 ANSWERS = {"real": True, "r": True, "generated": False, "g": False}
 _COLUMNS = 10

@@ -12,12 +12,12 @@ import functools
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
-from jaxgen.evaluation.conditional_accuracy import ConditionalAccuracy, conditional_accuracy
-from jaxgen.evaluation.copies import Nearest, nearest_training
-from jaxgen.evaluation.diversity import class_diversity, diversity_ratio
-from jaxgen.evaluation.frechet import frechet_distance, moments
-from jaxgen.evaluation.kid import kernel_distance
-from jaxgen.evaluation.manifold import manifold
+from jaxgen.evaluation.measures.conditional_accuracy import ConditionalAccuracy, conditional_accuracy
+from jaxgen.evaluation.measures.copies import Nearest, nearest_training
+from jaxgen.evaluation.measures.diversity import class_diversity, diversity_ratio
+from jaxgen.evaluation.measures.frechet import frechet_distance, moments
+from jaxgen.evaluation.measures.kid import kernel_distance
+from jaxgen.evaluation.measures.manifold import manifold
 from jaxgen.evaluation.networks import N_CLASSES, apply_network
 from jaxgen.evaluation.reference import Reference
 from jaxgen.evaluation.samples import MAX_SAMPLES, check_samples

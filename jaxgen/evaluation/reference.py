@@ -9,9 +9,9 @@ from jaxtyping import Float32, Float64, UInt8
 
 from jaxgen import data
 from jaxgen.errors import UserError
-from jaxgen.evaluation.diversity import class_diversity
-from jaxgen.evaluation.frechet import Moments, moments
-from jaxgen.evaluation.manifold import squared_radii
+from jaxgen.evaluation.measures.diversity import class_diversity
+from jaxgen.evaluation.measures.frechet import Moments, moments
+from jaxgen.evaluation.measures.manifold import squared_radii
 from jaxgen.evaluation.networks import NETWORKS, apply_network
 from jaxgen.evaluation.weights import PACKAGED, read_arrays, read_binding, unpack
 

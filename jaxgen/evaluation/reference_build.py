@@ -9,9 +9,9 @@ from jaxtyping import UInt8
 from tqdm import tqdm
 
 from jaxgen import data
+from jaxgen.evaluation.baselines.independent_pixels import IndependentPixels
 from jaxgen.evaluation.classifier import accuracy
-from jaxgen.evaluation.copies import nearest_training
-from jaxgen.evaluation.independent_pixels import IndependentPixels
+from jaxgen.evaluation.measures.copies import nearest_training
 from jaxgen.evaluation.networks import NETWORKS, apply_network
 from jaxgen.evaluation.panel import (
     CODED,

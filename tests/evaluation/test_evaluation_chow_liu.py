@@ -10,7 +10,7 @@ import scipy.stats
 from statistical import ALPHA, chi_square_p
 
 from jaxgen.evaluation import ChowLiuTree, PairCounts, choose_pseudo_count
-from jaxgen.evaluation.chow_liu import mutual_information
+from jaxgen.evaluation.baselines.chow_liu import mutual_information
 
 
 def all_images(height, width, levels):

@@ -8,7 +8,7 @@ import pytest
 from statistical import ALPHA, chi_square_p
 
 from jaxgen.evaluation import IndependentPixels
-from jaxgen.evaluation.independent_pixels import _invert
+from jaxgen.evaluation.baselines.independent_pixels import _invert
 
 
 def random_states(seed, n, height, width, levels):

@@ -31,7 +31,7 @@ def counted(real, fake, k):
 def test_the_four_figures_are_the_counts(k, monkeypatch):
     import sys
 
-    monkeypatch.setattr(sys.modules["jaxgen.evaluation.manifold"], "_CHUNK", 7)  # several, the last one short
+    monkeypatch.setattr(sys.modules["jaxgen.evaluation.measures.manifold"], "_CHUNK", 7)  # several, the last one short
     rng = np.random.default_rng(k)
     real, fake = rng.normal(size=(25, 3)), rng.normal(0.5, 0.7, size=(18, 3))
     found = manifold(real, fake, k)

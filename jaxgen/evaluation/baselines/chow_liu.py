@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Float64, Int32, Key, UInt8
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
 from jaxgen.errors import UserError
-from jaxgen.evaluation.independent_pixels import check_states, sum_in_chunks, uniforms
+from jaxgen.evaluation.baselines.independent_pixels import check_states, sum_in_chunks, uniforms
 
 MAX_LEVELS = 16
 _CHUNK = 2000

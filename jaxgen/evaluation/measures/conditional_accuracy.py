@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int, Int64
 
 from jaxgen.errors import UserError
-from jaxgen.evaluation.intervals import Interval, wilson
+from jaxgen.evaluation.measures.intervals import Interval, wilson
 from jaxgen.evaluation.networks import N_CLASSES
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from jaxgen.errors import UserError
-from jaxgen.evaluation.manifold import squared_distances
+from jaxgen.evaluation.measures.manifold import squared_distances
 from jaxgen.evaluation.networks import N_CLASSES
 
 

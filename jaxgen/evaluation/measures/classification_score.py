@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxgen import runs
 from jaxgen.evaluation.classifier import ClassifierConfig, train_classifier
-from jaxgen.evaluation.intervals import Interval, wilson
+from jaxgen.evaluation.measures.intervals import Interval, wilson
 from jaxgen.evaluation.networks import apply_network
 from jaxgen.evaluation.panel import some_of
 from jaxgen.evaluation.reference import Reference

@@ -1,0 +1,1 @@
+"""Exact models that every generator is compared with."""
