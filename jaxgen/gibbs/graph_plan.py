@@ -18,7 +18,7 @@ from jaxtyping import Int
 from jaxgen.gibbs.graph import Graph
 
 CHUNK = 16  # neighbours per pass of the loop over the neighbours of a bucket of high degree
-_UNROLLED = 150  # terms of all the loop bodies of a bucket, up to which every block has its own body
+_UNROLLED = 150  # terms of all loop bodies, up to which every block has its own body
 _STEP_COST = 3000  # what starting one tile costs, in site updates
 _BLOCK_COST = 500  # the same, in neighbours visited, for choosing buckets
 _SITE_COST = 8  # an update without neighbours, in neighbours visited
@@ -66,8 +66,10 @@ def blocks(graph: Graph) -> list[Int[np.ndarray, "sites"]]:
 def plan(graph: Graph, n_chains: int) -> Plan:
     """The layout for a number of chains."""
     pieces, start = [], 0
-    for bucket in _buckets(graph):
-        for tiles in _tiles(bucket, n_chains):
+    buckets = _buckets(graph)
+    terms = sum(len(b.blocks) * (b.degree * (b.levels - 1) ** 2 + _SITE_COST) for b in buckets)
+    for bucket in buckets:
+        for tiles in [block[None] for block in bucket.blocks] if terms <= _UNROLLED else [_tiles(bucket, n_chains)]:
             pieces.append((bucket, start, tiles))
             start += tiles.size
     site = np.concatenate([tiles.ravel() for _, _, tiles in pieces])
@@ -128,13 +130,11 @@ def _degree_limits(degrees: Int[np.ndarray, "sites"], colours: Int[np.ndarray, "
     return limits[::-1]
 
 
-def _tiles(bucket: Bucket, n_chains: int) -> list[Int[np.ndarray, "tiles size"]]:
-    """The sites of a bucket in tiles: one array per block if all are cheap to compile, else one for all blocks."""
+def _tiles(bucket: Bucket, n_chains: int) -> Int[np.ndarray, "tiles size"]:
+    """The blocks of a bucket in tiles of the size that costs least."""
     sizes = np.array([len(block) for block in bucket.blocks])
-    if len(sizes) * (bucket.degree * (bucket.levels - 1) ** 2 + _SITE_COST) <= _UNROLLED:
-        return [block[None] for block in bucket.blocks]
     parts = np.unique([-(-size // k) for size in sizes for k in range(1, 9)] + [min(64, sizes.max())])
     steps = -(-sizes[:, None] // parts)
     size = parts[np.argmin((steps * (parts * n_chains + _STEP_COST)).sum(0))]
     filled = [np.append(block, np.repeat(block[:1], -len(block) % size)) for block in bucket.blocks]
-    return [np.concatenate(filled).reshape(-1, size)]
+    return np.concatenate(filled).reshape(-1, size)

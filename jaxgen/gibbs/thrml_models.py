@@ -1,0 +1,384 @@
+"""THRML models on the fast engine, and back.
+
+    model = gibbs.from_thrml(program)                        a FactorSamplingProgram, an IsingEBM or a FactorizedEBM
+    x = model.pack(init_state, clamped_state)                THRML's lists of block states -> uint8 (chains, sites)
+    x, info = gibbs.sample(key, model.graph, model.params, x, 1000, clamp=model.clamp)
+    free_state, clamped_state = model.unpack(x)              in THRML's order and dtypes
+
+A spin s = -1, 1 is level 0, 1; a spin factor J s s' is the matrix [[J, -J], [-J, J]]. THRML keeps a program as directed
+interactions, each edge once from either end; the two are compared and joined into one undirected edge.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Shaped, UInt8
+from thrml import Block, BlockGibbsSpec, CategoricalNode, FactorSamplingProgram, SpinNode
+from thrml.block_sampling import BlockSamplingProgram
+from thrml.models import (
+    CategoricalEBMFactor,
+    CategoricalGibbsConditional,
+    DiscreteEBMFactor,
+    IsingEBM,
+    SpinEBMFactor,
+    SpinGibbsConditional,
+)
+from thrml.models.discrete_ebm import DiscreteEBMInteraction
+from thrml.models.ebm import AbstractFactorizedEBM
+from thrml.pgm import DEFAULT_NODE_SHAPE_DTYPES, AbstractNode
+
+from jaxgen.errors import UserError
+from jaxgen.gibbs.graph import Graph
+from jaxgen.gibbs.graph_params import GraphParams, edge_matrices, is_spin
+
+_WAY_ROUND = "sample this model with THRML itself"
+_SIGNS = np.array([-1.0, 1.0])
+
+
+class ThrmlModel(NamedTuple):
+    """A THRML model as graph and parameters, and how its states are arranged.
+
+    graph, params: for `gibbs.sample`; params hold THRML's beta. clamp: the nodes of clamped blocks, None if there are
+    none. nodes: THRML's node at every site. free_blocks, clamped_blocks: as in the program; all nodes in one free block
+    for a model without blocks. dtypes: of the state of every type of node.
+    """
+
+    graph: Graph
+    params: GraphParams
+    clamp: Bool[np.ndarray, "sites"] | None
+    nodes: tuple[AbstractNode, ...]
+    free_blocks: tuple[Block, ...]
+    clamped_blocks: tuple[Block, ...]
+    dtypes: dict
+
+    def sites(self, block: Sequence[AbstractNode]) -> np.ndarray:
+        """The sites of the nodes of a block. UserError for a node that is not in the model."""
+        number = {node: i for i, node in enumerate(self.nodes)}
+        missing = [node for node in block if node not in number]
+        if missing:
+            raise UserError(f"block: {len(missing)} of {len(block)} nodes are not in the model; allowed: nodes of it")
+        return np.array([number[node] for node in block], int)
+
+    def pack(self, free_state: Sequence[Array], clamped_state: Sequence[Array] = ()) -> UInt8[Array, "chains sites"]:
+        """Block states (block,) or (chains, block), bool for spins, as states of `gibbs.sample`.
+
+        Clamped states may lack the axis of chains. UserError for lists or shapes that do not fit the blocks.
+        """
+        blocks = (*self.free_blocks, *self.clamped_blocks)
+        given = [*free_state, *clamped_state]
+        wanted = [len(self.free_blocks), len(self.clamped_blocks)]
+        if [len(free_state), len(clamped_state)] != wanted:
+            raise UserError(
+                f"states: {len(free_state)} free and {len(clamped_state)} clamped blocks; allowed: {wanted[0]} and "
+                f"{wanted[1]}, as in the program"
+            )
+        for k, (block, state) in enumerate(zip(blocks, given, strict=True)):
+            if state.ndim not in (1, 2) or state.shape[-1] != len(block):
+                raise UserError(
+                    f"state {k} has shape {state.shape}; allowed: ({len(block)},) or (chains, {len(block)})"
+                )
+        chains = max([len(state) for state in given if state.ndim == 2], default=1)
+        x = jnp.zeros((chains, self.graph.n_sites), jnp.uint8)
+        for block, state in zip(blocks, given, strict=True):
+            x = x.at[:, self.sites(block)].set(jnp.asarray(state).astype(jnp.uint8))
+        return x
+
+    def unpack(self, x: UInt8[Array, "chains sites"]) -> tuple[list[Array], list[Array]]:
+        """States as THRML has them: of the free blocks and of the clamped blocks, each (chains, block)."""
+        return tuple([self.state(x, block) for block in blocks] for blocks in (self.free_blocks, self.clamped_blocks))
+
+    def state(self, x: UInt8[Array, "chains sites"], block: Sequence[AbstractNode]) -> Shaped[Array, "chains block"]:
+        """The states of any nodes of one type, in their order and in THRML's dtype."""
+        return jnp.asarray(x)[:, self.sites(block)].astype(self.dtypes[type(block[0])])
+
+
+class _Term(NamedTuple):
+    """Weights of a batch of factors on the same number of nodes: one entry per factor.
+
+    nodes: lists of nodes, one or two. spin: whether each list is of spins. weights: first axis as long as the lists,
+    then one axis per categorical list.
+    """
+
+    nodes: tuple[Sequence[AbstractNode], ...]
+    spin: tuple[bool, ...]
+    weights: Array
+
+    def matrices(self, levels: int) -> Array:
+        """b (factors, L) or W (factors, L, L), spins written out, filled up with zeros."""
+        xp, weights, axis = _numpy_for(self.weights), self.weights, 1
+        for spin in self.spin:
+            if spin:
+                weights = xp.expand_dims(weights, axis) * _SIGNS.reshape([-1] + [1] * (weights.ndim - axis))
+            axis += 1
+        return xp.pad(weights, [(0, 0)] + [(0, levels - size) for size in weights.shape[1:]])
+
+
+def _numpy_for(*weights: Array):
+    """numpy, which compiles nothing, unless an array is traced."""
+    return jnp if any(isinstance(array, jax.core.Tracer) for array in weights) else np
+
+
+def _scatter_add(shape: tuple[int, ...], places: list[np.ndarray], values: list[Array]) -> Array:
+    """Zeros of a shape with every values[k] added at the rows places[k], float32."""
+    if _numpy_for(*values) is jnp:
+        total = jnp.zeros(shape)
+        for place, value in zip(places, values, strict=True):
+            total = total.at[place].add(value)
+        return total
+    total = np.zeros(shape)
+    for place, value in zip(places, values, strict=True):
+        np.add.at(total, place, np.asarray(value, np.float64))
+    return jnp.asarray(total, jnp.float32)
+
+
+def from_thrml(model: BlockSamplingProgram | AbstractFactorizedEBM) -> ThrmlModel:
+    """The graph and the parameters of a THRML model of spins and categorical nodes with factors of one or two nodes.
+
+    A program keeps its blocks, as colours where they are a proper colouring, and its clamped blocks. Weights may be
+    traced. Repeated factors add up. An `IsingEBM`, or a program of spins only, has spin parameters.
+
+    Raises UserError naming what cannot be taken: factors of three or more nodes, factors or samplers of other classes,
+    other node types, a node joined to itself, interactions that differ between the two ends of an edge.
+    """
+    if isinstance(model, AbstractFactorizedEBM):
+        terms = [_factor_term(factor) for factor in model.factors]
+        nodes = list(dict.fromkeys(node for term in terms for group in term.nodes for node in group))
+        if isinstance(model, IsingEBM):
+            nodes = list(dict.fromkeys([*model.nodes, *nodes]))
+        dtypes = _dtypes({type(node) for node in nodes}, model.node_shape_dtypes)
+        return _build(nodes, terms, (), (tuple(nodes),), (), dtypes, {})
+    if isinstance(model, BlockSamplingProgram):
+        return _from_program(model)
+    raise UserError(
+        f"model is a {type(model).__name__}; allowed: FactorSamplingProgram, IsingEBM or another FactorizedEBM of THRML"
+    )
+
+
+def _dtypes(types: set, node_shape_dtypes: dict) -> dict:
+    """Node type: dtype of its state. UserError for types that are neither spins nor categorical."""
+    dtypes = {}
+    for node_type in types:
+        shape = (dict(DEFAULT_NODE_SHAPE_DTYPES) | dict(node_shape_dtypes)).get(node_type)
+        scalar = isinstance(shape, jax.ShapeDtypeStruct) and shape.shape == ()
+        if not scalar or not (shape.dtype == bool or jnp.issubdtype(shape.dtype, jnp.unsignedinteger)):
+            raise UserError(
+                f"nodes of type {node_type.__name__} have the state {shape}; allowed: one bool (spins) or one unsigned "
+                f"integer (categorical). Otherwise {_WAY_ROUND}"
+            )
+        dtypes[node_type] = shape.dtype
+    return dtypes
+
+
+def _is_spin_node(node: AbstractNode, dtypes: dict) -> bool:
+    return jnp.issubdtype(dtypes[type(node)], jnp.bool_)
+
+
+def _factor_term(factor) -> _Term:
+    if not isinstance(factor, DiscreteEBMFactor):
+        raise UserError(
+            f"factor {type(factor).__name__} is not one of THRML's discrete factors; allowed: DiscreteEBMFactor and "
+            f"its subclasses. Otherwise {_WAY_ROUND}"
+        )
+    groups = [*factor.spin_node_groups, *factor.categorical_node_groups]
+    _check_order(type(factor).__name__, len(groups))
+    spin = (True,) * len(factor.spin_node_groups) + (False,) * len(factor.categorical_node_groups)
+    weights = factor.weights
+    term = _Term(
+        tuple(group.nodes for group in groups), spin, np.asarray(weights) if _numpy_for(weights) is np else weights
+    )
+    _check_loops([term])
+    return term
+
+
+def _check_order(name: str, order: int) -> None:
+    if order > 2:
+        raise UserError(
+            f"{name} joins {order} nodes; allowed: one or two. Write it as pairs with an auxiliary categorical node "
+            f"whose levels are the states of two of them, or {_WAY_ROUND}"
+        )
+
+
+def _check_loops(terms: Sequence[_Term]) -> None:
+    for term in terms:
+        if len(term.nodes) == 2 and any(a == b for a, b in zip(*term.nodes, strict=True)):
+            raise UserError(
+                "model: a factor joins a node to itself; allowed: two different nodes. Write W[a, a] as a factor of "
+                "that node alone"
+            )
+
+
+def _from_program(program: BlockSamplingProgram) -> ThrmlModel:
+    spec = program.gibbs_spec
+    nodes = [node for block in spec.blocks for node in block.nodes]
+    dtypes = _dtypes({type(node) for node in nodes}, spec.node_shape_struct)
+    at = {place: node for node, place in spec.node_global_location_map.items()}
+    levels = {}
+    for block, sampler in zip(spec.free_blocks, program.samplers, strict=True):
+        if type(sampler) not in (SpinGibbsConditional, CategoricalGibbsConditional):
+            raise UserError(
+                f"sampler {type(sampler).__name__} is not one of THRML's discrete conditionals; allowed: "
+                f"SpinGibbsConditional, CategoricalGibbsConditional. Otherwise {_WAY_ROUND}"
+            )
+        if isinstance(sampler, CategoricalGibbsConditional):
+            levels.update(dict.fromkeys(block.nodes, sampler.n_categories))
+    terms = [term for k in range(len(spec.free_blocks)) for term in _program_terms(program, k, at, dtypes)]
+    _check_loops(terms)
+    free = {node for block in spec.free_blocks for node in block.nodes}
+    colours = tuple(tuple(node for k in group for node in spec.free_blocks[k].nodes) for group in spec.sampling_order)
+    blocks = (tuple(spec.free_blocks), tuple(spec.clamped_blocks))
+    return _build(nodes, _undirected(terms, free), colours, *blocks, dtypes, levels)
+
+
+def _program_terms(program: BlockSamplingProgram, k: int, at: dict, dtypes: dict) -> Iterator[_Term]:
+    """The interactions seen by the nodes of free block k: biases, and pairs with the node of the block first."""
+    block = program.gibbs_spec.free_blocks[k]
+    parts = (
+        program.per_block_interactions,
+        program.per_block_interaction_active,
+        program.per_block_interaction_global_inds,
+        program.per_block_interaction_global_slices,
+    )
+    for interaction, active, inds, slices in zip(*(part[k] for part in parts), strict=True):
+        if not isinstance(interaction, DiscreteEBMInteraction):
+            raise UserError(
+                f"interaction {type(interaction).__name__} is none of THRML's discrete factors; allowed: "
+                f"DiscreteEBMInteraction. Otherwise {_WAY_ROUND}"
+            )
+        _check_order("a factor of the program", 1 + len(inds))
+        head, slot = np.nonzero(np.asarray(active))
+        heads = [block.nodes[i] for i in head]
+        groups = [[at[ind, int(p)] for p in np.asarray(s)[head, slot]] for ind, s in zip(inds, slices, strict=True)]
+        spin = tuple(_is_spin_node(group[0], dtypes) for group in (heads, *groups))
+        weights = interaction.weights
+        yield _Term(
+            (heads, *groups), spin, (weights if _numpy_for(weights) is jnp else np.asarray(weights))[head, slot]
+        )
+
+
+def _undirected(terms: list[_Term], free: set) -> list[_Term]:
+    """Each edge from one end. UserError where its two ends see different weights."""
+    kept, back = [], []
+    number = {}
+    for term in terms:
+        if len(term.nodes) == 1:
+            kept.append(term)
+            continue
+        first, second = term.nodes
+        for node in (*first, *second):
+            number.setdefault(node, len(number))
+        forward = np.array([b not in free or number[a] < number[b] for a, b in zip(first, second, strict=True)], bool)
+        for chosen, into in ((forward, kept), (~forward, back)):
+            rows = np.flatnonzero(chosen)
+            if len(rows):
+                ends = tuple([group[r] for r in rows] for group in term.nodes)
+                into.append(_Term(ends, term.spin, term.weights[rows]))
+    _check_symmetry([t for t in kept if len(t.nodes) == 2], back, free)
+    return kept
+
+
+def _check_symmetry(forward: list[_Term], back: list[_Term], free: set) -> None:
+    if _numpy_for(*(term.weights for term in (*forward, *back))) is jnp:
+        return
+    levels = max([2, *(size for term in (*forward, *back) for size in term.weights.shape[1:])])
+    total = {}
+    for sign, terms in ((1, forward), (-1, back)):
+        for term in terms:
+            matrices = np.asarray(term.matrices(levels), np.float64)
+            for a, b, matrix in zip(*term.nodes, matrices, strict=True):
+                if a in free and b in free:
+                    pair, matrix = ((a, b), matrix) if sign > 0 else ((b, a), matrix.T)
+                    difference, size = total.get(pair, (0.0, 0.0))
+                    total[pair] = (difference + sign * matrix, size + np.abs(matrix).max())
+    for difference, size in total.values():
+        if np.abs(difference).max() > 1e-5 * size:
+            raise UserError(
+                "program: the two nodes of an edge see different weights, so it samples no energy; allowed: the "
+                "interactions of THRML's factors. Build it from factors without other_interaction_groups"
+            )
+
+
+def _build(nodes, terms, colours, free_blocks, clamped_blocks, dtypes, levels) -> ThrmlModel:
+    number = {node: i for i, node in enumerate(nodes)}
+    for term in terms:
+        for group, spin, size in zip(term.nodes, term.spin, _sizes(term), strict=True):
+            for node in group:
+                levels[node] = 2 if spin else max(levels.get(node, 2), size)
+    most = max([2, *levels.values()])
+    of_node = [levels.get(node, 2 if _is_spin_node(node, dtypes) else most) for node in nodes]
+    singles, pairs = ([t for t in terms if len(t.nodes) == order] for order in (1, 2))
+    edges, place, turned = _edges(pairs, number)
+    spins = all(_is_spin_node(node, dtypes) for node in nodes) and all(all(term.spin) for term in terms)
+    shape = () if spins else (most,)
+    at_sites = [np.array([number[node] for node in term.nodes[0]], int) for term in singles]
+    biases = [term.weights if spins else term.matrices(most) for term in singles]
+    weights = [term.weights if spins else term.matrices(most) for term in pairs]
+    ends = np.cumsum([len(w) for w in weights], dtype=int)
+    if not spins:
+        turned = np.split(turned[:, None, None], ends[:-1]) if pairs else []
+        weights = [_numpy_for(w).where(t, w.swapaxes(1, 2), w) for w, t in zip(weights, turned, strict=True)]
+    at_edges = np.split(place, ends[:-1]) if pairs else []
+    bias = _scatter_add((len(nodes), *shape), at_sites, biases)
+    coupling = _scatter_add((len(edges), *shape, *shape), at_edges, weights)
+    of_colour = {node: c for c, group in enumerate(colours) for node in group}
+    colouring = np.array([of_colour.get(node, len(colours)) for node in nodes])
+    proper = bool(colours) and np.all(colouring[edges[:, 0]] != colouring[edges[:, 1]])
+    graph = Graph(edges, len(nodes), of_node, colouring if proper else None)
+    held = {node for block in clamped_blocks for node in block.nodes}
+    clamp = np.array([node in held for node in nodes]) if held else None
+    params = {"bias": bias, "coupling": coupling}
+    return ThrmlModel(graph, params, clamp, tuple(nodes), free_blocks, clamped_blocks, dtypes)
+
+
+def _sizes(term: _Term) -> list[int]:
+    """The number of levels on each side, as the weights have it."""
+    rest = iter(term.weights.shape[1:])
+    return [2 if spin else next(rest) for spin in term.spin]
+
+
+def _edges(pairs: list[_Term], number: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct edges (E, 2); for every pair of every term its edge, and whether it has the edge's other direction."""
+    ends = [[(number[a], number[b]) for a, b in zip(*term.nodes, strict=True)] for term in pairs]
+    ends = np.array([pair for group in ends for pair in group], int).reshape(-1, 2)
+    turned = ends[:, 0] > ends[:, 1]
+    edges, place = np.unique(np.sort(ends, axis=1), axis=0, return_inverse=True)
+    return edges, place.ravel(), turned
+
+
+def to_thrml(graph: Graph, params: GraphParams) -> tuple[FactorSamplingProgram, list[AbstractNode]]:
+    """A THRML program of the model, one free block per colour and number of levels, and its node at every site.
+
+    Spin parameters give SpinNodes and SpinEBMFactors, others CategoricalNodes and CategoricalEBMFactors.
+    """
+    spins = is_spin(params)
+    nodes = [(SpinNode if spins else CategoricalNode)() for _ in range(graph.n_sites)]
+
+    def block(sites):
+        return Block([nodes[i] for i in sites])
+
+    first, second = graph.edges.T
+    if spins:
+        factors = [SpinEBMFactor([block(range(graph.n_sites))], params["bias"])]
+        if graph.n_edges:
+            factors.append(SpinEBMFactor([block(first), block(second)], params["coupling"]))
+    else:
+        full, factors = edge_matrices(graph, params), []
+        for levels in np.unique(graph.levels):
+            sites = np.flatnonzero(graph.levels == levels)
+            factors.append(CategoricalEBMFactor([block(sites)], full["bias"][sites, :levels]))
+        sizes = np.stack([graph.levels[first], graph.levels[second]], 1)
+        for here, there in np.unique(sizes, axis=0):
+            e = np.flatnonzero((sizes == (here, there)).all(1))
+            factors.append(
+                CategoricalEBMFactor([block(first[e]), block(second[e])], full["coupling"][e, :here, :there])
+            )
+    groups, samplers = [], []
+    for colour in range(graph.n_colours):
+        parts = []
+        for levels in np.unique(graph.levels[graph.colouring == colour]):
+            parts.append(block(np.flatnonzero((graph.colouring == colour) & (graph.levels == levels))))
+            samplers.append(SpinGibbsConditional() if spins else CategoricalGibbsConditional(int(levels)))
+        groups.append(tuple(parts))
+    return FactorSamplingProgram(BlockGibbsSpec(groups, []), samplers, factors, []), nodes
