@@ -95,9 +95,7 @@ def labels(config: SampleConfig) -> np.ndarray:
 def restore(workdir: Path) -> tuple[diffusion.DiffusionTask, training.TrainState]:
     """The task and the last state of a run folder. ValueError if it holds none."""
     path = workdir / "config.json"
-    if not path.exists():
-        raise UserError(f"workdir is {workdir}, which holds no config.json; allowed: a run of experiments.diffusion")
-    task = diffusion.DiffusionTask.load(runs.from_json(diffusion.DiffusionConfig, path.read_text()))
+    task = diffusion.DiffusionTask.load(runs.read_config(diffusion.DiffusionConfig, path, "experiments.diffusion"))
     state = training.Checkpoints(workdir / "checkpoints", read_only=True).restore_latest(task.initial_state()[0])
     if state is None:
         raise UserError(f"workdir is {workdir}, which holds no checkpoint yet; allowed: a run that saved one")

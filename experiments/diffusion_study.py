@@ -107,7 +107,7 @@ def samples(config: StudyConfig, task, state, folder: runs.RunFolder, w: float) 
     stem = f"w{w:g}_{config.sampler}_{steps}steps" + "_unclipped" * (not config.clip_x0)
     path = folder.samples / f"{stem}.npz"
     if path.exists():
-        return np.load(path, allow_pickle=False)["images"]
+        return runs.read_npz(path, "the file of samples", "the one that the study wrote")["images"]
     settings = diffusion.Generation(config.sampler, steps, w, clip_x0=config.clip_x0)
     images = diffusion.draw_images(jax.random.key(0), task.diffusion, state.ema_params, labels(), settings)
     with runs.atomic_write(path) as temporary:

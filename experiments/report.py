@@ -7,7 +7,6 @@ A family is a section, a title a table; records of one title, which differ by se
 which numbers of which records are compared, and which of our numbers answers what the sources claimed.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments.side_by_side import line, sections
+from jaxgen import runs
 from jaxgen.errors import UserError
 from jaxgen.runs import atomic_write
 
@@ -34,7 +34,7 @@ def build(folder: Path) -> str:
         return HEAD + "\nNo results yet.\n"
     parts, comparison = [HEAD], folder / "side_by_side.json"
     if comparison.exists():
-        parts += sections(json.loads(comparison.read_text()), records)
+        parts += sections(runs.read_json(comparison, "the comparison", "the file of the repository"), records)
     for family in sorted({record["family"] for record in records.values()}):
         parts.append(f"## {family}\n")
         titles: dict[str, list[dict]] = {}
@@ -48,7 +48,7 @@ def build(folder: Path) -> str:
 
 
 def _read(path: Path) -> dict:
-    record = json.loads(path.read_text())
+    record = runs.read_json(path, "the record", "what runs.write_record writes")
     missing = [field for field in FIELDS if field not in record]
     if missing:
         raise UserError(f"{path.name} has no field {missing[0]!r}; allowed: what training.write_record writes")

@@ -6,6 +6,7 @@ dimensions d, d big-endian uint32 sizes, and the values in C order. It comes pla
 
 import gzip
 import hashlib
+import io
 import math
 import struct
 import zlib
@@ -18,7 +19,9 @@ from jaxgen.errors import UserError
 
 _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"
-_FIX = "delete it and fetch an intact copy"
+_FIX = "fetch an intact copy"
+_LONGEST_HEADER = 4 + 4 * 255
+_LARGEST = 2**31  # bytes of a raw file: 2.7 million images of 28 x 28
 
 
 def read_idx(path: str | Path, sha256: str | None = None) -> UInt8[np.ndarray, "..."]:
@@ -66,7 +69,7 @@ def parse_idx(content: bytes, source: str, sha256: str | None = None) -> UInt8[n
     if raw[3] == 0 or len(raw) < header:
         raise UserError(f"{source}: IDX header of {raw[3]} dimensions in a file of {len(raw)} bytes; {_FIX}")
     shape = struct.unpack(f">{raw[3]}I", raw[4:header])
-    expected = header + math.prod(shape)
+    expected = _raw_size(raw, source)
     if len(raw) != expected:
         fault = "truncated" if len(raw) < expected else "trailing bytes"
         raise UserError(f"{source}: {fault}: {len(raw)} bytes where shape {shape} needs {expected}; {_FIX}")
@@ -75,13 +78,27 @@ def parse_idx(content: bytes, source: str, sha256: str | None = None) -> UInt8[n
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
+def _raw_size(start: bytes, source: str) -> int:
+    """Return the bytes of a raw file according to its header; 0 if the header is cut."""
+    header = 4 + 4 * start[3] if len(start) > 3 else math.inf
+    if len(start) < header:
+        return 0
+    size = header + math.prod(struct.unpack(f">{start[3]}I", start[4:header]))
+    if size > _LARGEST:
+        raise UserError(f"{source}: its header announces {size} bytes; allowed: at most {_LARGEST}; {_FIX}")
+    return size
+
+
 def _decompress(content: bytes, source: str) -> bytes:
     if not content.startswith(_GZIP_MAGIC):
         if source.endswith(".gz"):
             raise UserError(f"{source}: not gzip: starts with {content[:2].hex() or 'nothing'}, not 1f8b; {_FIX}")
         return content
     try:
-        return gzip.decompress(content)
+        # A stream of zeros packs a thousand to one, so the size is bounded before memory is taken.
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            start = stream.read(_LONGEST_HEADER)
+            return start + stream.read(max(0, _raw_size(start, source) + 1 - len(start)))
     except EOFError:
         raise UserError(f"{source}: truncated gzip ({len(content)} bytes); {_FIX}") from None
     except (gzip.BadGzipFile, zlib.error) as error:

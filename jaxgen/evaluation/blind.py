@@ -7,6 +7,7 @@ as the generated ones and of the same classes, so that neither the greys nor the
 """
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from jaxtyping import Bool, Int, UInt8
 from matplotlib.figure import Figure
 
 from jaxgen import runs, visualization
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, quoted
 from jaxgen.evaluation.measures.intervals import wilson
 
 ANSWERS = {"real": True, "r": True, "generated": False, "g": False}
@@ -107,11 +108,12 @@ def write_sheet(folder: Path, sheet: BlindSheet, about: Mapping[str, str | int])
 
 def read_key(path: str | Path) -> dict[int, tuple[bool, int]]:
     """Number -> (real, digit). ValueError for a file that is no key."""
+    allowed = "key.json of a blind sheet"
+    entries = runs.read_json(path, "key", allowed, ("entries",))["entries"]
     try:
-        entries = json.loads(Path(path).read_text())["entries"]
         return {int(one["number"]): (bool(one["real"]), int(one["digit"])) for one in entries}
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"key is {path}, which cannot be read ({error}); allowed: key.json of a blind sheet") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UserError(f"key is {path}, whose entries cannot be read ({error!r}); allowed: {allowed}") from error
 
 
 def read_answers(path: str | Path, numbers: Sequence[int]) -> dict[int, bool]:
@@ -121,21 +123,23 @@ def read_answers(path: str | Path, numbers: Sequence[int]) -> dict[int, bool]:
         ValueError: no such file, other columns, a number that the key has not or that comes twice, an answer that is
             none of ANSWERS, or no answers.
     """
+    text = runs.read_text(path, "score", "a filled answers.csv")
     try:
-        with open(path, newline="") as file:
-            lines = list(csv.DictReader(file))
-    except OSError as error:
-        raise UserError(f"score is {path}, which cannot be read ({error}); allowed: a filled answers.csv") from error
+        lines = list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise UserError(f"score is {path}, which is no table ({error}); allowed: a filled answers.csv") from error
     found = {}
     for line in lines:
         if set(line) != {"number", "answer"}:
             raise UserError(f"score is {path} with columns {', '.join(map(str, line))}; allowed: number, answer")
         number, answer = (line["number"] or "").strip(), (line["answer"] or "").strip().lower()
-        if not number.isdecimal() or int(number) not in numbers or int(number) in found:
-            raise UserError(f"number is {number!r} in {path}; allowed: those of the key, each once")
+        if not number.isdecimal() or len(number) > 9 or int(number) not in numbers or int(number) in found:
+            raise UserError(f"number is {quoted(number)} in {path}; allowed: those of the key, each once")
         if answer:
             if answer not in ANSWERS:
-                raise UserError(f"answer is {answer!r} to number {number}; allowed: {', '.join(ANSWERS)}, or nothing")
+                raise UserError(
+                    f"answer is {quoted(answer)} to number {number}; allowed: {', '.join(ANSWERS)}, or nothing"
+                )
             found[int(number)] = ANSWERS[answer]
     if not found:
         raise UserError(f"score is {path}, which holds no answers; allowed: at least one")

@@ -1,13 +1,12 @@
 """What comes in: images with or without labels, checked before anything is computed from them."""
 
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from jaxgen import data
+from jaxgen import data, runs
 from jaxgen.errors import UserError
 from jaxgen.evaluation.networks import N_CLASSES
 
@@ -101,15 +100,7 @@ def _check_labels(labels: np.ndarray, n: int) -> UInt8[np.ndarray, "n"]:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise UserError(f"samples is {path}, no file; allowed: an NPZ file with images or states")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (TypeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"samples is {path}, which cannot be read ({error}); allowed: an NPZ file of numbers"
-        ) from error
+    arrays = runs.read_npz(path, "samples", "an NPZ file of numbers, with images or states")
     if ("images" in arrays) == ("states" in arrays):
         raise UserError(f"samples is {path} with {', '.join(arrays)}; allowed: one of images and states")
     return arrays

@@ -8,7 +8,6 @@ Hashes are of the arrays' content, so that another zip library changes nothing. 
 
 import hashlib
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from flax import traverse_util
 
 from jaxgen.errors import UserError
 from jaxgen.runs.atomic import atomic_write
+from jaxgen.runs.files import read_npz
 
 PACKAGED = Path(__file__).parent / "weights"
 _REBUILD = "rebuild it with python -m experiments.evaluation_reference"
@@ -42,13 +42,7 @@ def write_arrays(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> str:
 def read_arrays(folder: Path, name: str, binding: dict) -> dict[str, np.ndarray]:
     """The arrays of folder/name.npz. ValueError naming the file if it is missing, damaged or not the one bound."""
     path = folder / f"{name}.npz"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; {_REBUILD}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (TypeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: damaged ({error}); {_REBUILD}") from error
+    arrays = read_npz(path, "the file of weights", f"what it was built as; {_REBUILD}")
     found, expected = content_hash(arrays), binding["arrays"].get(name)
     if found != expected:
         raise UserError(f"{path}: SHA-256 of the arrays is {found}, bound to {expected}; {_REBUILD}")
@@ -69,7 +63,7 @@ def read_binding(folder: Path, dataset: str, fingerprint: str) -> dict:
     try:
         binding = json.loads(path.read_text())
         seal = binding.pop("seal")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({error!r}); {_REBUILD}") from error
     if seal != _seal(binding):
         raise UserError(f"{path}: SHA-256 of the content is {_seal(binding)}, sealed as {seal}; {_REBUILD}")

@@ -58,27 +58,23 @@ def comparison_report(paths: Sequence[Path], folder: runs.RunFolder) -> runs.Rep
     named = {}
     for path in paths:
         name = path.parent.name
-        named[name if name not in named else f"{name} {len(named) + 1}"] = json.loads(path.read_text())
+        named[name if name not in named else f"{name} {len(named) + 1}"] = runs.read_json(
+            path, "compare", "mlp_results.json of a finished run"
+        )
     comparison_figure(folder.path / "comparison.png", named)
     numbers = [runs.Row(f"{name}: excess risk", run["excess_risk"]["nats"], "nats") for name, run in named.items()]
     return runs.Report(f"comparison of {len(named)} runs", FAMILY, numbers, [folder.path / "comparison.png"])
+
+
+RESULT_FIELDS = ("excess_risk", "mlp_loss", "history")  # that a comparison reads
 
 
 def result_files(text: str) -> list[Path]:
     """Return the files that "a/mlp_results.json,b/mlp_results.json" names. UserError unless all are such files."""
     paths = [Path(word.strip()) for word in text.split(",")]
     for path in paths:
-        if not path.is_file():
-            raise UserError(f"compare names {path}, no file; allowed: mlp_results.json files, separated by commas")
-        try:
-            content = json.loads(path.read_text())
-            fine = isinstance(content, dict) and {"excess_risk", "mlp_loss", "history"} <= content.keys()
-        except ValueError:
-            fine = False
-        if not fine:
-            raise UserError(
-                f"compare names {path}, which holds no results; allowed: mlp_results.json files of finished runs"
-            )
+        allowed = "mlp_results.json files of finished runs, separated by commas"
+        runs.read_json(path, "compare", allowed, RESULT_FIELDS)
     return paths
 
 

@@ -132,12 +132,7 @@ def restore_run(workdir: str | Path, which: str = "last") -> tuple[PottsTask, tr
         UserError: the folder holds no run of experiments.ebm_cd, or no checkpoint.
     """
     path = Path(workdir) / "config.json"
-    if not path.exists():
-        raise UserError(
-            f"workdir is {workdir}, which holds no config.json; allowed: a run of experiments.ebm_cd. "
-            f"Train first: python -m experiments.ebm_cd --workdir={workdir}"
-        )
-    task = PottsTask.load(runs.from_json(PottsConfig, path.read_text()))
+    task = PottsTask.load(runs.read_config(PottsConfig, path, "experiments.ebm_cd"))
     template, _ = task.initial_state()
     checkpoints = training.Checkpoints(path.parent / "checkpoints", *BEST, read_only=True)
     state = checkpoints.restore_best(template) if which == "best" else checkpoints.restore_latest(template)

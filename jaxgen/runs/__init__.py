@@ -14,6 +14,9 @@ from jaxgen.runs.execute import Job as Job
 from jaxgen.runs.execute import Report as Report
 from jaxgen.runs.execute import add_record as add_record
 from jaxgen.runs.execute import execute as execute
+from jaxgen.runs.files import read_json as read_json
+from jaxgen.runs.files import read_npz as read_npz
+from jaxgen.runs.files import read_text as read_text
 from jaxgen.runs.log import Logger as Logger
 from jaxgen.runs.log import curve as curve
 from jaxgen.runs.log import read_metrics as read_metrics

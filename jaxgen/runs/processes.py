@@ -121,8 +121,12 @@ def lost(error: Exception) -> bool:
 
 def end_soon() -> None:
     """End this process in LOST_AFTER_S / 6 even if closing what is open, which may wait for a lost process, hangs."""
-    print("another process is lost: this one ends too", file=sys.stderr, flush=True)
-    timer = threading.Timer(LOST_AFTER_S / 6, os._exit, (2,))
+
+    def end() -> None:
+        print("this process ends, for another one is lost", file=sys.stderr, flush=True)
+        os._exit(2)
+
+    timer = threading.Timer(LOST_AFTER_S / 6, end)
     timer.daemon = True
     timer.start()
 

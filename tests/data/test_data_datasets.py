@@ -144,7 +144,7 @@ def test_damaged_cache_is_refused_not_silently_replaced(fashion_elsewhere):
     cache = fashion_elsewhere()
     cache.mkdir(parents=True)
     (cache / "train-images-idx3-ubyte.gz").write_bytes((EMBEDDED / f"{LABELS}.gz").read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz: truncated gzip .* delete it"):
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz: truncated gzip .* fetch an intact copy"):
         load("fashion_mnist")
 
 

@@ -3,11 +3,15 @@
 import gzip
 import hashlib
 import struct
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
 
 from jaxgen.data import read_idx
+from jaxgen.data.idx import parse_idx
+from jaxgen.errors import UserError
 
 ARRAY = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 
@@ -78,3 +82,18 @@ def test_damage_is_refused_with_file_and_fix(tmp_path, name, content, message):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.gz: no such file; fetch it"):
         read_idx(tmp_path / "nowhere.gz")
+
+
+def test_a_gzip_bomb_is_not_unpacked():
+    """A megabyte of gzip can hold gigabytes; no more is unpacked than the header announces, and that has a limit."""
+    packer = zlib.compressobj(9, wbits=31)
+    small = bytes([0, 0, 8, 1]) + struct.pack(">I", 10)
+    bomb = packer.compress(small) + b"".join(packer.compress(bytes(2**20)) for _ in range(64)) + packer.flush()
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"bomb: trailing bytes: 1024 bytes where shape \(10,\) needs 18"):
+        parse_idx(bomb, "bomb")
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+    huge = gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**20, 2**20, 2**20))
+    with pytest.raises(UserError, match="huge: its header announces 1152921504606846992 bytes; allowed: at most"):
+        parse_idx(huge, "huge")

@@ -55,7 +55,7 @@ def test_the_files_of_a_sheet(folder):
         evaluation.write_sheet(folder, SHEET, {})
     with pytest.raises(ValueError, match=r"score is .*answers.csv, which holds no answers"):
         evaluation.read_answers(folder / "answers.csv", list(key))
-    with pytest.raises(ValueError, match=r"key is .*answers.csv, which cannot be read"):
+    with pytest.raises(ValueError, match=r"key is .*answers.csv, whose line 1 is no JSON"):
         evaluation.read_key(folder / "answers.csv")
 
 

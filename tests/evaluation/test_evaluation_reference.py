@@ -73,13 +73,13 @@ def test_missing_and_damaged_arrays_are_refused(copied):
     binding = weights.read_binding(copied, "mnist", MNIST.fingerprint)
     for content in (path.read_bytes()[:1000], b""):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"mnist_accuracy\.npz: damaged"):
+        with pytest.raises(ValueError, match=r"mnist_accuracy\.npz, which cannot be read"):
             weights.read_arrays(copied, "mnist_accuracy", binding)
     np.savez(path, x=np.asarray([{}]))
-    with pytest.raises(ValueError, match=r"mnist_accuracy\.npz: damaged .Object arrays"):
+    with pytest.raises(ValueError, match=r"mnist_accuracy\.npz, which cannot be read .ValueError: .* holds objects"):
         weights.read_arrays(copied, "mnist_accuracy", binding)
     path.unlink()
-    with pytest.raises(ValueError, match=r"mnist_accuracy\.npz: no such file; rebuild it"):
+    with pytest.raises(ValueError, match=r"mnist_accuracy\.npz, no file; allowed: what it was built as; rebuild it"):
         weights.read_arrays(copied, "mnist_accuracy", binding)
 
 

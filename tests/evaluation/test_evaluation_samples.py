@@ -97,7 +97,11 @@ def test_labels_are_taken_insisted_on_or_ignored(tmp_path):
             None,
             r"states: got float64 of shape \(2000, 28, 28\); allowed: integers",
         ),
-        ({"images": np.asarray([{}])}, None, "samples is .*x.npz, which cannot be read .Object arrays"),
+        (
+            {"images": np.asarray([{}])},
+            None,
+            "samples is .*x.npz, which cannot be read .ValueError: images.npy holds objects",
+        ),
     ],
 )
 def test_bad_files_are_refused_by_name(tmp_path, arrays, levels, message):

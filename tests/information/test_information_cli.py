@@ -65,7 +65,7 @@ def test_a_comparison_of_result_files(finished, tmp_path):
     assert code == 0, err
     assert np.asarray(Image.open(tmp_path / "both" / "comparison.png").convert("L")).std() > 10
     code, _, err = commands.run("experiments.information_bound", "--compare=nowhere.json", f"--workdir={tmp_path}/no")
-    assert code == 2 and "compare names nowhere.json, no file; allowed" in err
+    assert code == 2 and "compare is nowhere.json, which cannot be read (No such file or directory); allowed" in err
 
 
 @pytest.mark.slow

@@ -32,7 +32,6 @@ def nodes():
 
 
 def test_no_source_unpickles():
-    loads = 0
     for path, node in nodes():
         if isinstance(node, ast.Import):
             assert not UNSAFE & {name.name.split(".")[0] for name in node.names}, path
@@ -44,10 +43,7 @@ def test_no_source_unpickles():
             keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
             assert keywords.get("allow_pickle", "False") == "False", path
             assert keywords.get("shell", "False") == "False", path
-            if name in ("np.load", "numpy.load"):
-                loads += 1
-                assert keywords.get("allow_pickle") == "False", path
-    assert loads >= 3
+            assert name not in ("np.load", "numpy.load"), f"{path}: runs.read_npz has bounds"
 
 
 def test_a_pickled_array_is_refused_and_not_run(tmp_path):

@@ -50,8 +50,8 @@ def digit_samples(
         speed = config.fresh_chains / (config.fresh_sweeps * np.median(seconds))
         with runs.atomic_write(path) as temporary:
             np.savez_compressed(temporary, **arrays, per_second=speed)
-    with np.load(path, allow_pickle=False) as file:
-        return file["states"], file["labels"], float(file["per_second"])
+    arrays = runs.read_npz(path, "the file of samples", "the one that the study wrote")
+    return arrays["states"], arrays["labels"], float(arrays["per_second"])
 
 
 def _timed_sweeps(task: DigitsTask, params: dict, seed: int, digit: int, bar: tqdm):
@@ -103,7 +103,8 @@ def digit_partitions(task: DigitsTask, models: dict, seed: int, samples: np.ndar
                 partitions[y] = {"log_z": both.low.log_z, "error": both.low.standard_error, "gap": both.gap}
         with runs.atomic_write(path) as temporary:
             temporary.write_text(json.dumps(partitions, indent=1) + "\n")
-    return {int(y): values for y, values in json.loads(path.read_text()).items()}
+    partitions = runs.read_json(path, "the file of partition functions", "the one that the study wrote")
+    return {int(y): values for y, values in partitions.items()}
 
 
 def digit_log_terms(

@@ -243,7 +243,9 @@ def planned(task: LatticeTask, workdir: Path) -> LatticeTask:
         steps = config.steps or max(1, math.floor(config.seconds / step_seconds(task)))
         with runs.atomic_write(plan) as temporary:
             temporary.write_text(json.dumps({"steps": steps}) + "\n")
-    return dataclasses.replace(task, steps=json.loads(plan.read_text())["steps"])
+    return dataclasses.replace(
+        task, steps=runs.read_json(plan, "the plan", "the file that the study wrote", ("steps",))["steps"]
+    )
 
 
 def train_lattice(task: LatticeTask, workdir: Path) -> dict:

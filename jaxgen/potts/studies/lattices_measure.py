@@ -67,9 +67,10 @@ def measure_lattice(
             np.savez_compressed(temporary, states=images, levels=2)
         with runs.atomic_write(figures) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(measured)) + "\n")
-    with np.load(shown, allow_pickle=False) as file:
-        images = file["states"][:64]
-    return LatticeFigures(**json.loads(figures.read_text())), images
+    images = runs.read_npz(shown, "the file of samples", "the one that the study wrote")["states"][:64]
+    names = tuple(field.name for field in dataclasses.fields(LatticeFigures))
+    content = runs.read_json(figures, "the file of measures", "the one that the study wrote", names)
+    return LatticeFigures(**{name: content[name] for name in names}), images
 
 
 def _measured(task: LatticeTask, params: dict) -> tuple[LatticeFigures, UInt8[np.ndarray, "n 28 28"]]:
