@@ -10,11 +10,12 @@ from jaxgen.potts.latent import latent_contrastive_divergence as latent_contrast
 from jaxgen.potts.latent import latent_lattice as latent_lattice
 from jaxgen.potts.latent import latent_log_likelihood as latent_log_likelihood
 from jaxgen.potts.latent import visible_sites as visible_sites
-from jaxgen.potts.likelihood.annealed_importance import bound_log_partition as bound_log_partition
-from jaxgen.potts.likelihood.annealed_importance import estimate_log_partition as estimate_log_partition
+from jaxgen.potts.likelihood.annealed_importance import class_params as class_params
+from jaxgen.potts.likelihood.log_likelihood import base_biases as base_biases
 from jaxgen.potts.likelihood.log_likelihood import bits_per_pixel as bits_per_pixel
-from jaxgen.potts.likelihood.log_likelihood import bracket as bracket
 from jaxgen.potts.likelihood.log_likelihood import log_likelihood as log_likelihood
+from jaxgen.potts.likelihood.partition import bracket as bracket
+from jaxgen.potts.likelihood.partition import log_partition as log_partition
 from jaxgen.potts.likelihood.tempering import parallel_tempering as parallel_tempering
 from jaxgen.potts.model import COUPLINGS as COUPLINGS
 from jaxgen.potts.model import PottsEBM as PottsEBM

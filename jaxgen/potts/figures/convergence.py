@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxgen import gibbs, visualization
-from jaxgen.potts.likelihood.log_likelihood import Partition
+from jaxgen.potts.likelihood.partition import Partition
 from jaxgen.potts.studies.trajectory import Mixing, smoothed_shares
 
 _COLUMNS = 5

@@ -24,15 +24,21 @@ from jaxgen import gibbs
 from jaxgen.errors import UserError
 from jaxgen.potts.model import PottsEBM
 
-STAGE = 250  # temperatures a dispatch
+STAGE = 250  # temperatures per dispatch
 
 
 class PartitionEstimate(NamedTuple):
-    """log Z in nats, from n chains.
+    """An estimate of log Z in nats, from n chains.
 
-    log_z: log Z_0 + log mean w. standard_error: of log_z, sd(w) / (mean(w) sqrt(n)), by the delta method.
-    effective_chains: (sum w)^2 / sum w^2, 1 to n; near 1 one chain decides, and the error is not to be trusted.
-    log_weights: log w of each chain; states: the chains at the end.
+    Neither the standard error nor the effective number of chains shows a mode that no chain entered; only the other end
+    of a bracket with mixed samples does, see `likelihood.partition`.
+
+    Attributes:
+        log_z: log Z_0 + log mean w.
+        standard_error: of log_z, sd(w) / (mean(w) sqrt(n)), by the delta method.
+        effective_chains: (sum w)^2 / sum w^2, 1 to n; near 1 a single chain decides.
+        log_weights: log w of each chain.
+        states: the chains at the end of the path.
     """
 
     log_z: float
@@ -53,7 +59,10 @@ def estimate_log_partition(
     beta: float = 1.0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> PartitionEstimate:
-    """log Z of a model, annealed from the independent pixels of `base_bias`.
+    """Estimate log Z of a model from below, annealed from the independent pixels of `base_bias`.
+
+    Its error bar is not to be trusted by itself where the model has several modes; `likelihood.partition.log_partition`
+    estimates from both ends and warns.
 
     Args:
         key: random key; chain c's noise depends on it and c only.
@@ -66,9 +75,9 @@ def estimate_log_partition(
         progress: called with the temperatures done.
 
     Raises:
-        ValueError: naming an argument out of range, or as `gibbs.sample` does.
+        UserError: naming an argument out of range, or as `gibbs.sample` does.
     """
-    _check(n_chains, n_temperatures)
+    check_sizes(n_chains, n_temperatures)
     key_start, key_path = jax.random.split(key)
     base = independent_params(params, base_bias)
     x = draw_independent(key_start, base["bias"], n_chains, beta)
@@ -87,11 +96,11 @@ def bound_log_partition(
     beta: float = 1.0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> PartitionEstimate:
-    """The same from the other end: log Z_0 - log mean (1/w) over paths that start at samples of the model.
+    """Estimate log Z from above: log Z_0 - log mean (1/w) over paths that start at samples of the model.
 
-    On average too high, if the samples are exact: with `estimate_log_partition` it brackets log Z.
+    It is on average too high if the samples are exact; with `estimate_log_partition` it brackets log Z.
     """
-    _check(len(samples), n_temperatures)
+    check_sizes(len(samples), n_temperatures)
     base = independent_params(params, base_bias)
     log_w, x = anneal(key, lattice, params, base, samples, n_temperatures, beta=beta, progress=progress)
     return _estimate(log_partition_independent(base["bias"], beta), log_w, -1, x)
@@ -108,7 +117,7 @@ def anneal(
     beta: float = 1.0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[Float[np.ndarray, "n"], UInt8[Array, "n H W"]]:
-    """log w of every chain, float64, along the straight path from `start` to `end`; and the chains at its end."""
+    """Return log w of every chain, float64, along the straight path from `start` to `end`, and the last states."""
     start, end = ({name: params[name] for name in ("bias", "coupling")} for params in (start, end))
     log_w = np.zeros(len(x))
     for first in range(0, n_temperatures, STAGE):
@@ -138,25 +147,25 @@ def _stage(key, lattice, start, end, x, steps, beta):
 
 
 def class_params(params: dict, label: int) -> dict:
-    """The parameters of p(x | y = label), a model without labels."""
+    """Return the parameters of p(x | y = label), a model without labels."""
     return {"bias": params["bias"] + params["label_coupling"][..., label], "coupling": params["coupling"]}
 
 
 def independent_params(params: dict, bias: Float[Array, "H W L"]) -> dict:
-    """The model of `bias` alone, with the shapes of `params`. ValueError for a bias of another shape."""
+    """Return the model of `bias` alone, with the shapes of `params`. UserError for a bias of another shape."""
     if bias.shape != params["bias"].shape:
-        raise UserError(f"base_bias: got shape {bias.shape}, must be {params['bias'].shape}")
+        raise UserError(f"base_bias has shape {bias.shape}; allowed: {params['bias'].shape}")
     return {"bias": jnp.asarray(bias), "coupling": jax.tree.map(jnp.zeros_like, params["coupling"])}
 
 
 def linear_energy(lattice: gibbs.Lattice, params: dict, x: UInt8[Array, "n H W"]) -> Float[Array, "n"]:
-    """E(x), linear in {"bias", "coupling"}: of a difference of parameters it is the difference of energies."""
+    """Return E(x), linear in {"bias", "coupling"}: for a difference of parameters the difference of energies."""
     model = PottsEBM(lattice, gibbs.n_levels(params), "tied" if gibbs.is_tied(params) else "edge")
     return model.apply({"params": params}, x)
 
 
 def log_partition_independent(bias: Float[Array, "H W L"], beta: float = 1.0) -> float:
-    """log Z_0 = sum_i log sum_l exp(beta b_i[l]), in nats."""
+    """Return log Z_0 = sum_i log sum_l exp(beta b_i[l]), in nats."""
     logits = beta * np.asarray(bias, np.float64)
     return float(np.logaddexp.reduce(logits, axis=-1).sum())
 
@@ -164,16 +173,17 @@ def log_partition_independent(bias: Float[Array, "H W L"], beta: float = 1.0) ->
 def draw_independent(
     key: Key[Array, ""], bias: Float[Array, "H W L"], n: int, beta: float = 1.0
 ) -> UInt8[Array, "n H W"]:
-    """n exact samples of independent pixels; sample c depends on key and c alone."""
+    """Draw n exact samples of independent pixels; sample c depends on key and c alone."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
     return jax.vmap(lambda k: jax.random.categorical(k, beta * bias))(keys).astype(jnp.uint8)
 
 
-def _check(n_chains: int, n_temperatures: int) -> None:
+def check_sizes(n_chains: int, n_temperatures: int) -> None:
+    """Raise UserError for fewer than 2 chains or 1 temperature."""
     if n_chains < 2:
-        raise UserError(f"n_chains: got {n_chains}, must be at least 2")
+        raise UserError(f"n_chains is {n_chains}; allowed: an integer, 2 or more")
     if n_temperatures < 1:
-        raise UserError(f"n_temperatures: got {n_temperatures}, must be at least 1")
+        raise UserError(f"n_temperatures is {n_temperatures}; allowed: an integer, 1 or more")
 
 
 def _estimate(log_z_start: float, log_w: Float[np.ndarray, "n"], sign: int, x: Array) -> PartitionEstimate:

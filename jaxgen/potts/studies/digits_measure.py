@@ -22,7 +22,8 @@ from jaxgen import data, evaluation, gibbs, runs, training
 from jaxgen.potts.evaluate import noise
 from jaxgen.potts.figures.digits import digits_figure
 from jaxgen.potts.keys import digit_key
-from jaxgen.potts.likelihood.log_likelihood import base_biases, bits_per_pixel, bracket, log_likelihood
+from jaxgen.potts.likelihood.log_likelihood import base_biases, bits_per_pixel, log_likelihood
+from jaxgen.potts.likelihood.partition import bracket
 from jaxgen.potts.studies.digits import DigitsTask, test_images
 from jaxgen.runs import Row
 

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from jaxgen import data, evaluation, gibbs, runs
 from jaxgen.potts.evaluate import noise
 from jaxgen.potts.keys import LatticeMeasureKeys, lattice_measure_keys
-from jaxgen.potts.likelihood.log_likelihood import base_biases, bracket
+from jaxgen.potts.likelihood.log_likelihood import base_biases
+from jaxgen.potts.likelihood.partition import bracket
 from jaxgen.potts.statistics import principal_component
 from jaxgen.potts.studies.lattices import LatticeTask
 from jaxgen.potts.studies.trajectory import observe_sweeps
