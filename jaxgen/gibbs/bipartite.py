@@ -50,7 +50,7 @@ def sample_bipartite(
     """
     levels = weight.shape[1] + 1
     flat = weight.reshape(-1, weight.shape[-1]).astype(dtype)
-    ids = jnp.arange(len(v), dtype=jnp.uint32) if chain_ids is None else chain_ids.astype(jnp.uint32)
+    ids = jnp.arange(len(v)) if chain_ids is None else chain_ids
 
     def sweep(number: Array, v: Array) -> Array:
         key_hidden, key_visible = jax.random.split(jax.random.fold_in(key, number))
@@ -63,11 +63,11 @@ def sample_bipartite(
     return jax.lax.fori_loop(0, n_sweeps, sweep, v)
 
 
-def uniform(key: Key[Array, ""], ids: UInt32[Array, " n"], units: int) -> Float[Array, "n units"]:
+def uniform(key: Key[Array, ""], ids: Int[Array, " n"] | UInt32[Array, " n"], units: int) -> Float[Array, "n units"]:
     """Return numbers in (0, 1), a function of the key, the chain's number and the unit's number alone."""
     word = jax.random.key_data(key)
     counter = jnp.arange(-(-units // 2), dtype=jnp.uint32)
-    halves = threefry2x32((word[0], word[1]), (ids[:, None], counter[None]))
+    halves = threefry2x32((word[0], word[1]), (ids.astype(jnp.uint32)[:, None], counter[None]))
     bits = jnp.concatenate(halves, axis=1)[:, :units] >> np.uint32(8)
     return (bits.astype(jnp.int32).astype(jnp.float32) + 0.5) * np.float32(2**-24)
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from statistical import ALPHA, chi_square_p
 from thrml import Block, BlockGibbsSpec, CategoricalNode, FactorSamplingProgram, SamplingSchedule, sample_states
 from thrml.models import CategoricalGibbsConditional, SquareCategoricalEBMFactor
@@ -129,6 +130,13 @@ def test_levels_are_drawn_by_inversion():
 
 def test_one_hot_leaves_out_level_0():
     np.testing.assert_array_equal(one_hot(jnp.array([[0, 1, 2]], jnp.uint8), 3)[0], [[0, 0], [1, 0], [0, 1]])
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint32, jnp.int32])
+def test_uniform_numbers_are_uniform_whatever_integers_number_the_chains(dtype):
+    """Signed numbers would be shifted with their sign: all of a chain's numbers were then near 0."""
+    u = np.asarray(uniform(jax.random.key(1), jnp.arange(2000, dtype=dtype), 10)).ravel()
+    assert scipy.stats.kstest(u, "uniform").pvalue > ALPHA
 
 
 def test_uniform_numbers_are_inside_the_open_interval_and_differ():
