@@ -47,6 +47,14 @@ class LatticeMeasureKeys(NamedTuple):
     mixing: Key[Array, ""]
 
 
+class LikelihoodKeys(NamedTuple):
+    """The keys of the likelihood of one class, by use."""
+
+    start: Key[Array, ""]
+    sweeps: Key[Array, ""]
+    path: Key[Array, ""]
+
+
 def run_keys(seed: int) -> RunKeys:
     """Return the keys of a training run. UserError for a seed outside 0 .. 2^32 - 1."""
     steps, init, chains = jax.random.split(seed_key(seed), 3)
@@ -87,3 +95,15 @@ def lattice_measure_keys(seed: int) -> LatticeMeasureKeys:
 def search_key(seed: int, use: str) -> Key[Array, ""]:
     """Return the key of one measure of the trials of a search; `use` is "annealing" or "fresh samples"."""
     return stream(seed, use, _SEARCH_USES)
+
+
+def likelihood_keys(seed: int, label: int | None) -> LikelihoodKeys:
+    """Return the keys of the likelihood of a class, or of a model without labels (None)."""
+    key = jax.random.fold_in(seed_key(seed), 10 if label is None else label)
+    return LikelihoodKeys(*jax.random.split(key, 3))
+
+
+def mixing_keys(seed: int) -> tuple[Key[Array, ""], Key[Array, ""], Key[Array, ""]]:
+    """Return the keys of the noise at which chains start, of Gibbs sweeps, and of parallel tempering."""
+    key = seed_key(seed)
+    return key, jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)

@@ -21,6 +21,7 @@ from jaxgen.runs.log import Logger as Logger
 from jaxgen.runs.log import curve as curve
 from jaxgen.runs.log import read_metrics as read_metrics
 from jaxgen.runs.log import training_seconds as training_seconds
+from jaxgen.runs.pieces import Pieces as Pieces
 from jaxgen.runs.platform import configure as configure
 from jaxgen.runs.platform import device_name as device_name
 from jaxgen.runs.processes import is_first as is_first

@@ -10,10 +10,11 @@ from PIL import Image
 from statistical import ALPHA, chi_square_p
 
 from jaxgen import gibbs
+from jaxgen.potts.figures.energy import energy_figure
 from jaxgen.potts.oracles import enumeration
 from jaxgen.potts.oracles.naive_sampler import naive_sample
 from jaxgen.potts.studies import joules, thermodynamic
-from jaxgen.potts.studies.energy_report import Baseline, EnergyStudy, energy_figure, energy_rows, published_baselines
+from jaxgen.potts.studies.energy_report import Baseline, EnergyStudy, energy_rows, published_baselines
 from jaxgen.potts.studies.joules import measure_joules
 from jaxgen.potts.studies.operations import Work, compiled_work, counted_by_hand
 
@@ -133,11 +134,11 @@ def test_rows_and_figure_of_the_study(tmp_path):
     by_hand = counted_by_hand(DIGITS, random_params(0, DIGITS, 4), 256)
     rows = {r.quantity: r for r in energy_rows(study, Work(165.0, 12.0, 0.0), by_hand, 256)}
     assert rows["ours / hardware with read-out"].value == pytest.approx(1000)
-    assert rows["operations a sample"].value == pytest.approx(165 * 784 * 50)
-    assert rows["operations an update, by hand"].value == 170
+    assert rows["operations per sample"].value == pytest.approx(165 * 784 * 50)
+    assert rows["operations per update, by hand"].value == 170
     assert rows["hardware: samples that take as much as one load"].value == pytest.approx(load / (cycles + read))
     kinds = ("counted", "projected", "energy counter", "published", "of the compiler's")
-    said = ("largest of these ratios / smallest", "couplings of a p-bit in thermometer code")
+    said = ("largest of these ratios / smallest", "couplings per p-bit in thermometer code")
     assert all(any(kind in row.note for kind in kinds) for name, row in rows.items() if name not in said)
     energy_figure(tmp_path / "e.png", study, "a title")
     assert np.asarray(Image.open(tmp_path / "e.png").convert("L")).std() > 10

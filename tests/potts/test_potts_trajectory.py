@@ -63,10 +63,13 @@ def test_stages_are_chained_and_looked_at():
     seen = []
     step = lambda stage, x: (x + 1, jnp.full((2, 5, 3), 10.0 * stage))  # noqa: E731
     plain = lambda stage, x: x  # noqa: E731
-    mixing = run_stages(step, plain, jnp.zeros(3), 4, lambda done, x: seen.append((done, float(x[0]))))
+    mixing = run_stages(step, plain, jnp.zeros(3), 4, lambda done, x, observed: seen.append((done, float(x[0]))))
     assert seen == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
     np.testing.assert_array_equal(mixing.observed[0, :, 0], np.repeat([0, 10, 20, 30], 5))
     assert mixing.sweep_seconds > 0
+    first = list(np.split(mixing.observed[:, :10], 2, axis=1))
+    resumed = run_stages(step, plain, jnp.full(3, 2.0), 4, before=first)
+    np.testing.assert_array_equal(resumed.observed, mixing.observed)
 
 
 def test_rows_and_figure(tmp_path):
@@ -75,7 +78,7 @@ def test_rows_and_figure(tmp_path):
     rows = {r.quantity: r for r in mixing_rows(found, shares, 0.97, np.array([0.2, 0.4]))}
     assert rows["block Gibbs: autocorrelation time of the principal component"].value == pytest.approx(9, rel=0.1)
     assert rows["short: autocorrelation time of the energy"].value == "longer than the run can tell"
-    assert rows["block Gibbs: sweeps a second"].value == 0.5
+    assert rows["block Gibbs: sweeps per second"].value == 0.5
     found_r_hat = rows["block Gibbs: R-hat of the principal component from dispersed starts"]
     expected = float(found_r_hat.note.split()[0])
     assert found_r_hat.value == pytest.approx(expected, abs=0.003) and expected == pytest.approx(1.006, abs=0.001)

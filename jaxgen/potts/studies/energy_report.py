@@ -1,27 +1,20 @@
-"""Joules a sample by named baselines beside the projection to thermodynamic hardware: record and figure.
+"""Joules per sample of named baselines beside the projection to thermodynamic hardware: the rows of a record.
 
 ratio = baseline / hardware,     hardware = cycles | cycles + read | cycles + read + load
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
-
-from jaxgen import gibbs, runs, visualization
+from jaxgen import gibbs, runs
 from jaxgen.potts.studies import thermodynamic as chip
 from jaxgen.potts.studies.operations import Work
 
-PARTS = ("cycles alone", "with read-out", "with read-out and a load a sample")
-_COLOURS = {"energy counter": "C2", "time x stated power": "C0", "published rate x stated power": "C1"}
-_CHIP_COLOUR = "C3"
-_ENGINEERING = EngFormatter("J", places=1)
+PARTS = ("cycles alone", "with read-out", "with read-out and a load per sample")
 
 
 class Baseline(NamedTuple):
-    """joules: of one sample. kind: one of the keys of _COLOURS. note: how it was found."""
+    """Joules of one sample of a named baseline; its kind, as in the figure; and a note on how they were obtained."""
 
     name: str
     joules: float
@@ -30,7 +23,7 @@ class Baseline(NamedTuple):
 
 
 class EnergyStudy(NamedTuple):
-    """What is compared: a sample is `sweeps` sweeps from noise of one image of a lattice."""
+    """What is compared. A sample is `sweeps` sweeps from noise of one image of a lattice."""
 
     lattice: gibbs.Lattice
     levels: int
@@ -43,55 +36,55 @@ class EnergyStudy(NamedTuple):
 
     @property
     def updates(self) -> int:
-        """Of sites, a sample."""
+        """Return the site updates per sample."""
         return self.sweeps * self.lattice.n_sites
 
     def ratios(self, baseline: Baseline) -> dict[str, float]:
-        """How many times the hardware's joules a baseline takes, by what the hardware is charged with."""
+        """Return joules of a baseline / joules of the hardware, by what the hardware is charged with."""
         cycles, read, load = self.projection
         charged = (cycles, cycles + read, cycles + read + load)
         return {part: baseline.joules / joules for part, joules in zip(PARTS, charged, strict=True)}
 
 
 def published_baselines(lattice: gibbs.Lattice, levels: int, sweeps: int) -> list[Baseline]:
-    """Those of `thermodynamic.PUBLISHED`."""
-    found = []
+    """Return the baselines of `thermodynamic.PUBLISHED`."""
+    baselines = []
     for name, (flips, watts) in chip.PUBLISHED.items():
         joules = chip.published_joules(name, lattice, levels, sweeps)
-        note = f"{flips.value * 1e-9:g} flips/ns: {flips.source}; {watts.source}; {levels - 1} spins a pixel"
-        found.append(Baseline(name, joules, "published rate x stated power", note))
-    return found
+        note = f"{flips.value * 1e-9:g} flips/ns: {flips.source}; {watts.source}; {levels - 1} spins per pixel"
+        baselines.append(Baseline(name, joules, "published rate x stated power", note))
+    return baselines
 
 
 def energy_rows(
     study: EnergyStudy, work: Work, by_hand: tuple[Mapping[str, float], float] | None, chains: int
 ) -> list[runs.Row]:
-    """The numbers of a record, each noted as counted, measured, published or projected.
+    """Return the rows of a record, each noted as counted, measured, published or projected.
 
     Args:
         study: what is compared.
         work: of one update, by the compiler.
         by_hand: operations by part and bytes, where there is such a count.
-        chains: that share the tables.
+        chains: chains that share the tables.
     """
     row = runs.Row
     rows = [
-        row("operations an update, by the compiler", work.operations, "", "", "counted: lattice engine, one site"),
-        row("bytes an update, by the compiler", work.bytes, "bytes", "", f"counted: {chains} chains share the tables"),
-        row("operations a sample", work.operations * study.updates, "", "", f"counted: {study.sweeps} sweeps"),
-        row("bytes a sample", work.bytes * study.updates, "bytes", "", f"counted: {study.sweeps} sweeps"),
+        row("operations per update, by the compiler", work.operations, "", "", "counted: lattice engine, one site"),
+        row("bytes per update, by the compiler", work.bytes, "bytes", "", f"counted: {chains} chains share the tables"),
+        row("operations per sample", work.operations * study.updates, "", "", f"counted: {study.sweeps} sweeps"),
+        row("bytes per sample", work.bytes * study.updates, "bytes", "", f"counted: {study.sweeps} sweeps"),
     ]
     if by_hand is not None:
         parts, moved = by_hand
         total = sum(parts.values())
         text = ", ".join(f"{name} {count:g}" for name, count in parts.items())
         ratio = f"{total / work.operations:.3f} of the compiler's; {text}"
-        rows.insert(1, row("operations an update, by hand", float(total), "", "", ratio))
+        rows.insert(1, row("operations per update, by hand", float(total), "", "", ratio))
         ratio = f"{moved / work.bytes:.2f} of the compiler's; "
-        ratio += "it seems to count a word anew at every shift it is read at"
-        rows.insert(3, row("bytes an update, by hand", moved, "bytes", "", ratio))
+        ratio += "it seems to count a word again at every shift at which it is read"
+        rows.insert(3, row("bytes per update, by hand", moved, "bytes", "", ratio))
     rows += [
-        row(f"{one.name}: joules a sample", one.joules, "J", "", f"{one.kind}; {one.note}") for one in study.baselines
+        row(f"{one.name}: joules per sample", one.joules, "J", "", f"{one.kind}; {one.note}") for one in study.baselines
     ]
     return rows + _chip_rows(study) + _ratio_rows(study)
 
@@ -115,7 +108,7 @@ def _chip_rows(study: EnergyStudy) -> list[runs.Row]:
             "",
             "projected",
         ),
-        runs.Row("couplings of a p-bit in thermometer code", degree, "", f"<= {chip.CHIP_DEGREE}, the chip's"),
+        runs.Row("couplings per p-bit in thermometer code", degree, "", f"<= {chip.CHIP_DEGREE}, the chip's"),
     ]
 
 
@@ -128,7 +121,7 @@ def _ratio_rows(study: EnergyStudy) -> list[runs.Row]:
     for one in study.baselines:
         alone, read, loaded = study.ratios(one).values()
         with_read.append(read)
-        note = f"{alone:.3g} for cycles alone, {loaded:.3g} with a load a sample; {one.kind}, projected hardware"
+        note = f"{alone:.3g} for cycles alone, {loaded:.3g} with a load per sample; {one.kind}, projected hardware"
         rows.append(
             runs.Row(f"{one.name} / hardware with read-out", read, "x", f"{chip.CLAIM:,} claimed of a GPU", note)
         )
@@ -136,45 +129,3 @@ def _ratio_rows(study: EnergyStudy) -> list[runs.Row]:
     names = [study.baselines[with_read.index(end(with_read))].name for end in (max, min)]
     rows.append(runs.Row("largest of these ratios / smallest", spread, "x", "", f"{names[0]} / {names[1]}"))
     return rows
-
-
-def energy_figure(path: str | Path, study: EnergyStudy, title: str) -> None:
-    """Joules a sample of baselines and hardware, and their ratios, on logarithmic axes."""
-    figure = Figure(figsize=(13, 1.6 + 0.42 * (len(study.baselines) + 4)), dpi=110, layout="constrained")
-    joules, ratio = figure.subplots(1, 2)
-    cycles, read, load = study.projection
-    low = chip.project(study.lattice, study.levels, study.sweeps, chip.CELL_JOULES).cycles
-    projected = {"cycles, E_cell of 2 fJ": low, "cycles, SPICE": cycles, "read-out of a sample": read,
-                 "one load of the model": load}  # fmt: skip
-    bars = [(one.name, one.joules, _COLOURS[one.kind]) for one in study.baselines]
-    bars += [(f"hardware: {name}", value, _CHIP_COLOUR) for name, value in projected.items()]
-    for place, (_, value, colour) in enumerate(bars):
-        joules.barh(-place, value, color=colour, height=0.7)
-        joules.annotate(
-            _ENGINEERING(value), (value, -place), (4, 0), textcoords="offset points", va="center", fontsize=8
-        )
-    joules.set_yticks([-place for place in range(len(bars))], [name for name, _, _ in bars], fontsize=8)
-    joules.set_xscale("log")
-    joules.set_xlim(min(value for _, value, _ in bars) / 5, max(value for _, value, _ in bars) * 50)
-    joules.set_title(f"one sample of {study.sweeps} sweeps", fontsize=10)
-    joules.set_xlabel("joules", fontsize=9)
-    kinds = {one.kind: _COLOURS[one.kind] for one in study.baselines} | {"projected from constants": _CHIP_COLOUR}
-    handles = [joules.barh(0, 0, color=colour, label=kind) for kind, colour in kinds.items()]
-    joules.legend(handles=handles, fontsize=8, loc="lower right")
-    _draw_ratios(ratio, study)
-    figure.suptitle(title, fontsize=11)
-    visualization.save_figure(path, figure)
-
-
-def _draw_ratios(axes, study: EnergyStudy) -> None:
-    places = [-place for place in range(len(study.baselines))]
-    for part, marker in zip(PARTS, ("o", "s", "^"), strict=True):
-        axes.plot([study.ratios(one)[part] for one in study.baselines], places, marker, label=part, markersize=7)
-    axes.axvline(chip.CLAIM, color="black", linestyle="--", linewidth=1, label=f"{chip.CLAIM:,} claimed of a GPU")
-    axes.set_yticks(places, [one.name for one in study.baselines], fontsize=8)
-    axes.set_ylim(-len(places) + 0.3, 0.7)
-    axes.set_xscale("log")
-    axes.set_xlabel("ratio, by what the projected hardware is charged with", fontsize=9)
-    axes.set_title("joules of the baseline / joules of the hardware", fontsize=10)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)

@@ -1,9 +1,9 @@
-"""Runs of which every sweep is looked at, and what they say of mixing.
+"""Runs whose every sweep is observed, and what they say about mixing.
 
     f_0(x) = E(x),     f_1(x) = sum_i v_i x_i
 
-v is the first principal component of the data: the energy settles within a mode long before chains have moved between
-modes, along which v is the longest way.
+v is the first principal component of the data. The energy settles within a mode long before chains have moved between
+modes; moves between modes show along v.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ def observe_sweeps(
     engine: str = "lattice",
     beta: float = 1.0,
 ) -> tuple[UInt8[Array, "n H W"], Float[Array, "2 n_sweeps n"]]:
-    """The states after `n_sweeps` sweeps, and E(x) and direction . x of every chain after each sweep.
+    """Return the states after `n_sweeps` sweeps, and E(x) and direction . x of every chain after each sweep.
 
     Errors as `gibbs.sample`.
     """
@@ -54,17 +54,17 @@ def observe_sweeps(
 def observe(
     lattice: gibbs.Lattice, params: dict, direction: Float[Array, "H W"], x: UInt8[Array, "n H W"]
 ) -> Float[Array, "2 n"]:
-    """f_0 and f_1 of every image; `params` is {"bias", "coupling"}."""
+    """Return f_0 and f_1 of every image; `params` is {"bias", "coupling"}."""
     return jnp.stack([linear_energy(lattice, params, x), jnp.tensordot(x.astype(jnp.float32), direction)])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mixing:
-    """One sampler's run of n chains over T sweeps.
+    """A run of one sampler: n chains over T sweeps.
 
     Attributes:
         observed: (2, T, n): energy, and projection on the principal component.
-        sweep_seconds: wall time of one sweep of all chains, not observed.
+        sweep_seconds: wall time of one unobserved sweep of all chains.
     """
 
     observed: Float[np.ndarray, "2 T n"]
@@ -72,22 +72,22 @@ class Mixing:
 
     @property
     def settled(self) -> Float[np.ndarray, "2 half n"]:
-        """The second half of the run, from which all numbers are taken."""
+        """Return the second half of the run, from which all numbers are taken."""
         return self.observed[:, self.observed.shape[1] // 2 :]
 
     @property
     def times(self) -> list[float]:
-        """Integrated autocorrelation times in sweeps; infinity if the run is too short to tell."""
+        """Return the integrated autocorrelation times in sweeps; infinity if the run is too short to tell."""
         return [gibbs.integrated_autocorrelation_time(series) for series in self.settled]
 
     @property
     def r_hats(self) -> list[float]:
-        """R-hat of both observables over all chains, wherever they started."""
+        """Return R-hat of both observables over all chains, wherever they started."""
         return [gibbs.split_r_hat(series) for series in self.settled]
 
     @property
     def effective_per_second(self) -> float:
-        """Independent draws a second, by the slower of the two observables."""
+        """Return independent draws per second, by the slower of the two observables."""
         return self.observed.shape[2] / max(self.times) / self.sweep_seconds
 
 
@@ -96,17 +96,24 @@ def run_stages(
     plain_stage: Callable[[int, Array], Array],
     x: UInt8[Array, "..."],
     n_stages: int,
-    look: Callable[[int, Array], None] = lambda done, x: None,
+    look: Callable[[int, Array, Sequence[Array]], None] = lambda done, x, observed: None,
+    before: Sequence[Array] = (),
 ) -> Mixing:
-    """Run `(x, observed) = observed_stage(stage, x)` from the states x, then time `plain_stage`, the same unobserved.
+    """Run `(x, observed) = observed_stage(stage, x)` stage by stage, then time `plain_stage`, the same unobserved.
 
-    look: called with the stages done and the states.
+    Args:
+        observed_stage: runs one stage and returns the states and what was observed.
+        plain_stage: runs one stage and returns the states.
+        x: the states after the stages of `before`.
+        n_stages: stages of the whole run.
+        look: called with the stages done, the states, and what was observed of every stage.
+        before: what was observed of the first stages, if a run is resumed.
     """
-    observed = []
-    for stage in range(n_stages):
-        x, found = observed_stage(stage, x)
-        observed.append(np.asarray(found))
-        look(stage + 1, x)
+    observed = list(before)
+    for stage in range(len(observed), n_stages):
+        x, values = observed_stage(stage, x)
+        observed.append(np.asarray(values))
+        look(stage + 1, x, observed)
     sweeps = observed[0].shape[1]
     jax.block_until_ready(plain_stage(0, x))
     seconds = []
@@ -118,27 +125,27 @@ def run_stages(
 
 
 def mixing_rows(
-    found: Mapping[str, Mixing],
+    runs_by_name: Mapping[str, Mixing],
     shares: Mapping[str, Sequence[tuple[int, float]]],
     real: float,
     acceptance: Float[np.ndarray, "R-1"],
 ) -> list[runs.Row]:
-    """The numbers of a record: times and rates of every sampler, R-hat of the first, sweeps to readable samples.
+    """Return the rows of a record: times and rates of every sampler, R-hat of the first, sweeps to readable samples.
 
     Args:
-        found: by name of the sampler.
+        runs_by_name: the runs of the samplers.
         shares: for each start (sweeps, share of chains read as a class of the training set).
         real: that share of training images.
         acceptance: of swaps between replicas.
     """
     rows = []
-    for name, mixing in found.items():
+    for name, mixing in runs_by_name.items():
         length = f"{mixing.observed.shape[1]} sweeps of {mixing.observed.shape[2]} chains, the second half counted"
         for what, tau in zip(("energy", "principal component"), mixing.times, strict=True):
             value = tau if math.isfinite(tau) else "longer than the run can tell"
             rows.append(runs.Row(f"{name}: autocorrelation time of the {what}", value, "sweeps", "", length))
-        rows.append(runs.Row(f"{name}: sweeps a second", 1 / mixing.sweep_seconds, "1/s"))
-        rows.append(runs.Row(f"{name}: independent samples a second", mixing.effective_per_second, "1/s"))
+        rows.append(runs.Row(f"{name}: sweeps per second", 1 / mixing.sweep_seconds, "1/s"))
+        rows.append(runs.Row(f"{name}: independent samples per second", mixing.effective_per_second, "1/s"))
         half = mixing.settled.shape[1] // 2
         for what, r_hat, tau in zip(("energy", "principal component"), mixing.r_hats, mixing.times, strict=True):
             # The means of settled half-chains differ by var(f) tau / T' all the same.
@@ -157,14 +164,14 @@ def mixing_rows(
 
 
 def smoothed_shares(curve: Sequence[tuple[int, float]]) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
-    """Sweeps s, and the mean of the shares between s / 1.5 and 1.5 s: a few chains read at one moment scatter."""
+    """Return the sweeps s, and the mean of the shares between s / 1.5 and 1.5 s, for a few chains scatter."""
     sweeps, shares = np.array(curve, float).T
     near = (sweeps >= sweeps[:, None] / _NEAR) & (sweeps <= sweeps[:, None] * _NEAR)
     return sweeps, (near * shares).sum(1) / near.sum(1)
 
 
 def readable_from(curve: Sequence[tuple[int, float]]) -> tuple[int | None, float]:
-    """The sweeps after which the smoothed share stays at READABLE of the final one or above, and that final share.
+    """Return the sweeps after which the smoothed share stays at READABLE of the final share, and the final share.
 
     Final is the mean over the second half of the run. None if the share is below at the end.
     """
