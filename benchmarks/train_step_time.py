@@ -29,6 +29,7 @@ from jaxtyping import Float
 
 from benchmarks import timing
 from jaxgen import data, diffusion, runs, training
+from jaxgen.diffusion import guidance, objectives, samplers
 from jaxgen.errors import UserError
 from jaxgen.runs import option
 from jaxgen.runs.tables import aligned, markdown, write_between, write_json
@@ -179,10 +180,10 @@ def our_training(case: Case) -> tuple[Timed, dict]:
     objective, shape = diffusion.Objective(), (28, 28, 1)
 
     def loss_fn(params, key, batch):
-        draws = diffusion.draw(key, batch["position"], TIMES, shape, objective.label_dropout)
+        draws = objectives.draw(key, batch["position"], TIMES, shape, objective.label_dropout)
         x0 = diffusion.to_unit(batch["image"])
-        apply = diffusion.network(model.unet, params)
-        losses, _ = diffusion.example_losses(apply, objective, model.process, x0, batch["label"], draws)
+        apply = guidance.network(model.unet, params)
+        losses, _ = objectives.example_losses(apply, objective, model.process, x0, batch["label"], draws)
         return losses.mean(), {}
 
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(RATE))
@@ -196,7 +197,7 @@ def our_training(case: Case) -> tuple[Timed, dict]:
     jax.block_until_ready(metrics)
     compile_s = time.perf_counter() - begin
     key = jax.random.fold_in(jax.random.key(1), 0)
-    draws = diffusion.draw(key, jnp.arange(case.batch, dtype=jnp.uint32), TIMES, shape, objective.label_dropout)
+    draws = objectives.draw(key, jnp.arange(case.batch, dtype=jnp.uint32), TIMES, shape, objective.label_dropout)
     after = training.unreplicate_state(stacked).params
     check = {"index": index, "draws": jax.device_get(draws), "loss": float(metrics["loss"]), "params": after}
     last = [stacked]
@@ -225,7 +226,7 @@ def our_sampling(case: Case, steps: int) -> tuple[Timed, dict]:
     images = np.asarray(once(key))
     compile_s = time.perf_counter() - begin
     key_steps, _ = jax.random.split(key)
-    noises = [np.asarray(diffusion.keyed_noise(key_steps, index, int(t), (28, 28, 1))) for t in times[:-1]]
+    noises = [np.asarray(samplers.keyed_noise(key_steps, index, int(t), (28, 28, 1))) for t in times[:-1]]
     check = {"start": np.asarray(start), "noises": noises, "images": images, "label": label}
     keys = [jax.random.key(seed) for seed in range(64)]
     run = Timed("sampling", "jaxgen", lambda seed: jax.block_until_ready(once(keys[seed % 64])), compile_s, steps)
@@ -261,7 +262,7 @@ def torch_paths(case: Case, steps: int, step_check: dict, sample_check: dict, co
     index = torch.tensor(step_check["index"], device=device)
     optimiser = torch.optim.AdamW(plain.parameters(), lr=RATE, weight_decay=0.0)
     draws = step_check["draws"]
-    dropped = torch.tensor(np.where(draws.dropped, diffusion.NO_LABEL, case.labels[step_check["index"]])).long()
+    dropped = torch.tensor(np.where(draws.dropped, 10, case.labels[step_check["index"]])).long()
     times = torch.tensor(np.asarray(draws.t) - 1).long()
     args = (images[index], times.to(device), dropped.to(device), image(draws.noise), left)
     loss = float(reference.train_step(model, optimiser, *args))

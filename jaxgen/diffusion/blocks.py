@@ -4,7 +4,11 @@
     attention  x + W_o softmax(q k^T / sqrt(d)) v,  (q, k, v) = W norm(x) over all pixels
     upsample   y[2 i + a, 2 j + b] = W_ab x[i, j] + bias: a transposed convolution of kernel 2 and stride 2
 
-Normalisation is over 8 groups of channels with 1e-5 added to the variance. For start values see `init_params`.
+    film       h = conv(silu(norm(x)));  h = conv_zero(silu(norm(h) (1 + a) + b)),  (a, b) = W silu(e);  h + x as above
+
+`film` normalises before each convolution, its second convolution starts at zero, so that the block starts as the
+identity, and time and label scale and shift the features (Perez et al. 2018; Nichol and Dhariwal 2021, section 4).
+Normalisation is over 8 groups of channels with 1e-5 added to the variance. For initial values see `init_params`.
 """
 
 import flax.linen as nn
@@ -19,26 +23,26 @@ Features = Float[Array, "batch height width channels"]
 
 
 def conv(features: int, size: int, dtype: DTypeLike, stride: int = 1, name: str | None = None) -> nn.Module:
-    """A convolution with size // 2 zeros on every side."""
+    """Return a convolution that pads size // 2 zeros on every side."""
     around = (size // 2, size // 2)
     return nn.Conv(features, (size, size), (stride, stride), padding=(around, around), dtype=dtype, name=name)
 
 
 def dense(features: int, dtype: DTypeLike, name: str | None = None) -> nn.Module:
-    """A linear layer."""
+    """Return a linear layer."""
     return nn.Dense(features, dtype=dtype, name=name)
 
 
 def norm(dtype: DTypeLike, name: str) -> nn.Module:
-    """Group normalisation; its statistics are in float32 whatever `dtype` is."""
+    """Return group normalisation; its statistics are computed in float32 for every `dtype`."""
     return GroupNorm(dtype, name=name)
 
 
 class GroupNorm(nn.Module):
-    """y = (x - m) / sqrt(v + 1e-5) scale + bias, m and v of a group of channels and all pixels (Wu, He 2018, eq. 1).
+    """y = (x - m) / sqrt(v + 1e-5) scale + bias, m and v over a group of channels and all pixels (Wu, He 2018, eq. 1).
 
-    Pixels are summed channel by channel, then the channels of a group, and y is one product and one sum: a forward
-    pass of `small` takes a tenth less time on a CPU than with `nn.GroupNorm`, whose sums run over few channels at once.
+    Pixels are summed per channel first, then the channels of each group, and y is one product and one sum: a forward
+    pass of `small` takes a tenth less time on a CPU than with `nn.GroupNorm`, which sums over few channels at once.
     """
 
     dtype: DTypeLike = jnp.float32
@@ -76,8 +80,26 @@ class ResidualBlock(nn.Module):
         return nn.silu(h + x)
 
 
+class FilmBlock(nn.Module):
+    """A residual block that starts as the identity; time and label scale and shift its features."""
+
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Features, embedding: Float[Array, "batch width"]) -> Features:
+        h = conv(self.features, 3, self.dtype, name="conv_0")(nn.silu(norm(self.dtype, "norm_0")(x)))
+        film = dense(2 * self.features, self.dtype, "embedding")(nn.silu(embedding))[:, None, None]
+        scale, shift = jnp.split(film, 2, axis=-1)
+        h = nn.silu(norm(self.dtype, "norm_1")(h) * (1 + scale) + shift)
+        h = conv(self.features, 3, self.dtype, name="conv_zero")(h)
+        if x.shape[-1] != self.features:
+            x = conv(self.features, 1, self.dtype, name="shortcut")(x)
+        return h + x
+
+
 class Attention(nn.Module):
-    """Self-attention of `HEADS` heads over all pixels."""
+    """Self-attention over all pixels with `HEADS` heads."""
 
     dtype: DTypeLike = jnp.float32
 
@@ -86,12 +108,12 @@ class Attention(nn.Module):
         batch, height, width, channels = x.shape
         mixed = dense(3 * channels, self.dtype, "qkv")(norm(self.dtype, "norm")(x))
         q, k, v = jnp.moveaxis(mixed.reshape(batch, height * width, 3, HEADS, channels // HEADS), 2, 0)
-        seen = jax.nn.dot_product_attention(q, k, v)
-        return x + dense(channels, self.dtype, "out")(seen.reshape(x.shape))
+        values = jax.nn.dot_product_attention(q, k, v)
+        return x + dense(channels, self.dtype, "out")(values.reshape(x.shape))
 
 
 class Upsample(nn.Module):
-    """Twice as many rows and columns."""
+    """Transposed convolution that doubles the number of rows and columns."""
 
     dtype: DTypeLike = jnp.float32
 
@@ -105,14 +127,14 @@ class Upsample(nn.Module):
 
 
 def depth_to_space(x: Features, size: int) -> Features:
-    """(batch, h, w, size size c) -> (batch, size h, size w, c)."""
+    """Rearrange (batch, h, w, size size c) as (batch, size h, size w, c)."""
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height, width, size, size, channels // size**2)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, size * height, size * width, -1)
 
 
 def space_to_depth(x: Features, size: int) -> Features:
-    """Undo `depth_to_space`."""
+    """Rearrange (batch, size h, size w, c) as (batch, h, w, size size c)."""
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height // size, size, width // size, size, channels)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // size, width // size, -1)

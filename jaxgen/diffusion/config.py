@@ -1,6 +1,8 @@
-"""Every setting of a diffusion model and of its training."""
+"""The settings of a diffusion model and of its training."""
 
 import dataclasses
+import re
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -8,25 +10,29 @@ from jaxgen.diffusion.model import Diffusion
 from jaxgen.diffusion.objectives import Objective
 from jaxgen.diffusion.process import PREDICTIONS, make_process
 from jaxgen.diffusion.samplers.loop import SAMPLERS
+from jaxgen.diffusion.samplers.time_grids import GRIDS
 from jaxgen.diffusion.schedules import SCHEDULES
-from jaxgen.diffusion.unet import SIZES, make_unet
+from jaxgen.diffusion.unet import SIZES, UNet, make_unet
+from jaxgen.errors import UserError
 from jaxgen.runs import option, seed_option
+from jaxgen.runs.config import MOST_STEPS
 
 GUIDANCE_HELP = (
     "guidance w in u + w (c - u): 0 ignores the label, 1 is conditional; w_paper of (1 + w_paper) c is w - 1"
 )
 DTYPES = ("float32", "bfloat16")
 PARTS = ("train", "all")
+GRID_HELP = "times of the sampler; best: the most accurate grid of that sampler"
 
 
 @dataclasses.dataclass(frozen=True)
 class DiffusionConfig:
-    """The defaults are a small model on all digits; `experiments/flags` holds settings that were run."""
+    """The defaults are a small model of all digits; `experiments/flags` holds the settings of the records."""
 
     seed: int = seed_option("seed of parameters, data order, noise and samples", group="run")
-    log_every: int = option(50, "steps between records of the training metrics", group="run", low=1, high=2**31 - 1)
-    eval_every: int = option(1000, "steps between evaluations and pictures", group="run", low=1, high=2**31 - 1)
-    checkpoint_every: int = option(1000, "steps between checkpoints", group="run", low=1, high=2**31 - 1)
+    log_every: int = option(50, "steps between records of the training metrics", group="run", low=1, high=MOST_STEPS)
+    eval_every: int = option(1000, "steps between evaluations and pictures", group="run", low=1, high=MOST_STEPS)
+    checkpoint_every: int = option(1000, "steps between checkpoints", group="run", low=1, high=MOST_STEPS)
 
     dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
     data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
@@ -36,19 +42,34 @@ class DiffusionConfig:
         group="data",
         choices=PARTS,
     )
+    side: int = option(28, "height and width of the images", group="data", low=4, high=1024)
+    channels: int = option(1, "channels of the images", group="data", low=1, high=16)
+    classes: int = option(10, "number of classes of the labels", group="data", low=1, high=100_000)
 
-    size: str = option("small", "U-Net", group="model", choices=tuple(SIZES))
-    prediction: str = option("eps", "what the network answers", group="model", choices=PREDICTIONS)
-    learned_variance: bool = option(False, "the network also answers the reverse variance", group="model")
-    dtype: str = option("float32", "computation; parameters are float32", group="model", choices=DTYPES)
+    size: str = option("small", "U-Net; the next six flags change its parts", group="model", choices=tuple(SIZES))
+    base: int | None = option(None, "channels at full width, a multiple of 8", group="model", low=8, high=4096)
+    multipliers: str | None = option(None, "width of each level in units of base, such as 1,2,4", group="model")
+    blocks: int | None = option(None, "residual blocks per level and direction", group="model", low=1, high=64)
+    patch: int | None = option(None, "side of the squares of pixels of the first level", group="model", low=1, high=64)
+    attention: str | None = option(
+        None, "'none', or where there is attention: 'middle', levels from 0, such as middle,1,2", group="model"
+    )
+    film: bool | None = option(None, "normalise first; time and label scale and shift the features", group="model")
+    prediction: str = option("eps", "prediction of the network", group="model", choices=PREDICTIONS)
+    learned_variance: bool = option(False, "whether the network also predicts the reverse variance", group="model")
+    dtype: str = option("float32", "type of the computation; parameters are float32", group="model", choices=DTYPES)
 
     schedule: str = option("cosine", "noise schedule", group="process", choices=SCHEDULES)
     timesteps: int = option(300, "T", group="process", low=2, high=100_000)
 
     epochs: float = option(20.0, "passes over the images", group="optimiser", low=0.0, high=1_000_000, grows=True)
-    batch_size: int = option(128, "images a step, over all devices", group="optimiser", low=1, high=60_000)
+    batch_size: int = option(128, "images per step, over all devices", group="optimiser", low=1, high=60_000)
     learning_rate: float = option(
-        1e-3, "step size of Adam; a cosine, one value an epoch, down to a tenth", group="optimiser", low=0.0, high=10.0
+        1e-3,
+        "peak step size of Adam; a cosine with one value per epoch lowers it to a tenth in the last epoch",
+        group="optimiser",
+        low=0.0,
+        high=10.0,
     )
     label_dropout: float = option(0.1, "share of labels left out, for guidance", group="optimiser", low=0.0, high=1.0)
     min_snr: float | None = option(
@@ -57,23 +78,62 @@ class DiffusionConfig:
     clip: float = option(1.0, "largest norm of the gradient", group="optimiser", low=0.0, high=1e6)
     ema_decay: float = option(0.999, "decay of the parameters' moving average", group="optimiser", low=0.0, high=0.9999)
 
-    sampler: str = option("dpm_solver", "of the final samples", group="final samples", choices=SAMPLERS)
+    sampler: str = option("dpm_solver", "sampler of the final samples", group="final samples", choices=SAMPLERS)
     sample_steps: int = option(
         30, "steps of that sampler, at most timesteps", group="final samples", low=1, high=100_000
     )
+    time_grid: str = option("best", GRID_HELP, group="final samples", choices=("best", *GRIDS))
     guidance: float = option(3.0, GUIDANCE_HELP, group="final samples", low=0.0, high=100.0)
-    samples: int = option(2000, "final samples, the ten classes in turn", group="final samples", low=10, high=1_000_000)
+    samples: int = option(2000, "final samples, the classes in turn", group="final samples", low=10, high=1_000_000)
     likelihood_images: int = option(
-        256, "held-out images in the likelihood bound", group="final samples", low=2, high=60_000
+        256, "held-out images in the variational bound", group="final samples", low=2, high=10_000
+    )
+    flow_images: int = option(
+        64, "of these, images in the bound by the probability-flow ODE", group="final samples", low=2, high=10_000
     )
 
 
+def build_unet(config: DiffusionConfig) -> UNet:
+    """Return the U-Net that a config describes. UserError naming the field that does not fit."""
+    changes: dict[str, Any] = {
+        name: getattr(config, name) for name in ("base", "blocks", "patch", "film") if getattr(config, name) is not None
+    }
+    if config.multipliers is not None:
+        changes["multipliers"] = _numbers("multipliers", config.multipliers, "1,2,4", 1)
+    if config.attention is not None:
+        words = [word.strip() for word in config.attention.split(",")]
+        levels = [word for word in words if word not in ("none", "middle")]
+        changes["attention"] = "middle" in words
+        changes["attention_levels"] = _numbers("attention", ",".join(levels), "middle,1,2", 0) if levels else ()
+    unet = make_unet(
+        config.size,
+        2 if config.learned_variance else 1,
+        jnp.dtype(config.dtype),
+        channels=config.channels,
+        classes=config.classes,
+        **changes,
+    )
+    if config.side % unet.unit:
+        raise UserError(
+            f"side is {config.side}; allowed for this U-Net: a multiple of {unet.unit}, which is patch times 2 for "
+            "each level after the first"
+        )
+    return unet
+
+
 def build_diffusion(config: DiffusionConfig) -> Diffusion:
-    """The model that a config describes. ValueError naming the field that does not fit."""
-    unet = make_unet(config.size, 2 if config.learned_variance else 1, jnp.dtype(config.dtype))
-    return Diffusion(unet, make_process(config.schedule, config.timesteps), config.prediction)
+    """Return the model that a config describes. UserError naming the field that does not fit."""
+    shape = (config.side, config.side, config.channels)
+    return Diffusion(build_unet(config), make_process(config.schedule, config.timesteps), config.prediction, shape)
 
 
 def build_objective(config: DiffusionConfig) -> Objective:
-    """The objective that a config describes."""
+    """Return the objective that a config describes."""
     return Objective(config.prediction, config.min_snr, config.label_dropout)
+
+
+def _numbers(name: str, text: str, example: str, low: int) -> tuple[int, ...]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(re.fullmatch("[0-9]{1,3}", word) and int(word) >= low for word in words):
+        raise UserError(f"{name} is {text!r}; allowed: integers from {low}, separated by commas, such as {example}")
+    return tuple(int(word) for word in words)

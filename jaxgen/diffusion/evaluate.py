@@ -1,25 +1,35 @@
-"""What is measured of a diffusion model: on the way, and at the end."""
+"""Measurements of a diffusion model: losses on held-out images, bounds of the likelihood, drawn images."""
 
 import functools
 import math
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int, Key, PyTree, UInt8
-from tqdm import tqdm
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from jaxgen import runs, training
 from jaxgen.data import evaluation_slices
-from jaxgen.diffusion.config import build_objective
+from jaxgen.diffusion.config import DiffusionConfig, build_objective
 from jaxgen.diffusion.guidance import network
 from jaxgen.diffusion.likelihood import Bound
-from jaxgen.diffusion.model import Diffusion, Generation, bound_of_images, generate, to_grey
+from jaxgen.diffusion.model import (
+    Diffusion,
+    Generation,
+    bound_of_images,
+    flow_bound_of_images,
+    generate,
+    to_grey,
+    variances_of_images,
+)
 from jaxgen.diffusion.objectives import Objective, draw, example_losses, to_unit
 from jaxgen.diffusion.process import Process
-from jaxgen.diffusion.task import DiffusionTask
-from jaxgen.diffusion.unet import N_CLASSES, UNet
+from jaxgen.diffusion.unet import UNet
+
+if typing.TYPE_CHECKING:
+    from jaxgen.diffusion.task import DiffusionTask
 
 _HELD_OUT = 1024
 _BATCH = 128
@@ -34,16 +44,16 @@ class Mean(NamedTuple):
 
 
 def mean_of(values: Float[np.ndarray, "n"]) -> Mean:
-    """Of independent values; the error of a single one is nan."""
+    """Return the mean of independent values; the error of a single value is NaN."""
     values = np.asarray(values, np.float64)
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return Mean(float(values.mean()), float(error))
 
 
-def held_out_losses(task: DiffusionTask, params: PyTree, n: int = _HELD_OUT) -> Float[np.ndarray, "n"]:
-    """The mean squared error on each of the first n held-out images, no label left out.
+def held_out_losses(task: "DiffusionTask", params: PyTree, n: int = _HELD_OUT) -> Float[np.ndarray, "n"]:
+    """Return the mean squared error on each of the first n held-out images, no label left out.
 
-    Times and noise of image k follow from k alone, so that two models with one T meet the same noisy images.
+    Times and noise of image k follow from k alone, so that two models with the same T see the same noisy images.
     """
     objective = build_objective(task.config)._replace(label_dropout=0.0)
     run = functools.partial(_losses, task.diffusion.unet, objective, task.diffusion.process, params)
@@ -58,20 +68,46 @@ def _losses(unet: UNet, objective: Objective, process: Process, params: PyTree, 
     return example_losses(network(unet, params), objective, process, x0, labels, draws)[1]["mse"]
 
 
-def likelihood_bound(task: DiffusionTask, params: PyTree, n: int) -> Bound:
-    """The bound of the first n held-out images given their classes, in bits per pixel."""
+def best_variances(task: "DiffusionTask", params: PyTree, n: int) -> Float[np.ndarray, "T"]:
+    """Return the best scalar variances of the reverse steps, measured on the first n training images."""
+    images, labels = task.train[:n], task.train_label[:n].astype(np.int32)
+    measure = functools.partial(variances_of_images, _bound_key(task), task.diffusion, params)
+    return np.mean(list(_by_batches(measure, images, labels, "variances of the reverse steps")), axis=0)
+
+
+def likelihood_bound(
+    task: "DiffusionTask", params: PyTree, n: int, variances: Float[np.ndarray, "T"] | None = None
+) -> Bound:
+    """Return the variational bound of the first n held-out images given their classes, in bits per pixel."""
     images, labels = task.held_out[:n], task.held_out_label[:n].astype(np.int32)
-    key, pieces = jax.random.key(task.config.seed), []
-    with tqdm(total=len(images), desc="likelihood bound", unit="image") as bar:
-        for rows in _whole_batches(images, labels):
-            found = bound_of_images(key, task.diffusion, params, *rows)
-            pieces.append(jax.device_get(found))
-            bar.update(min(len(rows[0]), bar.total - bar.n))
+
+    def measure(*rows):
+        return bound_of_images(_bound_key(task), task.diffusion, params, *rows, variances)
+
+    pieces = _by_batches(measure, images, labels, "variational bound")
     return Bound(*(np.concatenate(part)[: len(images)] for part in zip(*pieces, strict=True)))
 
 
-def _whole_batches(images: UInt8[np.ndarray, "n 28 28"], labels: Int[np.ndarray, "n"]):
-    """Images, labels and indices in batches of one size, the last one padded, so that one program serves all."""
+def flow_likelihood(task: "DiffusionTask", params: PyTree, n: int) -> Float[np.ndarray, "n"]:
+    """Return the bound by the probability-flow ODE of the first n held-out images given their classes."""
+    images, labels = task.held_out[:n], task.held_out_label[:n].astype(np.int32)
+    measure = functools.partial(flow_bound_of_images, _bound_key(task), task.diffusion, params)
+    return np.concatenate(list(_by_batches(measure, images, labels, "probability flow")))[: len(images)]
+
+
+def _bound_key(task: "DiffusionTask") -> Key[Array, ""]:
+    return training.seed_key(task.config.seed)
+
+
+def _by_batches(measure: Callable, images: np.ndarray, labels: np.ndarray, what: str):
+    with runs.progress(len(images), what, "image") as bar:
+        for rows in _whole_batches(images, labels):
+            yield jax.device_get(measure(*rows))
+            bar.update(min(len(rows[0]), bar.total - bar.n))
+
+
+def _whole_batches(images: UInt8[np.ndarray, "n ..."], labels: Int[np.ndarray, "n"]):
+    """Yield images, labels and indices in batches of one size, the last one padded, so that one program serves all."""
     size = min(_BATCH, len(images))
     for part in evaluation_slices(len(images), size):
         index = np.arange(part.start, part.start + size, dtype=np.uint32)
@@ -79,36 +115,42 @@ def _whole_batches(images: UInt8[np.ndarray, "n 28 28"], labels: Int[np.ndarray,
         yield images[row], labels[row], index
 
 
-def classes_in_turn(n: int) -> Int[np.ndarray, "n"]:
-    """0, 1, ... 9, 0, 1, ..."""
-    return np.arange(n, dtype=np.int32) % N_CLASSES
+def classes_in_turn(n: int, classes: int = 10) -> Int[np.ndarray, "n"]:
+    """Return the labels 0, 1, ... classes - 1, 0, 1, ..."""
+    return np.arange(n, dtype=np.int32) % classes
 
 
 def draw_images(
-    key: Key, diffusion: Diffusion, params: PyTree, label: Int[np.ndarray, "n"], settings: Generation
-) -> UInt8[np.ndarray, "n 28 28"]:
-    """Grey images of the classes `label`, with a progress bar."""
+    key: Key[Array, ""],
+    diffusion: Diffusion,
+    params: PyTree,
+    label: Int[np.ndarray, "n"],
+    settings: Generation,
+    **options: typing.Any,
+) -> UInt8[np.ndarray, "n ..."]:
+    """Return images of the classes `label` as uint8, with a progress bar; `options` as for `generate`."""
     pieces = []
-    with tqdm(total=len(label), desc=f"{settings.sampler}, {settings.steps} steps", unit="image") as bar:
-        for found in generate(key, diffusion, params, label, settings):
-            pieces.append(to_grey(found.images))
+    with runs.progress(len(label), f"{settings.sampler}, {settings.steps} steps", "image") as bar:
+        for piece in generate(key, diffusion, params, label, settings, **options):
+            pieces.append(to_grey(piece.images))
             bar.update(len(pieces[-1]))
     return np.concatenate(pieces)
 
 
-def final_settings(task: DiffusionTask) -> Generation:
-    """How a run's final samples are drawn."""
-    config = task.config
-    return Generation(config.sampler, config.sample_steps, config.guidance)
+def final_settings(config: DiffusionConfig) -> Generation:
+    """Return how the final samples of a run are drawn."""
+    return Generation(config.sampler, config.sample_steps, config.guidance, grid=config.time_grid)
 
 
-def evaluation_hook(task: DiffusionTask, log: runs.Logger) -> Callable[[int, training.TrainState], dict[str, float]]:
-    """A hook for `fit`: the held-out loss of the moving average, the learning rate, and pictures of all classes."""
+def evaluation_hook(task: "DiffusionTask", log: runs.Logger) -> Callable[[int, training.TrainState], dict[str, float]]:
+    """Return a hook for `fit`: the held-out loss of the moving average, the learning rate, pictures of all classes."""
 
     def hook(step: int, state: training.TrainState) -> dict[str, float]:
-        key = jax.random.key(task.config.seed)
-        pieces = generate(key, task.diffusion, state.ema_params, classes_in_turn(_SHOWN), final_settings(task))
-        log.images(step, "samples", np.concatenate([to_grey(found.images) for found in pieces]))
+        label, settings = classes_in_turn(_SHOWN, task.config.classes), final_settings(task.config)
+        pieces = generate(training.seed_key(task.config.seed), task.diffusion, state.ema_params, label, settings)
+        images = np.concatenate([to_grey(piece.images) for piece in pieces])
+        if images.ndim == 3:
+            log.images(step, "samples", images)
         return {
             "held_out_loss": float(held_out_losses(task, state.ema_params).mean()),
             "learning_rate": float(task.learning_rate(step - 1)),
@@ -117,38 +159,8 @@ def evaluation_hook(task: DiffusionTask, log: runs.Logger) -> Callable[[int, tra
     return hook
 
 
-def last_epoch_loss(records: Sequence[Mapping[str, float]], task: DiffusionTask) -> Mean:
-    """The mean training loss over the records of the last epoch, and its error over these records."""
+def last_epoch_loss(records: Sequence[Mapping[str, float]], task: "DiffusionTask") -> Mean:
+    """Return the mean training loss over the records of the last epoch, and its error over these records."""
     first = task.steps - len(task.train) / task.config.batch_size
-    kept = [record["mse"] for record in records if "mse" in record and record["step"] > first]
-    return mean_of(np.asarray(kept))
-
-
-def final_rows(
-    task: DiffusionTask, params: PyTree, records: Sequence[Mapping[str, float]], seconds: float
-) -> list[runs.Row]:
-    """The numbers of a trained model, without those of the panel. `seconds` is what training took in this process."""
-    config = task.config
-    last, held = last_epoch_loss(records, task), mean_of(held_out_losses(task, params, len(task.held_out)))
-    bound = likelihood_bound(task, params, config.likelihood_images)
-    total = mean_of(bound.total)
-    parts = {"L_T": bound.prior, "L_1 to L_(T-1)": bound.steps[:, 1:].sum(1), "L_0": bound.steps[:, 0]}
-    what = {"eps": "noise", "x0": "image", "v": "velocity"}[config.prediction]
-    terms = ", ".join(f"{name} {float(np.mean(value)):.3g}" for name, value in parts.items())
-    n = len(bound.total)
-    return [
-        runs.Row("parameters", sum(leaf.size for leaf in jax.tree.leaves(params))),
-        runs.Row("updates", task.steps, note=f"{seconds:.0f} s in this process, {config.batch_size} images each"),
-        runs.Row("training loss, last epoch", last.value, note=f"mean squared error of the {what}"),
-        runs.Row(
-            "held-out loss, moving average",
-            held.value,
-            note=f"standard error {held.error:.1g}; {len(task.held_out)} images, a time each",
-        ),
-        runs.Row(
-            "negative log-likelihood, at most",
-            total.value,
-            "bits/dim",
-            note=f"standard error {total.error:.1g}; {n} held-out images given their class; {terms}",
-        ),
-    ]
+    losses = [record["mse"] for record in records if "mse" in record and record["step"] > first]
+    return mean_of(np.asarray(losses))

@@ -1,20 +1,58 @@
-"""Pictures of the study."""
+"""Figures of a diffusion run, of drawn samples and of the study."""
 
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
-from jaxgen import visualization
+from jaxgen import runs, visualization
+from jaxgen.diffusion.evaluate import classes_in_turn
+from jaxgen.diffusion.model import to_grey
+
+if typing.TYPE_CHECKING:
+    from jaxgen.diffusion.task import DiffusionTask
 
 Curves = Mapping[str, Sequence[float]]
-Grids = Mapping[str, Mapping[float, UInt8[np.ndarray, "n 28 28"]]]
+Grids = Mapping[str, Mapping[float, UInt8[np.ndarray, "n height width"]]]
+_FRAMES, _HELD = 60, 20
+
+
+def samples_figure(path: Path, task: "DiffusionTask", images: UInt8[np.ndarray, "n ..."], how: str) -> None:
+    """Write training images beside samples, one class per column."""
+    classes = task.config.classes
+    label = classes_in_turn(len(images), classes)
+    members = [np.flatnonzero(task.train_label == k) for k in range(classes)]
+    real = task.train[[members[k][place // classes] for place, k in enumerate(label)]]
+    panels = [("training images", real), (f"samples, {how}", images)]
+    visualization.samples_figure(path, panels, columns=classes)
+
+
+def curves_figure(path: Path, records: Sequence[dict[str, float]]) -> None:
+    """Write the curves of the losses, the gradient norm and the speed by step."""
+    panels = {
+        "mean squared error": {
+            "training": runs.curve(records, "mse"),
+            "held out, moving average": runs.curve(records, "held_out_loss"),
+        },
+        "gradient norm before clipping": {"": runs.curve(records, "grad_norm")},
+        "images per second": {"": runs.curve(records, "images_per_s")},
+    }
+    log = ["mean squared error", "gradient norm before clipping"]
+    visualization.curves_figure(path, panels, xlabel="step", log=log)
+
+
+def animation(path: Path, states: Float[np.ndarray, "steps n height width channels"]) -> None:
+    """Write an animation of at most 60 of the states from noise to images; the last one is held."""
+    steps = np.unique(np.linspace(0, len(states) - 1, min(_FRAMES, len(states))).astype(int))
+    grids = [visualization.image_grid(to_grey(states[k])) for k in steps]
+    visualization.save_gif(path, [*grids, *[grids[-1]] * _HELD], fps=15, scale=2)
 
 
 def loss_figure(path: str | Path, curves: Curves) -> None:
-    """The mean training loss of every epoch, a line a configuration."""
+    """Write the mean training loss of every epoch, one line per configuration."""
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     axes = figure.subplots()
     for (name, losses), mark in zip(curves.items(), "osv^Dxp*", strict=False):
@@ -28,15 +66,15 @@ def loss_figure(path: str | Path, curves: Curves) -> None:
 
 
 def comparison_figure(path: str | Path, digit: int, grids: Grids) -> None:
-    """Samples of one digit: a row a configuration, a column a guidance.
+    """Write samples of one digit: one row per configuration, one column per guidance.
 
     Args:
         path: .png.
-        digit: what was asked for.
+        digit: the class of all samples.
         grids: configuration -> {guidance: images}.
     """
     guidances = list(next(iter(grids.values())))
-    size = 1.5  # inches of one grid
+    size = 1.5  # inches per grid
     figure = Figure(figsize=(size * len(guidances) + 2.6, size * len(grids) + 0.7), dpi=100, layout="constrained")
     cells = figure.subplots(len(grids), len(guidances), squeeze=False)
     for row, (name, by_guidance) in zip(cells, grids.items(), strict=True):
@@ -47,5 +85,5 @@ def comparison_figure(path: str | Path, digit: int, grids: Grids) -> None:
             if row is cells[0]:
                 axes.set_title(f"w = {w:g}", fontsize=10)
         row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-    figure.suptitle(f"Asked for the digit {digit}; w = 0 ignores the label", fontsize=11)
+    figure.suptitle(f"Samples conditioned on the digit {digit}; w = 0 ignores the label", fontsize=11)
     visualization.save_figure(path, figure)

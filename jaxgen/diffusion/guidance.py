@@ -1,4 +1,4 @@
-"""From a network to a denoiser: what a sampler asks for the image and the noise in x_t.
+"""From a network to a denoiser, which estimates the image and the noise in x_t for a sampler.
 
     output = u + w (c - u)      u without a label, c with it; w = 0 unconditional, w = 1 conditional
 
@@ -6,7 +6,7 @@ Ho and Salimans (2022), eq. 6, write (1 + w_paper) c - w_paper u: w_paper = w - 
 batch of 2 B examples; w = 0 and w = 1 need only one of them. The formula is the same for eps, x0 and v, which are
 affine in one another at a given x_t.
 
-A network of two outputs also answers o for every pixel; f = (o + 1) / 2 interpolates the variance of the reverse step,
+A network of two outputs per channel also predicts o; f = (o + 1) / 2 interpolates the variance of the reverse step,
 log variance = f log beta + (1 - f) log posterior variance (Nichol and Dhariwal 2021, eq. 15). It is taken from c.
 """
 
@@ -23,7 +23,7 @@ Network = Callable[[Images, Int[Array, "batch"], Int[Array, "batch"]], Float[Arr
 
 
 class Denoised(NamedTuple):
-    """What is thought to be in x_t: the image, the noise, and f of the learned variance or None."""
+    """The estimated content of x_t: the image, the noise, and f of the learned variance or None."""
 
     x0: Images
     eps: Images
@@ -34,54 +34,56 @@ Denoiser = Callable[[Images, Times], Denoised]
 
 
 def network(model, params: PyTree) -> Network:
-    """The function of a U-Net with its parameters."""
+    """Return the function `(x, t, label) -> output` of a U-Net with its parameters."""
     return lambda x, t, label: model.apply({"params": params}, x, t, label)
 
 
 def guided_output(
     apply: Network, x: Images, t: Int[Array, "batch"], label: Int[Array, "batch"], w: float
 ) -> Float[Array, "batch height width outputs"]:
-    """u + w (c - u) of the first output; any second output is that of c, or of u where w = 0."""
+    """Return u + w (c - u) of the prediction; a second output is that of c, or of u where w = 0."""
     nothing = jnp.full_like(label, NO_LABEL)
     if w in (0, 1):
         return apply(x, t, label if w else nothing)
     both = apply(jnp.concatenate([x, x]), jnp.concatenate([t, t]), jnp.concatenate([label, nothing]))
     conditional, unconditional = jnp.split(both, 2)
-    first = unconditional[..., :1] + w * (conditional[..., :1] - unconditional[..., :1])
-    return jnp.concatenate([first, conditional[..., 1:]], axis=-1)
+    channels = x.shape[-1]
+    first = unconditional[..., :channels] + w * (conditional[..., :channels] - unconditional[..., :channels])
+    return jnp.concatenate([first, conditional[..., channels:]], axis=-1)
 
 
 def make_denoiser(
     apply: Network, process: Process, label: Int[Array, "batch"], prediction: str, w: float = 1.0, clip_x0: bool = True
 ) -> Denoiser:
-    """The denoiser `(x_t, t) -> Denoised` of a network.
+    """Return the denoiser `(x_t, t) -> Denoised` of a network.
 
     Args:
         apply: the network's function.
-        process: the one it was trained on.
-        label: class of each example, 0 to 9, or NO_LABEL.
-        prediction: what its first output is, "eps", "x0" or "v".
+        process: the process that it was trained on.
+        label: class of each example, or NO_LABEL.
+        prediction: its first output, "eps", "x0" or "v".
         w: guidance.
-        clip_x0: keep the image within [-1, 1], with the noise that then follows from it. Without it, the first step of
-            the cosine schedule multiplies errors by about 100.
+        clip_x0: whether to clip the image to [-1, 1] and to derive the noise from the clipped image. Without it, the
+            first step of the cosine schedule multiplies errors by about 100.
     """
 
     def denoise(x: Images, t: Times) -> Denoised:
-        times = jnp.broadcast_to(t, label.shape)
+        times, channels = jnp.broadcast_to(t, label.shape), x.shape[-1]
         output = guided_output(apply, x, times, label, w)
-        x0 = to_x0(prediction, process, output[..., :1], x, times)
+        x0 = to_x0(prediction, process, output[..., :channels], x, times)
         if clip_x0:
             x0 = jnp.clip(x0, -1.0, 1.0)
-        fraction = (output[..., 1:] + 1) / 2 if output.shape[-1] == 2 else None
+        fraction = (output[..., channels:] + 1) / 2 if output.shape[-1] == 2 * channels else None
         return Denoised(x0, to_eps(process, x0, x, times), fraction)
 
     return denoise
 
 
 def log_variance(process: Process, fraction: Images | None, t: Times, s: Times) -> Float[Array, "..."]:
-    """Log of the variance of the reverse step from t to s: by `fraction` from the posterior's to beta, or the former.
+    """Return the log variance of the reverse step from t to s.
 
-    The posterior variance vanishes at s = 0; there it counts as that of the step from 2 to 1.
+    It is that of the posterior without `fraction`; `fraction` interpolates from there to log beta. The posterior
+    variance vanishes at s = 0; there it counts as that of the step from 2 to 1.
     """
     least = posterior_variance(process, 2, 1)
     low = jnp.log(jnp.where(jnp.asarray(s) > 0, posterior_variance(process, t, s), least))

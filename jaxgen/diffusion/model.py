@@ -1,4 +1,4 @@
-"""A diffusion model: network, process and what the network answers; and images drawn from it."""
+"""A diffusion model: network, process, prediction and shape of the images; images and bounds from it."""
 
 import functools
 from collections.abc import Iterator
@@ -10,26 +10,28 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8, UInt32
 
 from jaxgen.data import evaluation_slices
+from jaxgen.diffusion.flow_likelihood import flow_bound
 from jaxgen.diffusion.guidance import Denoiser, make_denoiser, network
 from jaxgen.diffusion.inpainting import Known
-from jaxgen.diffusion.likelihood import Bound, variational_bound
+from jaxgen.diffusion.likelihood import Bound, best_variances, variational_bound
 from jaxgen.diffusion.objectives import to_unit
 from jaxgen.diffusion.process import Images, Process
-from jaxgen.diffusion.samplers.loop import keyed_noise, make_sampler, sample, time_grid
-from jaxgen.diffusion.unet import UNet
-
-SIDE = 28
+from jaxgen.diffusion.samplers.loop import keyed_noise, make_sampler, sample
+from jaxgen.diffusion.samplers.time_grids import BEST, time_grid
+from jaxgen.diffusion.unet import NO_LABEL, UNet
+from jaxgen.errors import UserError
 
 
 class Diffusion(NamedTuple):
-    """A U-Net, the process it denoises, and its prediction, "eps", "x0" or "v"."""
+    """A U-Net, the process it denoises, its prediction, "eps", "x0" or "v", and the shape of its images."""
 
     unet: UNet
     process: Process
     prediction: str
+    shape: tuple[int, int, int] = (28, 28, 1)
 
     def denoiser(self, params: PyTree, label: Int[Array, "batch"], w: float, clip_x0: bool) -> Denoiser:
-        """See `make_denoiser`."""
+        """Return the denoiser of these parameters; see `make_denoiser`."""
         return make_denoiser(network(self.unet, params), self.process, label, self.prediction, w, clip_x0)
 
 
@@ -42,6 +44,7 @@ class Generation(NamedTuple):
         w: guidance, see `guided_output`.
         eta: of DDIM.
         clip_x0: see `make_denoiser`.
+        grid: "best" for the best grid of the sampler, or one of GRIDS.
     """
 
     sampler: str = "dpm_solver"
@@ -49,13 +52,19 @@ class Generation(NamedTuple):
     w: float = 3.0
     eta: float = 0.0
     clip_x0: bool = True
+    grid: str = "best"
+
+    def times(self, process: Process) -> Int[np.ndarray, "n_steps+1"]:
+        """Return the times of the sampler. UserError for an unknown sampler or grid, or steps out of range."""
+        make_sampler(self.sampler)
+        return time_grid(process, self.steps, BEST[self.sampler] if self.grid == "best" else self.grid)
 
 
 class Generated(NamedTuple):
-    """Images x_0, not clipped, and, if kept, the states on the way."""
+    """Images x_0, not clipped, and, if asked for, the intermediate states."""
 
-    images: Float[np.ndarray, "n height width 1"]
-    states: Float[np.ndarray, "steps n height width 1"] | None
+    images: Float[np.ndarray, "n height width channels"]
+    states: Float[np.ndarray, "steps n height width channels"] | None
 
 
 def generate(
@@ -69,7 +78,7 @@ def generate(
     known: Known | None = None,
     keep_states: bool = False,
 ) -> Iterator[Generated]:
-    """Images of the classes `label`, 28 x 28, in batches; image k depends on key and k, not on `batch`.
+    """Return images of the classes `label` in batches; image k depends on key and k, not on `batch`.
 
     Args:
         key: of the whole set.
@@ -78,14 +87,19 @@ def generate(
         label: class of each image, or NO_LABEL.
         settings: sampler, steps, guidance.
         batch: images at a time.
-        known: images (n, 28, 28, 1) and a mask of pixels to keep.
-        keep_states: also the state after every step.
+        known: images (n, height, width, channels) and a mask of pixels to keep.
+        keep_states: whether to return the state after every step.
 
     Raises:
-        ValueError: another sampler, or steps out of range.
+        UserError: unknown sampler or grid, steps out of range, a label that is no class, known images of another shape.
     """
-    times = time_grid(diffusion.process.n_steps, settings.steps)
-    make_sampler(settings.sampler)
+    times = settings.times(diffusion.process)
+    classes = diffusion.unet.classes
+    wrong = [k for k in np.unique(label).tolist() if k != NO_LABEL and not 0 <= k < classes]
+    if wrong:
+        raise UserError(f"label is {wrong[0]}; allowed: 0 to {classes - 1}, or {NO_LABEL} for no label")
+    if known is not None and np.shape(known.images) != (len(label), *diffusion.shape):
+        raise UserError(f"known images have shape {np.shape(known.images)}; allowed: {(len(label), *diffusion.shape)}")
     batch = min(batch, len(label))
 
     def pieces() -> Iterator[Generated]:
@@ -93,22 +107,24 @@ def generate(
             # Whole batches only, so that one program serves any n.
             index = np.arange(part.start, part.start + batch)
             row = np.minimum(index, len(label) - 1)
-            some = None if known is None else Known(jnp.asarray(known.images)[row], known.mask)
+            some = None if known is None else (jnp.asarray(known.images)[row], known.mask)
             arrays = (diffusion.process, params, jnp.asarray(label)[row], index.astype(np.uint32), times, some)
-            x, states = _generate(key, diffusion.unet, diffusion.prediction, settings, keep_states, arrays)
+            static = (diffusion.unet, diffusion.prediction, diffusion.shape, settings, keep_states)
+            x, states = _generate(key, *static, 1 if known is None else known.repeats, arrays)
             count = part.stop - part.start
             yield Generated(np.asarray(x)[:count], np.asarray(states)[:, :count] if keep_states else None)
 
     return pieces()
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4))
-def _generate(key, unet, prediction, settings, keep_states, arrays):
+@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5, 6))
+def _generate(key, unet, prediction, shape, settings, keep_states, repeats, arrays):
     process, params, label, index, times, known = arrays
     denoise = Diffusion(unet, process, prediction).denoiser(params, label, settings.w, settings.clip_x0)
     key_start, key_steps = jax.random.split(key)
-    start = keyed_noise(key_start, index, process.n_steps, (SIDE, SIDE, 1))
+    start = keyed_noise(key_start, index, process.n_steps, shape)
     sampler = make_sampler(settings.sampler, settings.eta)
+    known = None if known is None else Known(*known, repeats)
     x, states = sample(key_steps, process, denoise, sampler, times, index, start, known)
     return x, states if keep_states else None
 
@@ -117,21 +133,67 @@ def bound_of_images(
     key: Key[Array, ""],
     diffusion: Diffusion,
     params: PyTree,
-    images: UInt8[Array, "n 28 28"],
+    images: UInt8[Array, "n ..."],
     label: Int[Array, "n"],
     index: UInt32[Array, "n"],
+    variances: Float[Array, "T"] | None = None,
 ) -> Bound:
-    """The likelihood bound of grey images given their class, or without one where the label is NO_LABEL."""
-    return _bound(key, diffusion.unet, diffusion.prediction, (diffusion.process, params, images, label, index))
+    """Return the variational bound of images given their class, or without a class where the label is NO_LABEL."""
+    arrays = (diffusion.process, params, images, label, index, variances)
+    return _bound(key, diffusion.unet, diffusion.prediction, arrays)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _bound(key, unet, prediction, arrays):
+    process, params, images, label, index, variances = arrays
+    denoise = Diffusion(unet, process, prediction).denoiser(params, label, 1.0, True)
+    return variational_bound(key, process, denoise, to_unit(images), index, variances)
+
+
+def variances_of_images(
+    key: Key[Array, ""],
+    diffusion: Diffusion,
+    params: PyTree,
+    images: UInt8[Array, "n ..."],
+    label: Int[Array, "n"],
+    index: UInt32[Array, "n"],
+) -> Float[Array, "T"]:
+    """Return the best scalar variances of the reverse steps, measured on these images given their class."""
+    arrays = (diffusion.process, params, images, label, index)
+    return _variances(key, diffusion.unet, diffusion.prediction, arrays)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _variances(key, unet, prediction, arrays):
     process, params, images, label, index = arrays
     denoise = Diffusion(unet, process, prediction).denoiser(params, label, 1.0, True)
-    return variational_bound(key, process, denoise, to_unit(images), index)
+    return best_variances(key, process, denoise, to_unit(images), index)
 
 
-def to_grey(x: Images | np.ndarray) -> UInt8[np.ndarray, "n height width"]:
-    """Images in [-1, 1], clipped to it, as grey 0 to 255."""
-    return np.rint((np.clip(np.asarray(x)[..., 0], -1, 1) + 1) * 127.5).astype(np.uint8)
+def flow_bound_of_images(
+    key: Key[Array, ""],
+    diffusion: Diffusion,
+    params: PyTree,
+    images: UInt8[Array, "n ..."],
+    label: Int[Array, "n"],
+    index: UInt32[Array, "n"],
+    steps: int = 50,
+) -> Float[Array, "n"]:
+    """Return the bound of images by the probability-flow ODE in bits per pixel; see `flow_bound`."""
+    times = time_grid(diffusion.process, min(steps, diffusion.process.n_steps), "log_snr")
+    arrays = (diffusion.process, params, images, label, index, times)
+    return _flow_bound(key, diffusion.unet, diffusion.prediction, arrays)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _flow_bound(key, unet, prediction, arrays):
+    process, params, images, label, index, times = arrays
+    denoise = Diffusion(unet, process, prediction).denoiser(params, label, 1.0, True)
+    return flow_bound(key, process, denoise, to_unit(images), index, times)
+
+
+def to_grey(x: Images | np.ndarray) -> UInt8[np.ndarray, "n height width"] | UInt8[np.ndarray, "n height width c"]:
+    """Return images in [-1, 1], clipped to it, as uint8 0 to 255; a single channel loses its axis."""
+    x = np.asarray(x)
+    x = x[..., 0] if x.shape[-1] == 1 else x
+    return np.rint((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8)

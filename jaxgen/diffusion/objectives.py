@@ -1,4 +1,4 @@
-"""The loss of one noisy image.
+"""The loss of a noisy image.
 
     t uniform on 1 ... T,   x_t = alpha_t x_0 + sigma_t eps,   label kept with probability 1 - dropout, else "no label"
     loss = w(t) mean over pixels of (network(x_t, t, label) - target)^2,   target eps, x_0 or v
@@ -8,7 +8,7 @@ w = 1, or min-SNR weights (Hang et al. 2023, eq. 8 and section 3.4):
     SNR = alpha_t^2 / sigma_t^2,   m = min(SNR, gamma),   w = m / SNR for eps, m for x_0, m / (SNR + 1) for v
 
 Where the variance is learned, T L_t / 1000 in bits per pixel is added, with the mean held fixed in it: L_hybrid of
-Nichol and Dhariwal (2021), eq. 16. All that is drawn for an example comes from fold_in(key, position).
+Nichol and Dhariwal (2021), eq. 16. All random draws of an example come from fold_in(key, position).
 """
 
 from typing import NamedTuple
@@ -21,12 +21,13 @@ from jaxgen.diffusion.guidance import Denoised, Network
 from jaxgen.diffusion.likelihood import step_term
 from jaxgen.diffusion.process import Images, Process, Times, prediction_target, q_sample, to_eps, to_x0
 from jaxgen.diffusion.unet import NO_LABEL
+from jaxgen.errors import UserError
 
 _VARIANCE_WEIGHT = 1e-3
 
 
 class Objective(NamedTuple):
-    """What is learned: "eps", "x0" or "v"; gamma of the min-SNR weights or None; the share of labels left out."""
+    """The prediction, "eps", "x0" or "v"; gamma of the min-SNR weights or None; the share of labels left out."""
 
     prediction: str = "eps"
     min_snr: float | None = None
@@ -34,33 +35,34 @@ class Objective(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """What is drawn for every example: its time, its noise, and whether its label is left out."""
+    """The random draws of every example: its time, its noise, and whether its label is left out."""
 
     t: Int[Array, "batch"]
     noise: Images
     dropped: Bool[Array, "batch"]
 
 
-def to_unit(images: UInt8[Array, "batch height width"]) -> Images:
-    """Grey 0 to 255 as (batch, height, width, 1) in [-1, 1]."""
-    return images[..., None].astype(jnp.float32) / 127.5 - 1
+def to_unit(images: UInt8[Array, "batch height width"] | UInt8[Array, "batch height width channels"]) -> Images:
+    """Return grey or colour images 0 to 255 as (batch, height, width, channels) in [-1, 1]."""
+    images = images[..., None] if images.ndim == 3 else images
+    return images.astype(jnp.float32) / 127.5 - 1
 
 
 def draw(
     key: Key[Array, ""], position: UInt32[Array, "batch"], n_times: int, shape: tuple[int, ...], label_dropout: float
 ) -> Draws:
-    """Times 1 to `n_times`, noise (batch, *shape) and dropout, each example's from its own key."""
+    """Return times 1 to `n_times`, noise (batch, *shape) and dropout, those of each example from its own key."""
 
-    def one(k):
+    def draw_example(k):
         key_time, key_noise, key_label = jax.random.split(jax.random.fold_in(key, k), 3)
         t = jax.random.randint(key_time, (), 1, n_times + 1)
         return t, jax.random.normal(key_noise, shape), jax.random.bernoulli(key_label, label_dropout)
 
-    return Draws(*jax.vmap(one)(position))
+    return Draws(*jax.vmap(draw_example)(position))
 
 
 def loss_weight(objective: Objective, process: Process, t: Times) -> Float[Array, "..."]:
-    """w(t), in the shape of t."""
+    """Return w(t) in the shape of t."""
     if objective.min_snr is None:
         return jnp.ones(jnp.shape(t))
     snr = (process.alpha[t] / process.sigma[t]) ** 2
@@ -71,16 +73,32 @@ def loss_weight(objective: Objective, process: Process, t: Times) -> Float[Array
 def example_losses(
     network: Network, objective: Objective, process: Process, x0: Images, label: Int[Array, "batch"], draws: Draws
 ) -> tuple[Float[Array, "batch"], dict[str, Float[Array, "batch"]]]:
-    """The loss of every example, and its parts: "mse", and "vlb" in bits per pixel where the variance is learned."""
-    t = draws.t
+    """Return the loss of every example, and its parts.
+
+    The parts are "mse", and "vlb" in bits per pixel where the variance is learned.
+
+    Raises:
+        UserError: noise or network output of another shape than the images, which would broadcast.
+    """
+    t, channels = draws.t, x0.shape[-1]
+    _check(draws.noise, "noise", x0)
     x = q_sample(process, x0, t, draws.noise)
     output = network(x, t, jnp.where(draws.dropped, NO_LABEL, label))
+    _check(output[..., :channels], "the prediction", x0)
     target = prediction_target(objective.prediction, process, x0, draws.noise, t)
-    mse = jnp.mean((output[..., :1] - target) ** 2, axis=(1, 2, 3))
+    mse = jnp.mean((output[..., :channels] - target) ** 2, axis=(1, 2, 3))
     losses = loss_weight(objective, process, t) * mse
-    if output.shape[-1] == 1:
+    if output.shape[-1] == channels:
         return losses, {"mse": mse}
-    found = jax.lax.stop_gradient(to_x0(objective.prediction, process, output[..., :1], x, t))
-    denoised = Denoised(found, to_eps(process, found, x, t), (output[..., 1:] + 1) / 2)
+    image = jax.lax.stop_gradient(to_x0(objective.prediction, process, output[..., :channels], x, t))
+    denoised = Denoised(image, to_eps(process, image, x, t), (output[..., channels:] + 1) / 2)
     vlb = process.n_steps * step_term(process, x0, x, denoised, t)
     return losses + _VARIANCE_WEIGHT * vlb, {"mse": mse, "vlb": vlb}
+
+
+def _check(array: Array, name: str, images: Images) -> None:
+    if images.ndim != 4 or array.shape != images.shape:
+        raise UserError(
+            f"{name} has shape {array.shape} for images of shape {images.shape}; allowed: the same shape "
+            "(batch, height, width, channels)"
+        )

@@ -1,4 +1,4 @@
-"""The forward process and what follows from it without a network.
+"""The forward process and the quantities that follow from it without a network.
 
     q(x_t | x_0)      = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I)        x_t = sqrt(alpha_bar_t) x_0 + sigma_t eps
     q(x_s | x_t, x_0) = N(mean, variance),  s < t,  beta = 1 - alpha_bar_t / alpha_bar_s
@@ -6,7 +6,7 @@
         variance = sigma_s^2 / sigma_t^2 beta                                 sigma_t^2 = 1 - alpha_bar_t
 
 Ho et al. (2020), eqs. 4, 6 and 7, which are the case s = t - 1. Images x_0 lie in [-1, 1]; t counts from 0, the image,
-to T, the noise; a t belongs to every example (batch,) or to all of them (). What a network may predict:
+to T, the noise; t has one value per example, (batch,), or one for all, (). What a network may predict:
 
     eps        the noise
     x0         the image
@@ -29,7 +29,7 @@ Times = Int[Array, "..."] | int
 
 
 class Process(NamedTuple):
-    """A schedule as float32 arrays (T + 1,), computed in float64: log alpha_bar_t, its root alpha_t, and sigma_t."""
+    """A schedule as float32 arrays (T + 1,), computed in float64: log alpha_bar_t, its root alpha_t, sigma_t."""
 
     log_alpha_bar: Float[Array, "T+1"]
     alpha: Float[Array, "T+1"]
@@ -37,44 +37,53 @@ class Process(NamedTuple):
 
     @property
     def n_steps(self) -> int:
-        """T."""
+        """The number of time steps T."""
         return len(self.alpha) - 1
 
 
 def from_alpha_bar(values: Float[np.ndarray, "T+1"]) -> Process:
-    """The process with these alpha_bar_0 ... alpha_bar_T. ValueError unless they fall from 1 at most to above 0."""
+    """Return the process with these alpha_bar_0 ... alpha_bar_T.
+
+    Raises:
+        UserError: the values are not strictly decreasing from at most 1 to above 0.
+    """
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or len(values) < 2 or not (values[0] <= 1 and values[-1] > 0 and (np.diff(values) < 0).all()):
         raise UserError(
-            "alpha_bar is not a falling sequence; allowed: two values or more that fall from 1 at most to above 0"
+            "alpha_bar is not a decreasing sequence; allowed: two or more values that fall from at most 1 to above 0"
         )
     arrays = (np.log(values), np.sqrt(values), np.sqrt(1 - values))
     return Process(*(jnp.asarray(array, jnp.float32) for array in arrays))
 
 
 def make_process(schedule: str, n_steps: int) -> Process:
-    """The process of a named schedule with T = `n_steps`; errors as in `alpha_bar`."""
+    """Return the process of a named schedule with T = `n_steps`; errors as in `alpha_bar`."""
     return from_alpha_bar(alpha_bar(schedule, n_steps))
 
 
 def at(values: Float[Array, "T+1"], t: Times, x: Images) -> Float[Array, "..."]:
-    """values[t], shaped to multiply images x."""
-    found = values[t]
-    return found.reshape(found.shape + (1,) * (x.ndim - 1)) if found.ndim else found
+    """Return values[t], shaped to multiply images x."""
+    return _like(values[t], x)
 
 
 def q_sample(process: Process, x0: Images, t: Times, noise: Images) -> Images:
-    """x_t of images and standard normal noise."""
+    """Return x_t of images and standard normal noise."""
     return at(process.alpha, t, x0) * x0 + at(process.sigma, t, x0) * noise
 
 
+def q_step(process: Process, x: Images, s: Times, t: Times, noise: Images) -> Images:
+    """Return a draw from q(x_t | x_s) for x = x_s and s < t."""
+    ratio = jnp.exp((process.log_alpha_bar[t] - process.log_alpha_bar[s]) / 2)
+    return _like(ratio, x) * x + _like(jnp.sqrt(step_beta(process, t, s)), x) * noise
+
+
 def step_beta(process: Process, t: Times, s: Times) -> Float[Array, "..."]:
-    """beta = 1 - alpha_bar_t / alpha_bar_s, the variance of q(x_t | x_s); exact for small ones too."""
+    """Return beta = 1 - alpha_bar_t / alpha_bar_s, the variance of q(x_t | x_s), accurate for small beta too."""
     return -jnp.expm1(process.log_alpha_bar[t] - process.log_alpha_bar[s])
 
 
 def posterior_mean(process: Process, x: Images, x0: Images, t: Times, s: Times) -> Images:
-    """Mean of q(x_s | x_t, x_0), x being x_t and s < t."""
+    """Return the mean of q(x_s | x_t, x_0) for x = x_t and s < t."""
     ratio = jnp.exp((process.log_alpha_bar[t] - process.log_alpha_bar[s]) / 2)
     variance = process.sigma[t] ** 2
     of_x0 = process.alpha[s] * step_beta(process, t, s) / variance
@@ -83,12 +92,12 @@ def posterior_mean(process: Process, x: Images, x0: Images, t: Times, s: Times) 
 
 
 def posterior_variance(process: Process, t: Times, s: Times) -> Float[Array, "..."]:
-    """Variance of q(x_s | x_t, x_0), in the shape of t; 0 at s = 0."""
+    """Return the variance of q(x_s | x_t, x_0) in the shape of t; it is 0 at s = 0."""
     return (process.sigma[s] / process.sigma[t]) ** 2 * step_beta(process, t, s)
 
 
 def prediction_target(kind: str, process: Process, x0: Images, noise: Images, t: Times) -> Images:
-    """What a network of this kind should answer to x_t = q_sample(x0, t, noise)."""
+    """Return the target of a network of this kind at x_t = q_sample(x0, t, noise)."""
     _check(kind)
     if kind == "eps":
         return noise
@@ -96,7 +105,7 @@ def prediction_target(kind: str, process: Process, x0: Images, noise: Images, t:
 
 
 def to_x0(kind: str, process: Process, output: Images, x: Images, t: Times) -> Images:
-    """The image that a network's output at x = x_t, t >= 1, stands for."""
+    """Return the image that a network's output at x = x_t, t >= 1, implies."""
     _check(kind)
     alpha, sigma = at(process.alpha, t, x), at(process.sigma, t, x)
     if kind == "eps":
@@ -105,12 +114,12 @@ def to_x0(kind: str, process: Process, output: Images, x: Images, t: Times) -> I
 
 
 def to_eps(process: Process, x0: Images, x: Images, t: Times) -> Images:
-    """The noise in x = x_t, t >= 1, if the image is x0."""
+    """Return the noise in x = x_t, t >= 1, given the image x0."""
     return (x - at(process.alpha, t, x) * x0) / at(process.sigma, t, x)
 
 
 def to_v(process: Process, x0: Images, x: Images, t: Times) -> Images:
-    """The velocity dx / dphi, tan phi = sigma_t / alpha_t, at x = x_t, t >= 1, if the image is x0."""
+    """Return the velocity dx / dphi, tan phi = sigma_t / alpha_t, at x = x_t, t >= 1, given the image x0."""
     return prediction_target("v", process, x0, to_eps(process, x0, x, t), t)
 
 

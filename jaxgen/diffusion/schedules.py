@@ -1,9 +1,9 @@
-"""Noise schedules: how much of an image is left after t of T steps.
+"""Noise schedules: the share of the image that is left after t of T steps.
 
     alpha_bar_t = prod_(s <= t) (1 - beta_s),   alpha_bar_0 = 1
 
-    linear_unscaled   beta_t = 1e-4 ... 0.02, evenly spaced, whatever T is
-    linear            the same times 1000 / T
+    linear_unscaled   beta_t = 1e-4 ... 0.02, evenly spaced, for every T
+    linear            the same, multiplied by 1000 / T
     cosine            alpha_bar_t = f(t) / f(0), f(t) = cos^2((t / T + s) / (1 + s) pi / 2), s = 0.008, beta <= 0.9999
 
 Ho et al. (2020), section 4, chose the linear betas for T = 1000. With T = 300 and the same betas alpha_bar_T is 0.048:
@@ -25,10 +25,10 @@ _OFFSET, _LARGEST = 0.008, 0.9999
 
 
 def alpha_bar(name: str, n_steps: int) -> Float64[np.ndarray, "n_steps+1"]:
-    """alpha_bar_0 ... alpha_bar_T, falling from 1; T = `n_steps`.
+    """Return alpha_bar_0 ... alpha_bar_T, which decrease from 1; T = `n_steps`.
 
     Raises:
-        ValueError: another name, or so few steps that beta_T would reach 1.
+        UserError: an unknown name, or so few steps that beta_T would reach 1.
     """
     if name not in SCHEDULES:
         raise UserError(f"schedule is {name!r}; allowed: {', '.join(SCHEDULES)}")

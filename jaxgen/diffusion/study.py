@@ -1,8 +1,9 @@
-"""Eight configurations that differ from a baseline in one thing each, and what may be concluded from them.
+"""Eight configurations that differ from a baseline in one setting each, and the conclusions that their numbers allow.
 
 A comparison is the mean difference of held-out losses on the same noisy images, setting minus baseline. Its 95 %
 interval is Student's over seeds where there are several, else over images alone, which says nothing about another seed.
-Losses under another schedule are means over other noise levels and are not compared.
+Losses under another schedule are means over other noise levels and are not compared. "The original notebook" is the
+PyTorch notebook whose last losses, on an A100, stand beside ours.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from jaxgen.diffusion.task import DiffusionTask
 BASELINE = "baseline_20ep_medium_cosine"
 DIGITS, GUIDANCES, EACH = (0, 4, 7), (0.0, 1.0, 3.0, 5.0), 16
 
-# What each changes, and the losses of the first and the last epoch that its source printed (PyTorch, an A100).
+# The changes of each, and the losses of the first and the last epoch in the original notebook (PyTorch, an A100).
 _CHANGES = {
     BASELINE: ({}, (0.0751, 0.0357)),
     "epochs_10_medium_cosine": ({"epochs": 10.0}, (0.0743, 0.0365)),
@@ -32,11 +33,11 @@ _CHANGES = {
     "baseline_20ep_medium_cosine_bs64": ({"batch_size": 64}, (0.0679, 0.0354)),
     "baseline_20ep_medium_cosine_lr5e4": ({"learning_rate": 5e-4}, (0.0781, 0.0352)),
 }
-SOURCE_LOSSES = {name: losses for name, (_, losses) in _CHANGES.items()}
+NOTEBOOK_LOSSES = {name: losses for name, (_, losses) in _CHANGES.items()}
 
 
 def study_configs(seed: int, quick: bool = False, data_dir: str = "") -> dict[str, DiffusionConfig]:
-    """The eight configurations by name; `quick` keeps what differs but has the tiny network, T = 20 and few updates."""
+    """Return the eight configurations by name; `quick` has the tiny network, T = 20 and few updates."""
     baseline = DiffusionConfig(
         seed=seed, data_dir=data_dir, part="all", size="medium", schedule="cosine", timesteps=300, epochs=20.0,
         batch_size=128, learning_rate=1e-3, log_every=50, eval_every=2000, checkpoint_every=2000,
@@ -53,13 +54,13 @@ def _quickly(config: DiffusionConfig) -> DiffusionConfig:
 
 
 class Run(NamedTuple):
-    """What is known of one trained configuration.
+    """The measurements of one trained configuration.
 
     Attributes:
         task: its model and data.
-        epochs: mean training loss of each epoch, or of the part of one that was trained.
+        epochs: mean training loss of each epoch, or of the trained part of an epoch.
         held_out: loss of each held-out image, by the moving average.
-        right: samples of each guidance that show their digit, of `len(DIGITS) * EACH`.
+        right: number of samples that show their digit, by guidance, out of `len(DIGITS) * EACH`.
     """
 
     task: DiffusionTask
@@ -69,7 +70,7 @@ class Run(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Setting minus baseline, with its 95 % interval, and what that says."""
+    """Setting minus baseline, with its 95 % interval and the verdict."""
 
     name: str
     value: float
@@ -79,76 +80,76 @@ class Comparison(NamedTuple):
 
 
 def epoch_losses(records: Sequence[Mapping[str, float]], task: DiffusionTask) -> Float[np.ndarray, "epochs"]:
-    """Mean "mse" of the records whose last step lies in each epoch; an epoch without a record is left out."""
-    an_epoch = len(task.train) / task.config.batch_size
-    kept = [(int((record["step"] - 1) // an_epoch), record["mse"]) for record in records if "mse" in record]
-    epochs = sorted({epoch for epoch, _ in kept})
-    return np.array([np.mean([loss for e, loss in kept if e == epoch]) for epoch in epochs])
+    """Return the mean "mse" of the records whose last step lies in each epoch; epochs without a record are left out."""
+    steps = len(task.train) / task.config.batch_size
+    losses = [(int((record["step"] - 1) // steps), record["mse"]) for record in records if "mse" in record]
+    epochs = sorted({epoch for epoch, _ in losses})
+    return np.array([np.mean([loss for e, loss in losses if e == epoch]) for epoch in epochs])
 
 
 def compare(name: str, runs: Sequence[Run], baseline: Sequence[Run]) -> Comparison:
-    """Held-out losses of a configuration against the baseline's, seed by seed."""
+    """Return the comparison of held-out losses of a configuration with those of the baseline, seed by seed."""
     gaps = np.stack([run.held_out - other.held_out for run, other in zip(runs, baseline, strict=False)])
-    found = mean_of(gaps.mean(1) if len(gaps) > 1 else gaps[0])
-    reach = found.error * scipy.stats.t.ppf(0.975, (len(gaps) if len(gaps) > 1 else gaps.shape[1]) - 1)
-    low, high = found.value - reach, found.value + reach
-    verdict = "lower" if high < 0 else "higher" if low > 0 else "no difference seen"
-    return Comparison(name, found.value, low, high, verdict)
+    gap = mean_of(gaps.mean(1) if len(gaps) > 1 else gaps[0])
+    reach = gap.error * scipy.stats.t.ppf(0.975, (len(gaps) if len(gaps) > 1 else gaps.shape[1]) - 1)
+    low, high = gap.value - reach, gap.value + reach
+    verdict = "lower" if high < 0 else "higher" if low > 0 else "no difference detected"
+    return Comparison(name, gap.value, low, high, verdict)
 
 
-def comparisons(found: Mapping[str, Sequence[Run]]) -> list[Comparison]:
-    """Every configuration with the baseline's schedule against the baseline; none without a baseline."""
-    if BASELINE not in found:
+def comparisons(runs_by_name: Mapping[str, Sequence[Run]]) -> list[Comparison]:
+    """Return the comparisons of all configurations that have the baseline's schedule; none without a baseline."""
+    if BASELINE not in runs_by_name:
         return []
-    baseline = found[BASELINE]
+    baseline = runs_by_name[BASELINE]
     schedule = baseline[0].task.config.schedule
     return [
         compare(name, runs, baseline)
-        for name, runs in found.items()
+        for name, runs in runs_by_name.items()
         if name != BASELINE and runs[0].task.config.schedule == schedule
     ]
 
 
 def accuracy_by_guidance(runs: Sequence[Run]) -> dict[float, evaluation.Interval]:
-    """Share of samples that show the digit asked for, by guidance, with Wilson's interval."""
+    """Return the share of samples that show their digit, by guidance, with Wilson's interval."""
     n = len(DIGITS) * EACH * len(runs)
     return {w: evaluation.wilson(sum(run.right[w] for run in runs), n) for w in GUIDANCES}
 
 
-def summary(found: Mapping[str, Sequence[Run]]) -> str:
-    """Tables and verdicts as Markdown, all of it computed from the runs."""
-    seeds = max(len(runs) for runs in found.values())
+def summary(runs_by_name: Mapping[str, Sequence[Run]]) -> str:
+    """Return tables and verdicts as Markdown, all of it computed from the runs."""
+    seeds = max(len(runs) for runs in runs_by_name.values())
     lines = [
-        f"{len(found)} of {len(SOURCE_LOSSES)} configurations, {seeds} seed{'s' * (seeds > 1)}.",
+        f"{len(runs_by_name)} of {len(NOTEBOOK_LOSSES)} configurations, {seeds} seed{'s' * (seeds > 1)}.",
         "",
-        "| configuration | updates | training loss, last epoch | source | held-out loss | 95 % interval over images |",
+        "| configuration | updates | training loss, last epoch | original notebook | held-out loss | 95 % interval |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name, runs in found.items():
+    for name, runs in runs_by_name.items():
         last = np.mean([run.epochs[-1] for run in runs])
         held = mean_of(np.mean([run.held_out for run in runs], axis=0))
         low, high = held.value - 1.96 * held.error, held.value + 1.96 * held.error
         lines.append(
-            f"| {name} | {runs[0].task.steps} | {last:.4f} | {SOURCE_LOSSES[name][1]:.4f} | {held.value:.4f} | "
+            f"| {name} | {runs[0].task.steps} | {last:.4f} | {NOTEBOOK_LOSSES[name][1]:.4f} | {held.value:.4f} | "
             f"{low:.4f} to {high:.4f} |"
         )
     lines += ["", "| samples that show their digit | " + " | ".join(f"w = {w:g}" for w in GUIDANCES) + " |"]
     lines.append("| --- |" + " --- |" * len(GUIDANCES))
-    for name, runs in found.items():
+    for name, runs in runs_by_name.items():
         cells = [f"{i.value:.2f} ({i.low:.2f} to {i.high:.2f})" for i in accuracy_by_guidance(runs).values()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     kind = "over seeds" if seeds > 1 else "over images; another seed may differ"
     lines += ["", f"Held-out loss minus the baseline's, 95 % interval {kind}:", ""]
-    for c in comparisons(found):
+    for c in comparisons(runs_by_name):
         lines.append(f"- {c.name}: {c.value:+.5f} ({c.low:+.5f} to {c.high:+.5f}), {c.verdict}")
-    return "\n".join([*lines, "", best_guidance(found)]) + "\n"
+    return "\n".join([*lines, "", best_guidance(runs_by_name)]) + "\n"
 
 
-def best_guidance(found: Mapping[str, Sequence[Run]]) -> str:
-    """Which guidance shows the digit asked for most often over all runs, and which are not told apart from it."""
-    pooled = accuracy_by_guidance([run for runs in found.values() for run in runs])
+def best_guidance(runs_by_name: Mapping[str, Sequence[Run]]) -> str:
+    """Return which guidance has the most correct digits over all runs, and which are not distinguishable from it."""
+    pooled = accuracy_by_guidance([run for runs in runs_by_name.values() for run in runs])
     best = max(GUIDANCES, key=lambda w: pooled[w].value)
     alike = [f"{w:g}" for w in GUIDANCES if w != best and pooled[w].high >= pooled[best].low]
     text = ", ".join(f"w = {w:g}: {i.value:.3f} ({i.low:.3f} to {i.high:.3f})" for w, i in pooled.items())
-    rest = f"not told apart from w = {', '.join(alike)}" if alike else "apart from all others"
-    return f"Digits shown as asked, all configurations: {text}. Most at w = {best:g}, {rest}."
+    rest = f"not distinguishable from w = {', '.join(alike)}" if alike else "distinguishable from all others"
+    return f"Samples that show their digit, all configurations: {text}. Highest at w = {best:g}, {rest}."

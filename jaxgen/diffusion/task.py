@@ -1,19 +1,22 @@
-"""What a training run starts from: model, images, state and loss."""
+"""A diffusion model with its data, ready to be trained."""
 
 import dataclasses
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, UInt8
+from jaxtyping import Array, Key, PyTree, UInt8
 
-from jaxgen import data, training
+from jaxgen import data, runs, training
 from jaxgen.diffusion.config import DiffusionConfig, build_diffusion, build_objective
+from jaxgen.diffusion.evaluate import evaluation_hook
 from jaxgen.diffusion.guidance import network
 from jaxgen.diffusion.model import Diffusion
 from jaxgen.diffusion.objectives import draw, example_losses, to_unit
+from jaxgen.diffusion.report import report
 from jaxgen.diffusion.unet import init_params
 from jaxgen.errors import UserError
 from jaxgen.training.step import GradFn, LossFn
@@ -23,25 +26,48 @@ _LAST_RATE = 0.1
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DiffusionTask:
-    """A model with its data: images uint8 (n, 28, 28) and labels uint8 (n,) to learn, and others held out."""
+    """A model with its data: images uint8 and labels to learn, and others held out."""
 
     config: DiffusionConfig
     diffusion: Diffusion
-    train: UInt8[np.ndarray, "n 28 28"]
+    train: UInt8[np.ndarray, "n ..."]
     train_label: UInt8[np.ndarray, "n"]
-    held_out: UInt8[np.ndarray, "m 28 28"]
+    held_out: UInt8[np.ndarray, "m ..."]
     held_out_label: UInt8[np.ndarray, "m"]
 
     @classmethod
     def load(cls, config: DiffusionConfig) -> "DiffusionTask":
-        """Read the images. ValueError naming the field that does not fit."""
+        """Read the images. Raises UserError naming the field that does not fit."""
         if config.sample_steps > config.timesteps:
             raise UserError(f"sample_steps is {config.sample_steps}; allowed: 1 to timesteps={config.timesteps}")
         diffusion = build_diffusion(config)
         images = data.load(config.dataset, data_dir=config.data_dir or None)
         if config.part == "all":
-            return cls(config, diffusion, images.train_images, images.train_labels, *data.split(images, "test"))
-        return cls(config, diffusion, *data.split(images, "train"), *data.split(images, "validation"))
+            task = cls(config, diffusion, images.train_images, images.train_labels, *data.split(images, "test"))
+        else:
+            task = cls(config, diffusion, *data.split(images, "train"), *data.split(images, "validation"))
+        task.check()
+        return task
+
+    def check(self) -> None:
+        """Raise UserError unless images and labels have the side, channels and classes of the config."""
+        config = self.config
+        for images, labels in ((self.train, self.train_label), (self.held_out, self.held_out_label)):
+            shape = (*images.shape[1:], 1)[:3]
+            for name, value in zip(("side", "side", "channels"), shape, strict=True):
+                if getattr(config, name) != value:
+                    raise UserError(
+                        f"{name} is {getattr(config, name)} and the images have shape {images.shape[1:]}; allowed: "
+                        f"{value}, that of the images"
+                    )
+            if int(labels.max()) >= config.classes:
+                raise UserError(f"classes is {config.classes}; allowed: more than the largest label, {labels.max()}")
+
+    @property
+    def title(self) -> str:
+        """What is trained, for records."""
+        config = self.config
+        return f"{config.dataset}, {config.size} U-Net, {config.prediction}, {config.epochs:g} epochs"
 
     @property
     def steps(self) -> int:
@@ -49,20 +75,20 @@ class DiffusionTask:
         return max(1, round(self.config.epochs * len(self.train) / self.config.batch_size))
 
     def initial_state(self) -> tuple[training.TrainState, optax.GradientTransformation]:
-        """Parameters, optimiser and moving average before the first step."""
-        key, key_init = jax.random.split(jax.random.key(self.config.seed))
+        """Return the state before the first step, with a moving average, and the optimiser."""
+        key, key_init = self._keys()
         tx = optax.chain(optax.clip_by_global_norm(self.config.clip), optax.adam(self.learning_rate))
         return training.create(key, init_params(key_init, self.diffusion.unet), tx, ema=True), tx
 
     def learning_rate(self, step: Array | int) -> Array:
-        """l (0.1 + 0.9 (1 + cos(pi e / E)) / 2) in epoch e of E, counted from 0."""
+        """Return l (0.1 + 0.9 (1 + cos(pi e / (E - 1))) / 2) in epoch e = 0 ... E - 1; l if E = 1."""
         config = self.config
         epoch = jnp.floor(step * config.batch_size / len(self.train))
-        falling = (1 + jnp.cos(math.pi * epoch / max(1, math.ceil(config.epochs)))) / 2
-        return config.learning_rate * (_LAST_RATE + (1 - _LAST_RATE) * falling)
+        falls = max(1, math.ceil(config.epochs) - 1)
+        return optax.cosine_decay_schedule(config.learning_rate, falls, _LAST_RATE)(epoch)
 
     def loss_fn(self) -> LossFn:
-        """The mean loss of a batch; see `example_losses`."""
+        """Return the mean loss of a batch; see `example_losses`."""
         objective, process = build_objective(self.config), self.diffusion.process
 
         def loss_fn(params, key, batch):
@@ -75,14 +101,75 @@ class DiffusionTask:
         return loss_fn
 
     def grad_fn(self) -> GradFn:
-        """Its gradient."""
+        """Return the gradient function of the mean loss."""
         return training.from_loss(self.loss_fn())
 
-    def fit_options(self) -> training.FitOptions:
-        """When `fit` logs, evaluates and saves."""
-        config = self.config
-        return training.FitOptions(self.steps, config.log_every, config.eval_every, config.checkpoint_every)
-
     def arrays(self) -> dict[str, np.ndarray]:
-        """What a training batch is gathered from."""
+        """Return the arrays that batches are gathered from."""
         return {"image": self.train, "label": self.train_label.astype(np.int32)}
+
+    def order(self) -> data.EpochOrder:
+        """Return which images each step uses."""
+        key = training.beyond_steps(self._keys()[0])[0]
+        return data.EpochOrder(key, len(self.train), self.config.batch_size)
+
+    def key_samples(self) -> Key[Array, ""]:
+        """Return the key of the samples drawn after training."""
+        return training.beyond_steps(self._keys()[0])[1]
+
+    def fit_options(self) -> training.FitOptions:
+        """Return when `fit` logs, evaluates and saves."""
+        config = self.config
+        every = (config.log_every, config.eval_every, config.checkpoint_every)
+        return training.FitOptions(self.steps, *every, ema_decay=config.ema_decay)
+
+    def hooks(self, log: runs.Logger) -> list[training.Hook]:
+        """Return what is evaluated during training."""
+        return [evaluation_hook(self, log)]
+
+    def report(self, state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
+        """Draw samples, show them, bound the likelihood and evaluate the samples."""
+        return report(self, state.ema_params, folder)
+
+    def _keys(self) -> Key[Array, " 2"]:
+        """Return the keys of the steps and of the initial parameters."""
+        return jax.random.split(training.seed_key(self.config.seed))
+
+
+def restore_run(workdir: str | Path) -> tuple[DiffusionTask, training.TrainState]:
+    """Return the task and the last state of a run folder. UserError if it holds none."""
+    config = _config_of(workdir)
+    task = DiffusionTask.load(config)
+    return task, _last_state(workdir, task.initial_state()[0])
+
+
+def load(workdir: str | Path) -> tuple[Diffusion, PyTree]:
+    """Return the model of a run folder and the moving average of its parameters, without reading any images.
+
+    Example:
+        model, params = diffusion.load("runs/tiny")
+        pieces = diffusion.generate(jax.random.key(0), model, params, label, diffusion.Generation())
+        images = np.concatenate([diffusion.to_grey(piece.images) for piece in pieces])
+
+    Raises:
+        UserError: the folder holds no run of this family or no checkpoint.
+    """
+    config = _config_of(workdir)
+    diffusion = build_diffusion(config)
+    nothing = np.zeros((1, config.side, config.side), np.uint8), np.zeros(1, np.uint8)
+    task = DiffusionTask(config, diffusion, *nothing, *nothing)
+    return diffusion, _last_state(workdir, task.initial_state()[0]).ema_params
+
+
+def _config_of(workdir: str | Path) -> DiffusionConfig:
+    return runs.read_config(DiffusionConfig, Path(workdir) / "config.json", "experiments.diffusion")
+
+
+def _last_state(workdir: str | Path, template: training.TrainState) -> training.TrainState:
+    state = training.Checkpoints(Path(workdir) / "checkpoints", read_only=True).restore_latest(template)
+    if state is None:
+        raise UserError(
+            f"workdir is {workdir}, which holds no checkpoint yet; allowed: a run that saved a checkpoint. "
+            f"Train first: python -m experiments.diffusion --workdir={workdir}"
+        )
+    return state

@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import diffusion
+from jaxgen.diffusion import guidance
+from jaxgen.diffusion import process as forward
 
 MEAN, SCALE = 0.3, 0.5
 
@@ -19,13 +20,13 @@ def denoiser(process, exact_variance=False):
         fraction = None
         if exact_variance:
             s = t - 1
-            of_x0 = process.alpha[s] * diffusion.step_beta(process, t, s) / sigma**2
-            variance = diffusion.posterior_variance(process, t, s) + of_x0**2 * SCALE**2 * sigma**2 / total
-            least = diffusion.posterior_variance(process, 2, 1)
-            low = jnp.log(jnp.where(s > 0, diffusion.posterior_variance(process, t, s), least))
-            high = jnp.log(diffusion.step_beta(process, t, s))
+            of_x0 = process.alpha[s] * forward.step_beta(process, t, s) / sigma**2
+            variance = forward.posterior_variance(process, t, s) + of_x0**2 * SCALE**2 * sigma**2 / total
+            least = forward.posterior_variance(process, 2, 1)
+            low = jnp.log(jnp.where(s > 0, forward.posterior_variance(process, t, s), least))
+            high = jnp.log(forward.step_beta(process, t, s))
             fraction = jnp.full_like(x, (jnp.log(variance) - low) / (high - low))
-        return diffusion.Denoised(x0, (x - alpha * x0) / sigma, fraction)
+        return guidance.Denoised(x0, (x - alpha * x0) / sigma, fraction)
 
     return denoise
 

@@ -11,17 +11,20 @@ import scipy.stats
 from statistical import ALPHA
 
 from jaxgen import diffusion
+from jaxgen.diffusion import guidance, inpainting, samplers, schedules
+from jaxgen.diffusion import process as forward
+from jaxgen.errors import UserError
 
 KEY = jax.random.key(5)
 
 
 def smooth_process(n):
     """The angle falls evenly from 1.2 to 0.3: no singular end, so that orders show."""
-    return diffusion.from_alpha_bar(np.cos(np.linspace(0.3, 1.2, n + 1)) ** 2)
+    return forward.from_alpha_bar(np.cos(np.linspace(0.3, 1.2, n + 1)) ** 2)
 
 
-def draw(process, denoise, sampler, n_steps, start, key=KEY, **more):
-    times = jnp.asarray(diffusion.time_grid(process.n_steps, n_steps))
+def draw(process, denoise, sampler, n_steps, start, key=KEY, grid="uniform", **more):
+    times = jnp.asarray(diffusion.time_grid(process, n_steps, grid))
     index = jnp.arange(len(start), dtype=jnp.uint32)
     run = jax.jit(lambda key, start: diffusion.sample(key, process, denoise, sampler, times, index, start, **more))
     return run(key, start)
@@ -60,8 +63,8 @@ def test_ancestral_with_the_posterior_variance_follows_its_recursion():
     process, n = diffusion.make_process("linear", 30), 20_000
     start = jax.random.normal(jax.random.key(2), (n, 1, 1, 1))
     x, _ = draw(process, gaussian.denoiser(process), diffusion.make_sampler("ancestral"), 15, start)
-    mean, variance, times = 0.0, 1.0, diffusion.time_grid(30, 15)
-    left = diffusion.alpha_bar("linear", 30)
+    mean, variance, times = 0.0, 1.0, diffusion.time_grid(process, 15)
+    left = schedules.alpha_bar("linear", 30)
     for t, s in itertools.pairwise(times):
         gain = gaussian.SCALE**2 * np.sqrt(left[t]) / (left[t] * gaussian.SCALE**2 + 1 - left[t])
         beta = 1 - left[t] / left[s]
@@ -91,11 +94,11 @@ def test_ddim_between_the_flow_and_ancestral_sampling():
 
 def test_an_image_depends_on_its_number_alone():
     process, sampler = diffusion.make_process("cosine", 12), diffusion.make_sampler("ancestral")
-    times, denoise = jnp.asarray(diffusion.time_grid(12, 6)), gaussian.denoiser(process)
+    times, denoise = jnp.asarray(diffusion.time_grid(process, 6)), gaussian.denoiser(process)
 
     def images(index):
         index = jnp.asarray(index, jnp.uint32)
-        start = diffusion.keyed_noise(jax.random.key(8), index, 12, (2, 2, 1))
+        start = samplers.keyed_noise(jax.random.key(8), index, 12, (2, 2, 1))
         return diffusion.sample(KEY, process, denoise, sampler, times, index, start)[0]
 
     whole = jax.jit(images)(np.arange(6))
@@ -108,8 +111,8 @@ def test_generation_does_not_depend_on_the_batch():
     model = diffusion.Diffusion(unet, diffusion.make_process("cosine", 9), "v")
     params = diffusion.init_params(KEY, unet)
     label, settings = diffusion.classes_in_turn(5), diffusion.Generation("ancestral", 3, w=3.0)
-    known = diffusion.Known(np.linspace(-1, 1, 5 * 784, dtype=np.float32).reshape(5, 28, 28, 1), None)
-    known = known._replace(mask=diffusion.known_mask("bottom", 28, 28))
+    images = np.linspace(-1, 1, 5 * 784, dtype=np.float32).reshape(5, 28, 28, 1)
+    known = diffusion.Known(images, diffusion.known_mask("bottom", 28, 28), 2)
     found = []
     for batch in (5, 2):
         more = {"known": known, "keep_states": True, "batch": batch}
@@ -122,14 +125,34 @@ def test_generation_does_not_depend_on_the_batch():
     assert np.abs(found[0][:, 14:] - known.images[:, 14:]).mean() > 0.1
 
 
-def test_time_grid():
-    assert diffusion.time_grid(300, 300).tolist() == list(range(300, -1, -1))
-    assert diffusion.time_grid(300, 4).tolist() == [300, 225, 150, 75, 0]
-    assert (np.diff(diffusion.time_grid(300, 77)) < 0).all()
+def test_time_grids():
+    process = diffusion.make_process("cosine", 300)
+    assert diffusion.time_grid(process, 300).tolist() == list(range(300, -1, -1))
+    assert diffusion.time_grid(process, 4).tolist() == [300, 225, 150, 75, 0]
+    ratio = np.asarray(process.sigma, np.float64) / np.asarray(process.alpha, np.float64)
+    for name in samplers.GRIDS:
+        for steps in (1, 2, 7, 77, 299, 300):
+            times = diffusion.time_grid(process, steps, name)
+            assert (len(times), times[0], times[-1]) == (steps + 1, 300, 0) and (np.diff(times) < 0).all(), (
+                name,
+                steps,
+            )
+    angles = np.arctan(ratio[diffusion.time_grid(process, 10, "angle")])
+    np.testing.assert_allclose(np.diff(angles), -np.pi / 20, atol=0.004)
+    rises = np.diff(-np.log(ratio[diffusion.time_grid(process, 10, "log_snr")[1:-1]]))
+    np.testing.assert_allclose(rises, rises.mean(), rtol=0.25)
+    roots = np.diff(ratio[diffusion.time_grid(process, 10, "karras")[1:-1]] ** (1 / 7))
+    np.testing.assert_allclose(roots, roots.mean(), rtol=0.25)
+
+
+def test_refusals():
+    process = diffusion.make_process("cosine", 300)
     for steps in (0, 301):
-        with pytest.raises(ValueError, match=f"sample_steps is {steps}; allowed: 1 to 300"):
-            diffusion.time_grid(300, steps)
-    with pytest.raises(ValueError, match="sampler is 'euler'; allowed: ancestral, ddim, heun, dpm_solver"):
+        with pytest.raises(UserError, match=f"sample_steps is {steps}; allowed: 1 to 300"):
+            diffusion.time_grid(process, steps)
+    with pytest.raises(UserError, match="time_grid is 'even'; allowed: uniform, angle, log_snr, karras"):
+        diffusion.time_grid(process, 10, "even")
+    with pytest.raises(UserError, match="sampler is 'euler'; allowed: ancestral, ddim, heun, dpm_solver"):
         diffusion.make_sampler("euler")
 
 
@@ -147,16 +170,16 @@ def fake_network(outputs, calls):
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_guidance(outputs):
     x, t, label = jnp.ones((2, 1, 1, 1)) * 0.5, jnp.array([3, 4]), jnp.array([1, 6])
-    without, with_label = 0.5 * 11 + np.array([3, 4]), 0.5 * np.array([2, 7]) + np.array([3, 4])
+    without, with_label = np.array([3.0, 4.0]), 0.5 * np.array([2, 7]) + np.array([3, 4])
     for w in (0.0, 1.0, 3.0, 0.5):
         calls = []
-        found = diffusion.guided_output(fake_network(outputs, calls), x, t, label, w)
+        found = guidance.guided_output(fake_network(outputs, calls), x, t, label, w)
         np.testing.assert_allclose(found[:, 0, 0, 0], without + w * (with_label - without), rtol=1e-6)
         assert calls == ([2] if w in (0, 1) else [4])
         if outputs == 2:
             np.testing.assert_allclose(found[:, 0, 0, 1], (without if w == 0 else with_label) / 7, rtol=1e-6)
     paper = 3.0 - 1
-    guided = diffusion.guided_output(fake_network(1, []), x, t, label, 3.0)[:, 0, 0, 0]
+    guided = guidance.guided_output(fake_network(1, []), x, t, label, 3.0)[:, 0, 0, 0]
     np.testing.assert_allclose(guided, (1 + paper) * with_label - paper * without, rtol=1e-6)
 
 
@@ -173,11 +196,11 @@ def test_guidance_means_the_same_for_every_prediction(kind):
     zero, one, three = (images(w) for w in (0.0, 1.0, 3.0))
     np.testing.assert_allclose(three.x0, zero.x0 + 3 * (one.x0 - zero.x0), rtol=1e-4, atol=1e-4)
     for found in (zero, three):
-        back = diffusion.q_sample(process, found.x0, t, found.eps)
+        back = forward.q_sample(process, found.x0, t, found.eps)
         np.testing.assert_allclose(back, x, atol=2e-4)
     clipped = diffusion.make_denoiser(fake_network(1, []), process, label, kind, 3.0)(x, t)
     assert np.abs(clipped.x0).max() == 1
-    np.testing.assert_allclose(diffusion.q_sample(process, clipped.x0, t, clipped.eps), x, atol=1e-5)
+    np.testing.assert_allclose(forward.q_sample(process, clipped.x0, t, clipped.eps), x, atol=1e-5)
 
 
 def test_inpainting_keeps_what_is_known():
@@ -190,9 +213,61 @@ def test_inpainting_keeps_what_is_known():
     np.testing.assert_array_equal(x[:, :, 1], np.float32(0.9))
     assert np.asarray(x[:, :, 0]).std() > 0.3
     # On the way the known pixels are the forward process of the known image.
-    t = diffusion.time_grid(20, 10)[5]
+    t = diffusion.time_grid(process, 10)[5]
     standard = (np.asarray(states[4][:, 0, 1, 0]) - process.alpha[t] * 0.9) / process.sigma[t]
     assert scipy.stats.kstest(standard, "norm").pvalue > ALPHA
+
+
+def correlated(process, correlation):
+    """The exact denoiser of pairs of pixels with mean 0, variance 1 and this correlation."""
+    covariance = jnp.array([[1.0, correlation], [correlation, 1.0]])
+
+    def denoise(x, t):
+        t = jnp.max(jnp.asarray(t))
+        alpha, sigma = process.alpha[t], process.sigma[t]
+        gain = alpha * covariance @ jnp.linalg.inv(alpha**2 * covariance + sigma**2 * jnp.eye(2))
+        x0 = jnp.einsum("ij,bkjc->bkic", gain, x)
+        return guidance.Denoised(x0, (x - alpha * x0) / sigma)
+
+    return denoise
+
+
+@pytest.mark.parametrize("name, spread", [("ancestral", 0.09), ("dpm_solver", 0.03)])
+def test_inpainting_has_the_conditional_mean_of_two_pixels(name, spread):
+    """With correlation 0.9 and one pixel known to be 0.5 the other has mean 0.45 and standard deviation 0.436.
+
+    One replacement per step gives a mean near 0.23; the repetitions of RePaint close the gap. The steps of `ancestral`
+    with the variance of the posterior draw too little noise, with or without known pixels.
+    """
+    process, n = diffusion.make_process("cosine", 300), 2000
+    known = diffusion.Known(jnp.full((n, 1, 2, 1), 0.5), jnp.array([True, False]).reshape(1, 2, 1), 1)
+    start = jax.random.normal(jax.random.key(4), (n, 1, 2, 1))
+    more = {"grid": samplers.BEST[name]}
+    found = {}
+    for repeats in (1, inpainting.REPEATS):
+        again = known._replace(repeats=repeats)
+        x = draw(process, correlated(process, 0.9), diffusion.make_sampler(name), 30, start, known=again, **more)[0]
+        np.testing.assert_array_equal(x[:, 0, 0], np.float32(0.5))
+        found[repeats] = np.asarray(x[:, 0, 1, 0])
+    assert found[1].mean() < 0.35
+    many = found[inpainting.REPEATS]
+    assert abs(many.mean() - 0.45) < 0.04 and abs(many.std() - 0.436) < spread, (many.mean(), many.std())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_another_shape(channels):
+    """A model of 12 x 12 images, grey or in colour, with three classes, draws such images and refuses others."""
+    unet = diffusion.UNet(base=8, multipliers=(1,), patch=4, channels=channels, classes=3)
+    model = diffusion.Diffusion(unet, diffusion.make_process("cosine", 9), "v", (12, 12, channels))
+    params, settings = diffusion.init_params(KEY, unet), diffusion.Generation("ddim", 2)
+    (piece,) = diffusion.generate(KEY, model, params, np.array([0, 2, diffusion.NO_LABEL]), settings)
+    assert piece.images.shape == (3, 12, 12, channels)
+    assert diffusion.to_grey(piece.images).shape == ((3, 12, 12) if channels == 1 else (3, 12, 12, 3))
+    with pytest.raises(UserError, match="label is 3; allowed: 0 to 2, or -1 for no label"):
+        diffusion.generate(KEY, model, params, np.array([3]), settings)
+    known = diffusion.Known(np.zeros((1, 28, 28, 1)), diffusion.known_mask("top", 28, 28))
+    with pytest.raises(UserError, match=r"known images have shape \(1, 28, 28, 1\); allowed: \(1, 12, 12"):
+        diffusion.generate(KEY, model, params, np.array([1]), settings, known=known)
 
 
 def test_regions():

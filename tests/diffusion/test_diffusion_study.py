@@ -6,38 +6,37 @@ import numpy as np
 import pytest
 
 from jaxgen import diffusion
+from jaxgen.diffusion import study
 
 
-def fake_run(shift=0.0, spread=0.0, right=(5, 40, 46, 45), name=diffusion.BASELINE, seed=0):
+def fake_run(shift=0.0, spread=0.0, right=(5, 40, 46, 45), name=study.BASELINE, seed=0):
     rng = np.random.default_rng(seed)
     base = np.random.default_rng(100).normal(0.04, 0.01, 200)
     losses = base + shift + spread * rng.normal(size=200)
-    config = diffusion.study_configs(seed)[name]
+    config = study.study_configs(seed)[name]
     task = diffusion.DiffusionTask(config, diffusion.build_diffusion(config), np.zeros((600, 1, 1)), None, None, None)
-    return diffusion.Run(
-        task, np.array([0.08, 0.04 + shift]), losses, dict(zip(diffusion.GUIDANCES, right, strict=True))
-    )
+    return study.Run(task, np.array([0.08, 0.04 + shift]), losses, dict(zip(study.GUIDANCES, right, strict=True)))
 
 
 def test_the_eight_configurations():
-    configs = diffusion.study_configs(3)
-    assert list(configs) == list(diffusion.SOURCE_LOSSES) and len(configs) == 8
-    baseline = configs[diffusion.BASELINE]
+    configs = study.study_configs(3)
+    assert list(configs) == list(study.NOTEBOOK_LOSSES) and len(configs) == 8
+    baseline = configs[study.BASELINE]
     assert (baseline.size, baseline.epochs, baseline.batch_size, baseline.learning_rate) == ("medium", 20, 128, 1e-3)
     assert (baseline.timesteps, baseline.schedule, baseline.label_dropout, baseline.seed) == (300, "cosine", 0.1, 3)
     assert (baseline.prediction, baseline.min_snr, baseline.part, baseline.clip) == ("eps", None, "all", 1.0)
     names = [field.name for field in dataclasses.fields(baseline)]
     changed = [name for c in configs.values() for name in names if getattr(c, name) != getattr(baseline, name)]
     assert sorted(changed) == ["batch_size", "epochs", "epochs", "learning_rate", "schedule", "size", "size"]
-    quick = diffusion.study_configs(3, quick=True)
+    quick = study.study_configs(3, quick=True)
     assert {c.size for c in quick.values()} == {"tiny"} and len({c.epochs for c in quick.values()}) == 3
 
 
-@pytest.mark.parametrize("shift, verdict", [(0.003, "higher"), (-0.003, "lower"), (0.0001, "no difference seen")])
+@pytest.mark.parametrize("shift, verdict", [(0.003, "higher"), (-0.003, "lower"), (0.0001, "no difference detected")])
 def test_verdicts_follow_the_intervals(shift, verdict):
     name = "epochs_30_medium_cosine"
     other = fake_run(shift, spread=0.005, name=name)
-    found = diffusion.comparisons({diffusion.BASELINE: [fake_run()], name: [other]})
+    found = study.comparisons({study.BASELINE: [fake_run()], name: [other]})
     assert len(found) == 1 and found[0].verdict == verdict and found[0].low < found[0].value < found[0].high
     gaps = other.held_out - fake_run().held_out
     assert found[0].value == pytest.approx(gaps.mean())
@@ -49,32 +48,32 @@ def test_several_seeds_are_the_unit_of_the_interval():
     name = "baseline_20ep_small_cosine"
     shifts = [0.001, 0.002, 0.006]
     others = [fake_run(shift, name=name, seed=seed) for seed, shift in enumerate(shifts)]
-    (found,) = diffusion.comparisons({diffusion.BASELINE: [fake_run()] * 3, name: others})
+    (found,) = study.comparisons({study.BASELINE: [fake_run()] * 3, name: others})
     assert found.value == pytest.approx(0.003)
     assert found.high - found.low == pytest.approx(2 * 4.3027 * np.std(shifts, ddof=1) / 3**0.5, rel=1e-3)
-    assert found.verdict == "no difference seen"
+    assert found.verdict == "no difference detected"
 
 
 def test_another_schedule_is_not_compared_and_no_baseline_compares_nothing():
     name = "baseline_20ep_medium_linear"
     linear = [fake_run(0.01, name=name)]
-    assert diffusion.comparisons({diffusion.BASELINE: [fake_run()], name: linear}) == []
-    assert diffusion.comparisons({name: linear}) == []
+    assert study.comparisons({study.BASELINE: [fake_run()], name: linear}) == []
+    assert study.comparisons({name: linear}) == []
 
 
 def test_summary_says_what_the_runs_say():
     name = "baseline_20ep_medium_cosine_bs64"
-    text = diffusion.summary({diffusion.BASELINE: [fake_run()], name: [fake_run(0.003, right=(4, 39, 47, 20))]})
+    text = study.summary({study.BASELINE: [fake_run()], name: [fake_run(0.003, right=(4, 39, 47, 20))]})
     assert "2 of 8 configurations, 1 seed." in text and f"- {name}: +0.00300" in text and "higher" in text
     assert "over images; another seed may differ" in text and "| 0.0430 | 0.0354 |" in text
     # 93 of 96 at w = 3 against 79 and 65 and 9: Wilson's intervals overlap with none of them.
-    assert "w = 3: 0.969" in text and "Most at w = 3, apart from all others." in text
-    alike = diffusion.best_guidance({diffusion.BASELINE: [fake_run(right=(5, 44, 46, 45))]})
-    assert "Most at w = 3, not told apart from w = 1, 5." in alike
+    assert "w = 3: 0.969" in text and "Highest at w = 3, distinguishable from all others." in text
+    alike = study.best_guidance({study.BASELINE: [fake_run(right=(5, 44, 46, 45))]})
+    assert "Highest at w = 3, not distinguishable from w = 1, 5." in alike
 
 
 def test_epochs_are_means_of_their_records():
     run = fake_run()
     task = dataclasses.replace(run.task, train=np.zeros((1280, 1, 1)))
     records = [{"step": step, "mse": float(step)} for step in range(1, 26)]
-    np.testing.assert_allclose(diffusion.epoch_losses(records, task), [5.5, 15.5, 23.0])
+    np.testing.assert_allclose(study.epoch_losses(records, task), [5.5, 15.5, 23.0])

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from jaxgen import data, diffusion, runs, training
+from jaxgen.diffusion import evaluate, guidance, objectives
+from jaxgen.errors import UserError
 
 MINI = {"base": 8, "multipliers": (1,), "patch": 4}
 CONFIG = diffusion.DiffusionConfig(
@@ -26,8 +28,7 @@ def start(config=CONFIG):
     diffusion.SIZES["tiny"] = MINI
     task = diffusion.DiffusionTask.load(config)
     state, tx = task.initial_state()
-    order = data.EpochOrder(jax.random.key(3), len(task.train), config.batch_size)
-    return task, state, training.parallel_step(task.grad_fn(), tx, config.ema_decay), order
+    return task, state, training.parallel_step(task.grad_fn(), tx, config.ema_decay), task.order()
 
 
 def updates(run, count=3):
@@ -64,6 +65,7 @@ def flat(tree):
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
+@pytest.mark.slow
 def test_one_device_and_four_give_the_same_numbers(expected):
     environment = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
@@ -107,12 +109,16 @@ def test_resume_is_going_on(running, tmp_path):
 def test_learning_rate_falls_once_an_epoch():
     config = dataclasses.replace(CONFIG, epochs=4.0, batch_size=128, learning_rate=0.02)
     task = diffusion.DiffusionTask.load(config)
-    an_epoch = 54_000 / 128
-    assert task.steps == round(4 * an_epoch)
+    epoch_steps = 54_000 / 128
+    assert task.steps == round(4 * epoch_steps)
     for epoch in range(4):
-        want = 0.002 + 0.018 * (1 + math.cos(math.pi * epoch / 4)) / 2
-        for step in (math.ceil(epoch * an_epoch), math.ceil((epoch + 1) * an_epoch) - 1):
+        want = 0.002 + 0.018 * (1 + math.cos(math.pi * epoch / 3)) / 2
+        for step in (math.ceil(epoch * epoch_steps), math.ceil((epoch + 1) * epoch_steps) - 1):
             assert float(task.learning_rate(step)) == pytest.approx(want, rel=1e-5)
+    # The last epoch has a tenth of the peak, a single epoch the peak.
+    assert float(task.learning_rate(task.steps - 1)) == pytest.approx(0.002, rel=1e-5)
+    single = dataclasses.replace(task, config=dataclasses.replace(config, epochs=0.5))
+    assert float(single.learning_rate(200)) == pytest.approx(0.02)
 
 
 def test_which_images_are_learnt_and_which_held_out():
@@ -127,14 +133,14 @@ def test_held_out_losses_are_those_of_the_images(running):
     """The loss of each image with the draws of its number, though they come in batches and the last is padded."""
     task, state, _, _ = running
     params = state.params
-    found = diffusion.held_out_losses(task, params, 130)
+    found = evaluate.held_out_losses(task, params, 130)
     chosen = np.array([0, 5, 128, 129])
     index = jnp.asarray(chosen, jnp.uint32)
     x0 = diffusion.to_unit(task.held_out[chosen])
-    draws = diffusion.draw(jax.random.key(0), index, 20, (28, 28, 1), 0.0)
-    apply = diffusion.network(task.diffusion.unet, params)
+    draws = objectives.draw(jax.random.key(0), index, 20, (28, 28, 1), 0.0)
+    apply = guidance.network(task.diffusion.unet, params)
     losses, _ = jax.jit(
-        lambda x: diffusion.example_losses(
+        lambda x: objectives.example_losses(
             apply, diffusion.Objective(), task.diffusion.process, x, task.held_out_label[chosen].astype(np.int32), draws
         )
     )(x0)
@@ -142,15 +148,71 @@ def test_held_out_losses_are_those_of_the_images(running):
     assert len(found) == 130 and np.isfinite(found).all()
 
 
+def test_a_run_folder_gives_its_model_without_reading_images(running, tmp_path, monkeypatch):
+    task, state, step, order = running
+    with runs.RunFolder.open(tmp_path / "run", task.config) as run:
+        options = dataclasses.replace(task.fit_options(), steps=2)
+        ended = training.fit(state, step, task.arrays(), order, run, options)
+    monkeypatch.setattr(data, "load", None)
+    model, params = diffusion.load(tmp_path / "run")
+    np.testing.assert_array_equal(flat(params), flat(ended.ema_params))
+    assert model.shape == (28, 28, 1) and model.unet == task.diffusion.unet
+    with pytest.raises(UserError, match=r"holds no config.json; .* Train first: python -m experiments.diffusion"):
+        diffusion.load(tmp_path)
+
+
+def test_the_parts_of_the_unet_follow_the_config():
+    config = diffusion.DiffusionConfig(
+        size="small",
+        base=16,
+        multipliers="1, 2",
+        blocks=2,
+        patch=2,
+        attention="middle,1",
+        side=12,
+        channels=3,
+        classes=4,
+    )
+    model = diffusion.build_diffusion(config)
+    unet = model.unet
+    assert (unet.base, unet.multipliers, unet.blocks, unet.patch, unet.classes) == (16, (1, 2), 2, 2, 4)
+    assert unet.attention and unet.attention_levels == (1,) and model.shape == (12, 12, 3)
+    params = diffusion.init_params(jax.random.key(0), unet)
+    assert {"down_1_0_attention", "up_1_1_attention", "attention"} <= set(params)
+    assert params["label"]["embedding"].shape == (5, 64) and params["out"]["kernel"].shape == (3, 3, 16, 12)
+    x, t = jnp.zeros((1, 12, 12, 3)), jnp.ones(1, int)
+    assert jax.eval_shape(unet.apply, {"params": params}, x, t, t).shape == (1, 12, 12, 3)
+    plain = diffusion.build_diffusion(diffusion.DiffusionConfig(size="large", attention="none")).unet
+    assert not plain.attention and plain.attention_levels == ()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"side": 32}, r"side is 32 and the images have shape \(28, 28\); allowed: 28, that of the images"),
+        ({"channels": 3}, "channels is 3 and the images .* allowed: 1, that of the images"),
+        ({"classes": 9}, "classes is 9; allowed: more than the largest label, 9"),
+        ({"side": 30}, "side is 30; allowed for this U-Net: a multiple of 4"),
+        ({"base": 12}, "base is 12; allowed: a multiple of 8"),
+        ({"multipliers": "1,x"}, "multipliers is '1,x'; allowed: integers from 1, separated by commas"),
+        ({"attention": "middle,7"}, r"attention has levels \[7\]; allowed: 0 to 0"),
+        ({"attention": "top"}, "attention is 'top'; allowed: integers from 0"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        diffusion.DiffusionTask.load(dataclasses.replace(CONFIG, **changes))
+
+
 def test_means_with_errors():
-    assert diffusion.mean_of([1.0, 3.0]) == (2.0, 1.0)
-    assert math.isnan(diffusion.mean_of([1.0]).error)
+    assert evaluate.mean_of([1.0, 3.0]) == (2.0, 1.0)
+    assert math.isnan(evaluate.mean_of([1.0]).error)
 
 
 def test_last_epoch_is_the_last_epoch():
     task = diffusion.DiffusionTask.load(dataclasses.replace(CONFIG, epochs=2.0, batch_size=5400))
     records = [{"step": step, "mse": float(step)} for step in range(1, 21)] + [{"step": 20, "held_out_loss": 1.0}]
-    assert diffusion.last_epoch_loss(records, task).value == pytest.approx(15.5)
+    assert evaluate.last_epoch_loss(records, task).value == pytest.approx(15.5)
 
 
 def test_refusals():
@@ -163,30 +225,33 @@ def test_refusals():
 @pytest.mark.parametrize(
     "field, value, allowed",
     [
-        ("size", "huge", "one of tiny, small, medium, large"),
+        ("size", "huge", "one of tiny, small, medium, large, compact"),
         ("prediction", "score", "one of eps, x0, v"),
         ("schedule", "quadratic", "one of linear_unscaled, linear, cosine"),
         ("sampler", "euler", "one of ancestral, ddim, heun, dpm_solver"),
+        ("time_grid", "even", "one of best, uniform, angle, log_snr, karras"),
+        ("side", 0, "an integer from 4 to 1024"),
+        ("classes", 0, "an integer from 1 to 100000"),
         ("dtype", "float16", "one of float32, bfloat16"),
         ("dataset", "cifar", "one of mnist, fashion_mnist"),
         ("part", "test", "one of train, all"),
         ("learned_variance", 2, "true or false"),
-        ("timesteps", 1, "an integer, 2 or more"),
-        ("epochs", -1.0, "a number, 0.0 or more"),
-        ("batch_size", 0, "an integer, 1 or more"),
-        ("learning_rate", -0.1, "a number, 0.0 or more"),
+        ("timesteps", 1, "an integer from 2 to 100000"),
+        ("epochs", -1.0, "a number from 0.0 to 1000000"),
+        ("batch_size", 0, "an integer from 1 to 60000"),
+        ("learning_rate", -0.1, "a number from 0.0 to 10.0"),
         ("label_dropout", 1.5, "a number from 0.0 to 1.0"),
-        ("min_snr", -1.0, "a number, 0.0 or more or none"),
-        ("clip", -1.0, "a number, 0.0 or more"),
+        ("min_snr", -1.0, "a number from 0.0 to 1000000.0 or none"),
+        ("clip", -1.0, "a number from 0.0 to 1000000.0"),
         ("ema_decay", 1.0, "a number from 0.0 to 0.9999"),
-        ("sample_steps", 0, "an integer, 1 or more"),
-        ("guidance", -1.0, "a number, 0.0 or more"),
-        ("samples", 9, "an integer, 10 or more"),
-        ("likelihood_images", 1, "an integer, 2 or more"),
-        ("seed", -1, "an integer, 0 or more"),
-        ("log_every", 0, "an integer, 1 or more"),
-        ("eval_every", 0, "an integer, 1 or more"),
-        ("checkpoint_every", 0, "an integer, 1 or more"),
+        ("sample_steps", 0, "an integer from 1 to 100000"),
+        ("guidance", -1.0, "a number from 0.0 to 100.0"),
+        ("samples", 9, "an integer from 10 to 1000000"),
+        ("likelihood_images", 1, "an integer from 2 to 10000"),
+        ("seed", -1, "an integer from 0 to 4294967295"),
+        ("log_every", 0, "an integer from 1 to 2147483647"),
+        ("eval_every", 0, "an integer from 1 to 2147483647"),
+        ("checkpoint_every", 0, "an integer from 1 to 2147483647"),
     ],
 )
 def test_every_bad_value_is_refused_by_name(field, value, allowed):

@@ -9,9 +9,11 @@ import torch
 from torch_reference import diffusion as reference
 
 from jaxgen import diffusion, training
+from jaxgen.diffusion import guidance, objectives
+from jaxgen.diffusion.blocks import FilmBlock, depth_to_space, space_to_depth
 
 BASE, LEVELS, SIDE, BATCH = 16, (1, 2), 8, 4
-COUNTS = {"tiny": 433_636, "small": 1_639_105, "medium": 9_872_897, "large": 40_499_201}
+COUNTS = {"compact": 484_068, "tiny": 433_636, "small": 1_639_105, "medium": 9_872_897, "large": 40_499_201}
 
 
 def tensor(x):
@@ -75,12 +77,12 @@ def test_a_training_step_agrees_with_pytorch(example):
     """Same parameters, images, times, labels and noise: loss, clipped gradient and Adam's update."""
     unet, params, model, x0, _, label = example
     process = diffusion.make_process("cosine", 300)
-    draws = diffusion.Draws(jnp.array([2, 40, 150, 290]), np.flip(x0, 1).copy(), label == 3)
-    dropped = np.where(draws.dropped, diffusion.NO_LABEL, label)
+    draws = objectives.Draws(jnp.array([2, 40, 150, 290]), np.flip(x0, 1).copy(), label == 3)
+    dropped = np.where(draws.dropped, 10, label)
 
     def loss_fn(params, key, batch):
-        apply = diffusion.network(unet, params)
-        losses, _ = diffusion.example_losses(apply, diffusion.Objective(), process, x0, label, draws)
+        apply = guidance.network(unet, params)
+        losses, _ = objectives.example_losses(apply, diffusion.Objective(), process, x0, label, draws)
         return losses.mean(), {}
 
     # With Adam's usual epsilon the first update is the gradient's sign: rounding noise where the gradient is none.
@@ -128,18 +130,45 @@ def test_start_values():
     assert len(drawn) == len(set(drawn))
 
 
+def test_compact_blocks_start_as_the_identity_and_the_output_at_zero():
+    unet = diffusion.make_unet("compact")
+    params = diffusion.init_params(jax.random.key(0), unet)
+    paths = [path for path in reference.flatten(params) if "zero" in path]
+    assert len([path for path in paths if path.endswith("kernel")]) == 7  # six blocks and the output
+    assert all(not np.any(reference.flatten(params)[path]) for path in paths)
+    x, t = jax.random.normal(jax.random.key(1), (2, 4, 4, 1)), jnp.array([1, 7])
+    small = diffusion.UNet(base=8, multipliers=(1,), film=True)
+    assert not np.any(jax.jit(small.apply)({"params": diffusion.init_params(jax.random.key(0), small)}, x, t, t))
+    block = FilmBlock(8)
+    h, e = jax.random.normal(jax.random.key(2), (2, 4, 4, 8)), jnp.ones((2, 5))
+    variables = block.init(jax.random.key(3), h, e)
+    zero = jax.tree.map(jnp.zeros_like, variables["params"]["conv_zero"])
+    changed = {"params": variables["params"] | {"conv_zero": zero}}
+    np.testing.assert_array_equal(block.apply(changed, h, e), h)
+    assert np.abs(block.apply(variables, h, e) - block.apply(variables, h, 2 * e)).max() > 1e-3
+
+
+def test_a_fractional_time_and_no_label():
+    unet = diffusion.UNet(base=8, multipliers=(1,), classes=3)
+    params = diffusion.init_params(jax.random.key(0), unet)
+    x = jnp.ones((2, 4, 4, 1))
+    apply = jax.jit(lambda t, label: unet.apply({"params": params}, x, t, label))
+    none = apply(jnp.array([2, 2]), jnp.array([diffusion.NO_LABEL, 3]))
+    np.testing.assert_array_equal(none[0], none[1])  # the last row of the embedding
+    assert np.abs(apply(jnp.array([2.0, 2.5]), jnp.array([0, 0])) - none).max() > 1e-4
+
+
 def test_patches_there_and_back():
     x = np.random.default_rng(0).normal(size=(2, 6, 4, 3))
-    from jaxgen.diffusion.blocks import depth_to_space, space_to_depth
-
     patches = space_to_depth(x, 2)
     np.testing.assert_array_equal(patches[1, 2, 1, 3:6], x[1, 4, 3])
     np.testing.assert_array_equal(depth_to_space(patches, 2), x)
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="size is 'huge'; allowed: tiny, small, medium, large"):
+    with pytest.raises(ValueError, match="size is 'huge'; allowed: tiny, small, medium, large, compact"):
         diffusion.make_unet("huge")
     unet, one = diffusion.make_unet("small"), jnp.ones(1, jnp.int32)
-    with pytest.raises(ValueError, match=r"x has shape \(1, 30, 28, 1\); allowed: height and width a multiple of 4"):
+    message = r"x has shape \(1, 30, 28, 1\); allowed: \(batch, height, width, 1\) with .* a multiple of 4"
+    with pytest.raises(ValueError, match=message):
         jax.eval_shape(unet.init, jax.random.key(0), jnp.zeros((1, 30, 28, 1)), one, one)

@@ -11,13 +11,17 @@ from PIL import Image
 
 from experiments import diffusion as program
 from experiments import diffusion_sample, diffusion_study
-from jaxgen import data, diffusion, evaluation, runs, training
+from jaxgen import data, diffusion, evaluation, runs
+from jaxgen.diffusion import study
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 MINI = {"base": 8, "multipliers": (1,), "patch": 4}
 SHORT = [
     "--size=tiny", "--epochs=0.002", "--batch_size=32", "--timesteps=20", "--sample_steps=3", "--samples=80",
-    "--likelihood_images=4", "--log_every=1", "--eval_every=2", "--checkpoint_every=2", "--learning_rate=0.01",
+    "--likelihood_images=4", "--flow_images=2", "--log_every=1", "--eval_every=2", "--checkpoint_every=2",
+    "--learning_rate=0.01",
 ]  # fmt: skip
 
 
@@ -25,7 +29,6 @@ SHORT = [
 def small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(diffusion.SIZES, "tiny", MINI)
-        patch.setattr(training, "configure", lambda: None)
         yield
 
 
@@ -64,6 +67,9 @@ def test_a_run_leaves_all_that_is_promised(finished):
     assert {"parameters", "training loss, last epoch", "held-out loss, moving average"} <= set(rows)
     assert 0 < rows["negative log-likelihood, at most"]["value"] < 20
     assert "standard error" in rows["negative log-likelihood, at most"]["note"]
+    assert rows["negative log-likelihood by the flow, at most"]["value"] > 0
+    best, plain = (rows[f"negative log-likelihood, {name}at most"]["value"] for name in ("", "posterior variances, "))
+    assert best < plain
     records = runs.read_metrics(finished / "metrics.jsonl")
     assert [record["step"] for record in records] == [1, 2, 3]
     assert {"loss", "mse", "grad_norm", "held_out_loss", "learning_rate"} <= set(records[1])
@@ -89,7 +95,7 @@ def test_sampling_from_the_run(finished, call):
         assert figure.exists() and found["labels"].tolist() == [4, 7, 4, 7, 4, 7]
         images[batch] = found["images"].astype(int)
     assert np.abs(images[3] - images[128]).max() <= 1
-    flags = ["--n=4", "--inpaint=left", "--steps=3", "--gif", "--guidance=0"]
+    flags = ["--n=4", "--inpaint=left", "--repeats=2", "--steps=3", "--gif", "--guidance=0"]
     code, out, err = call(diffusion_sample.SampleConfig, diffusion_sample.run, f"--workdir={finished}", *flags)
     assert code == 0, err
     figure, samples, animation = map(Path, out.split())
@@ -107,7 +113,7 @@ def test_sampling_from_the_run(finished, call):
         (["--digits=12"], "digits is '12'; allowed: 'all', 'none'"),
         (["--digits=none", "--inpaint=top"], "digits is 'none' with inpaint"),
         (["--steps=21"], "sample_steps is 21; allowed: 1 to 20"),
-        (["--steps=0"], "--steps=0: allowed: an integer, 1 or more"),
+        (["--steps=0"], "--steps=0: allowed: an integer from 1 to 100000"),
         (["--eta=2"], "--eta=2: allowed: a number from 0.0 to 1.0"),
         (["--sampler=euler"], "allowed: one of ancestral, ddim, heun, dpm_solver"),
         (["--inpaint=middle"], "allowed: one of top, bottom, left, right, centre or none"),
@@ -121,7 +127,7 @@ def test_bad_flags_of_sampling(finished, call, flags, message):
 
 def test_sampling_needs_a_run(tmp_path, call):
     code, _, err = call(diffusion_sample.SampleConfig, diffusion_sample.run, f"--workdir={tmp_path}")
-    assert code == 2 and "holds no config.json; allowed: a run of experiments.diffusion" in err
+    assert code == 2 and "holds no config.json; allowed: a run folder" in err
 
 
 def test_guidance_is_explained_where_it_is_set(call):
@@ -148,16 +154,16 @@ def test_the_study_from_end_to_end(tmp_path, call, monkeypatch):
     assert code == 2 and "holds no trained run" in err
     code, out, err = call(*arguments, "--mode=baseline")
     assert code == 0, err
-    assert "1 of 8 configurations, 1 seed." in out and not diffusion.comparisons({})
+    assert "1 of 8 configurations, 1 seed." in out and not study.comparisons({})
     code, out, err = call(*arguments)
     assert code == 0, err
     names = ["loss_comparison.png", *(f"comparison_digit{digit}.png" for digit in (0, 4, 7))]
     assert all(np.asarray(Image.open(tmp_path / name).convert("L")).std() > 10 for name in names)
     summary = (tmp_path / "summary.md").read_text()
-    assert summary in out and all(summary.count(name) >= 2 for name in diffusion.SOURCE_LOSSES)
+    assert summary in out and all(summary.count(name) >= 2 for name in study.NOTEBOOK_LOSSES)
     assert summary.count("0.33 (0.22 to 0.47)") == 8 * 4
     runs = sorted(path.name for path in (tmp_path / "runs").iterdir())
-    assert runs == sorted(f"{name}_seed0" for name in diffusion.SOURCE_LOSSES)
+    assert runs == sorted(f"{name}_seed0" for name in study.NOTEBOOK_LOSSES)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("samples/*.npz")}
     assert len(before) == 8 * 4
     code, out, err = call(*arguments, "--mode=load")

@@ -1,4 +1,4 @@
-"""One file an algorithm, and the loop they share."""
+"""One file per algorithm, the time grids, and the loop that all samplers share."""
 
 from jaxgen.diffusion.samplers.ancestral import ancestral_step as ancestral_step
 from jaxgen.diffusion.samplers.ddim import ddim_step as ddim_step
@@ -9,4 +9,6 @@ from jaxgen.diffusion.samplers.loop import Sampler as Sampler
 from jaxgen.diffusion.samplers.loop import keyed_noise as keyed_noise
 from jaxgen.diffusion.samplers.loop import make_sampler as make_sampler
 from jaxgen.diffusion.samplers.loop import sample as sample
-from jaxgen.diffusion.samplers.loop import time_grid as time_grid
+from jaxgen.diffusion.samplers.time_grids import BEST as BEST
+from jaxgen.diffusion.samplers.time_grids import GRIDS as GRIDS
+from jaxgen.diffusion.samplers.time_grids import time_grid as time_grid

@@ -2,7 +2,7 @@
 
     x_s ~ N(posterior mean(x_t, x_0), variance),  x_0 of the denoiser;  the last step takes the mean
 
-Ho et al. (2020), algorithm 2, for any s < t. The variance is that of the posterior, or the learned one.
+Ho et al. (2020), algorithm 2, for any s < t. The variance is that of the posterior, or learned.
 """
 
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxgen.diffusion.process import Images, Process, Times, posterior_mean
 def ancestral_step(
     denoise: Denoiser, process: Process, x: Images, memory: None, t: Times, s: Times, noise: Images
 ) -> tuple[Images, None]:
-    """x_s from x = x_t."""
-    found = denoise(x, t)
-    spread = jnp.where(s > 0, jnp.exp(log_variance(process, found.fraction, t, s) / 2), 0.0)
-    return posterior_mean(process, x, found.x0, t, s) + spread * noise, memory
+    """Return x_s from x = x_t."""
+    estimate = denoise(x, t)
+    spread = jnp.where(s > 0, jnp.exp(log_variance(process, estimate.fraction, t, s) / 2), 0.0)
+    return posterior_mean(process, x, estimate.x0, t, s) + spread * noise, memory

@@ -1,11 +1,11 @@
-"""DPM-Solver++ of second order with two steps' memory, 2M.
+"""DPM-Solver++(2M), a multistep solver of second order.
 
     lambda_t = log(alpha_t / sigma_t),   h = lambda_s - lambda_t
     x_s = sigma_s / sigma_t x_t - alpha_s (e^-h - 1) D
-    D   = x_0(t) + h / (2 h') (x_0(t) - x_0(t')),   t' and h' those of the step before
+    D   = x_0(t) + h / (2 h') (x_0(t) - x_0(t')),   t' and h' of the previous step
 
-Lu et al. (2022, DPM-Solver++), algorithm 2. The first and the last step have D = x_0(t): at the first nothing came
-before, at the last h is infinite. One evaluation a step.
+Lu et al. (2022, DPM-Solver++), algorithm 2. The first and the last step have D = x_0(t): the first has no previous
+step, and at the last h is infinite. One evaluation per step.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from jaxgen.diffusion.process import Images, Process, Times
 
 
 class Memory(NamedTuple):
-    """Of the step before: its x_0, its h, and whether there was one."""
+    """The x_0 and the h of the previous step, and whether there was a previous step."""
 
     x0: Images
     h: Float[Array, ""]
@@ -26,14 +26,14 @@ class Memory(NamedTuple):
 
 
 def dpm_solver_memory(x: Images) -> Memory:
-    """The memory before the first step."""
+    """Return the memory before the first step."""
     return Memory(jnp.zeros_like(x), jnp.ones(()), jnp.zeros((), bool))
 
 
 def dpm_solver_step(
     denoise: Denoiser, process: Process, x: Images, memory: Memory, t: Times, s: Times, noise: Images
 ) -> tuple[Images, Memory]:
-    """x_s from x = x_t; `noise` is not used."""
+    """Return x_s from x = x_t; `noise` is not used."""
     x0 = denoise(x, t).x0
     last = s == 0
     log_ratio = jnp.log(process.alpha) - jnp.log(jnp.where(process.sigma > 0, process.sigma, 1.0))

@@ -5,8 +5,8 @@
 
 The ODE in the angle is that of Salimans and Ho (2022), appendix D; the method is second order (Karras et al. 2022,
 algorithm 1, in another variable). phi runs from nearly pi / 2 to 0 and v stays bounded, while the noise-to-signal ratio
-of the cosine schedule falls by factors of a hundred a step, which no explicit method follows. The last step is one of
-first order, since nothing is known of the noise in an image without any. Two evaluations a step.
+of the cosine schedule falls by a factor of up to a hundred per step, which no explicit method follows. The last step is
+of first order, because the network is not defined at t = 0. Two evaluations per step.
 """
 
 import jax.numpy as jnp
@@ -18,13 +18,13 @@ from jaxgen.diffusion.process import Images, Process, Times, to_v
 def heun_step(
     denoise: Denoiser, process: Process, x: Images, memory: None, t: Times, s: Times, noise: Images
 ) -> tuple[Images, None]:
-    """x_s from x = x_t; `noise` is not used."""
+    """Return x_s from x = x_t; `noise` is not used."""
     phi = jnp.arctan2(process.sigma, process.alpha)
     h = phi[s] - phi[t]
     first = denoise(x, t)
     slope = to_v(process, first.x0, x, t)
     predicted = x + h * slope
-    # Evaluated even at s = 0, at a time that exists, and dropped there.
+    # At s = 0 the second evaluation takes place at t = 1 and is discarded.
     later = jnp.maximum(s, 1)
     average = (slope + to_v(process, denoise(predicted, later).x0, predicted, later)) / 2
     straight = process.alpha[s] * first.x0 + process.sigma[s] * first.eps
