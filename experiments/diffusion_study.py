@@ -14,7 +14,8 @@ import dataclasses
 from pathlib import Path
 
 from jaxgen import diffusion, runs
-from jaxgen.diffusion import study, study_run
+from jaxgen.diffusion.studies import comparison as study
+from jaxgen.diffusion.studies import runs as study_runs
 from jaxgen.errors import UserError
 from jaxgen.runs import option, seed_option
 
@@ -42,7 +43,7 @@ def measure(config: StudyConfig, workdir: Path) -> runs.Report:
     """Return the report of the study."""
     generation = diffusion.Generation(config.sampler, config.steps, clip_x0=config.clip_x0)
     held_out = min(config.held_out, 128) if config.quick else config.held_out
-    settings = study_run.StudySettings(config.mode != "load", generation, held_out)
+    settings = study_runs.StudySettings(config.mode != "load", generation, held_out)
     runs_by_name, grids = {}, {}
     for name in study.study_configs(0):
         if config.mode == "baseline" and name != study.BASELINE:
@@ -51,7 +52,7 @@ def measure(config: StudyConfig, workdir: Path) -> runs.Report:
         for seed in range(config.seed, config.seed + config.seeds):
             print(f"{name}, seed {seed}")
             own = study.study_configs(seed, config.quick, config.data_dir)[name]
-            pairs.append(study_run.study_run(workdir / "runs" / f"{name}_seed{seed}", own, settings))
+            pairs.append(study_runs.study_run(workdir / "runs" / f"{name}_seed{seed}", own, settings))
         pairs = [pair for pair in pairs if pair is not None]
         if pairs:
             runs_by_name[name] = [trained for trained, _ in pairs]
@@ -63,9 +64,9 @@ def measure(config: StudyConfig, workdir: Path) -> runs.Report:
             f"workdir is {workdir}, which holds no trained run; allowed with mode=load: one run or more. "
             f"Train first: python -m experiments.diffusion_study --workdir={workdir}"
         )
-    files = study_run.write_figures(workdir, runs_by_name, grids)
+    files = study_runs.write_figures(workdir, runs_by_name, grids)
     title = f"{len(runs_by_name)} configurations, {config.seeds} seeds" + ", quick" * config.quick
-    rows = study_run.record_rows(runs_by_name, config.quick)
+    rows = study_runs.record_rows(runs_by_name, config.quick)
     return runs.Report(title, "Diffusion", rows, files, study.summary(runs_by_name))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen import diffusion
-from jaxgen.diffusion import study
+from jaxgen.diffusion.studies import comparison as study
 
 
 def fake_run(shift=0.0, spread=0.0, right=(5, 40, 46, 45), name=study.BASELINE, seed=0):

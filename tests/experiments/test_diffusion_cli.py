@@ -12,7 +12,7 @@ from PIL import Image
 from experiments import diffusion as program
 from experiments import diffusion_sample, diffusion_study
 from jaxgen import data, diffusion, evaluation, runs
-from jaxgen.diffusion import study
+from jaxgen.diffusion.studies import comparison as study
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""The study's runs: train or restore every configuration, draw its samples, write figures, summary and record rows."""
+"""The runs of the study: train or restore each configuration, draw samples, write figures, summary and record rows."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from jaxgen import evaluation, runs, training
 from jaxgen.diffusion.config import DiffusionConfig
 from jaxgen.diffusion.evaluate import draw_images, held_out_losses
 from jaxgen.diffusion.model import Generation
-from jaxgen.diffusion.study import (
+from jaxgen.diffusion.studies.comparison import (
     DIGITS,
     EACH,
     GUIDANCES,
