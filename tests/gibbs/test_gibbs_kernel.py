@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from oracles import random_params
 
-from jaxgen import gibbs
+from jaxgen import UserError, gibbs
 from jaxgen.gibbs import Lattice
 from jaxgen.gibbs.engines import kernel as kernel_engine
 
@@ -62,6 +62,14 @@ def test_the_states_are_those_of_the_lattice_engine(case, interpreted):
         assert np.mean(np.asarray(states) != x) > 0.1
 
 
+def test_an_older_jax_is_refused(monkeypatch):
+    monkeypatch.setattr(jax, "__version_info__", (0, 10, 1))
+    monkeypatch.setattr(jax, "__version__", "0.10.1")
+    with pytest.raises(UserError, match=r"jax is 0\.10\.1; allowed with engine 'kernel': 0\.10\.2 or newer"):
+        kernel_engine.on_gpu(None, 1, (), (1, 1))
+
+
+@pytest.mark.skipif(jax.__version_info__ < kernel_engine.OLDEST_JAX, reason="this jax cannot compile the kernel")
 def test_it_lowers_for_cuda():
     (lattice, params, x), around = arguments("matrices", 64)
     conditions = sample_module._checked_conditions(lattice, params, x, 1.0, around["clamp"], around["field"], None)

@@ -12,7 +12,6 @@ Pallas on Mosaic GPU (NVIDIA, compute capability 9.0 or later); `interpreted` ru
 
 import dataclasses
 import functools
-import inspect
 import math
 from collections.abc import Callable, Sequence
 
@@ -30,6 +29,7 @@ from jaxgen.gibbs.engines.tiles import Tiles
 from jaxgen.gibbs.lattice import Lattice, Offset
 from jaxgen.gibbs.types import Conditions, SampleInfo, free_sites
 
+OLDEST_JAX = (0, 10, 2)  # whose Mosaic can shift words; the other engines need 0.10.0
 THREADS = 128  # of a warpgroup: arrays in the kernel have this length
 MOST_LEVELS = {"edge": 4, "tied": 16}  # an update is unrolled over (L - 1)^2 masked products, or over L
 _MOST_CHAINS = 8  # of a program
@@ -40,6 +40,11 @@ _MOST_SHARED_WORDS = 56 * 1024
 
 def on_gpu(kernel: Callable, programs: int, out_types: Sequence, scratch: tuple[int, int]) -> Callable:
     """kernel(program, *inputs, *outputs, scratch) by Mosaic GPU; `scratch` is the shape of words in shared memory."""
+    if jax.__version_info__ < OLDEST_JAX:
+        raise UserError(
+            f"jax is {jax.__version__}; allowed with engine 'kernel': {'.'.join(map(str, OLDEST_JAX))} or newer, for "
+            "older ones cannot compile it; install that, or use engine 'lattice'"
+        )
     from jax.experimental.pallas import mosaic_gpu  # takes a second to import, only where it is used
 
     def gibbs_sweeps(*refs):
@@ -47,14 +52,11 @@ def on_gpu(kernel: Callable, programs: int, out_types: Sequence, scratch: tuple[
 
     # One layout serves all arrays; inferring it, as "Warpgroup" does, takes ten times as long as all else.
     semantics = mosaic_gpu.CompilerParams(lowering_semantics=mosaic_gpu.LoweringSemantics.Lane)
-    # jax 0.10.0 has other names for these two arguments.
-    renamed = "out_type" in inspect.signature(mosaic_gpu.kernel).parameters
-    names = ("out_type", "scratch_types") if renamed else ("out_shape", "scratch_shapes")
-    types = dict(zip(names, (out_types, [mosaic_gpu.SMEM(scratch, jnp.uint32)]), strict=True))
     return mosaic_gpu.kernel(
         gibbs_sweeps,
-        **types,
+        out_type=out_types,
         compiler_params=semantics,
+        scratch_types=[mosaic_gpu.SMEM(scratch, jnp.uint32)],
         grid=(programs,),
         grid_names=("program",),
     )
