@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks import gibbs_figure
-from jaxgen.runs import Row
+from jaxgen.runs import Row, platform
 from jaxgen.runs.tables import aligned, markdown, write_between
 
 COLUMNS = ("engine", "size", "levels", "chains", "coupling", "sweeps", "updates/ns", "range", "samples/s", "x thrml")
@@ -36,8 +36,7 @@ def limits(rows: list[dict], environment: dict) -> list[dict]:
 
 
 def _cpu_flags() -> str:
-    path = Path("/proc/cpuinfo")
-    return path.read_text() if path.exists() else ""
+    return " ".join(platform.cpu_flags())
 
 
 def _at(row: dict, base: dict) -> bool:

@@ -1,14 +1,13 @@
 """How long from the command to the first training step, without and with a compilation cache, and how much memory?
 
-  python -m benchmarks.startup [RECORD.json]
+  python -m benchmarks.startup [--record=experiments/results/startup.json]
 
 Starts `python -m experiments.ebm_cd` on the digit 3 twice with one new cache folder, waits for the first record in
-metrics.jsonl, and kills it; then lets a short run finish and asks the system for its peak resident memory. With a path,
-the numbers are also written there as a record for experiments/results.
+metrics.jsonl, and kills it; then lets a short run finish and asks the system for its peak resident memory.
 """
 
+import dataclasses
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,12 +15,21 @@ import time
 from pathlib import Path
 
 from jaxgen import runs
+from jaxgen.runs import option
+
+
+@dataclasses.dataclass(frozen=True)
+class StartupConfig:
+    """Where the numbers go."""
+
+    record: str = option("", "file for the numbers as a record for experiments/results", group="benchmark")
+
 
 FLAGS = ["--flagfile=experiments/flags/ebm_digit3.flags", "--log_every=1"]
 
 
 def first_step(workdir: Path, environment: dict[str, str]) -> float:
-    """Seconds from starting the program to the record of step 1."""
+    """Return the seconds from starting the program to the record of step 1."""
     start = time.perf_counter()
     process = _start(workdir, environment)
     record = workdir / "metrics.jsonl"
@@ -35,11 +43,11 @@ def first_step(workdir: Path, environment: dict[str, str]) -> float:
     return seconds
 
 
-def peak_memory(workdir: Path, environment: dict[str, str]) -> float:
-    """Peak resident memory in GiB of a run of 50 steps with its final samples."""
+def peak_memory(workdir: Path, environment: dict[str, str]) -> float | None:
+    """Return the peak resident memory in GiB of a run of 50 steps with its final samples; None where unknown."""
     if _start(workdir, environment, "--steps=50", "--eval_every=25", "--checkpoint_every=25").wait():
         raise RuntimeError("ebm_cd failed")
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    return runs.platform.children_peak_memory()
 
 
 def _start(workdir: Path, environment: dict[str, str], *flags: str) -> subprocess.Popen:
@@ -47,7 +55,8 @@ def _start(workdir: Path, environment: dict[str, str], *flags: str) -> subproces
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
-def main() -> None:
+def run(config: StartupConfig, workdir: Path) -> None:
+    """Measure, print and, if asked, record."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": f"{folder}/cache"}
@@ -56,17 +65,19 @@ def main() -> None:
             seconds = first_step(Path(folder) / name.replace(" ", "_"), environment)
             rows.append(runs.Row(f"start to first training step, {name}", seconds, "s", target))
         memory = peak_memory(Path(folder) / "memory", environment)
-        rows.append(runs.Row("peak resident memory", memory, "GiB", "< 2 GiB", "50 steps and the final samples"))
+        if memory is not None:
+            rows.append(runs.Row("peak resident memory", memory, "GiB", "< 2 GiB", "50 steps and the final samples"))
     print(*rows, sep="\n")
-    if len(sys.argv) > 1:
+    if config.record:
         runs.write_record(
-            sys.argv[1],
+            config.record,
             title="start-up of the digit 3",
             family="Potts energy-based model",
             rows=rows,
+            config=config,
             wall_time_s=time.perf_counter() - start,
         )
 
 
 if __name__ == "__main__":
-    main()
+    runs.main(StartupConfig, run)

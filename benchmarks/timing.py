@@ -16,6 +16,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from jaxgen.runs import command_line, device_name
+from jaxgen.runs import platform as machine
 
 PACKAGES = ("jax", "jaxlib", "thrml", "numpy", "torch", "numba", "adabmDCA")
 LEAST_REPEATS = 7
@@ -81,11 +82,12 @@ def environment() -> dict:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
+    load = machine.load_average()
     return {
         "command": command_line(),
         "device": device_name(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": machine.cpu_count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "load_at_start": round(os.getloadavg()[0], 2),
+        "load_at_start": None if load is None else round(load, 2),
         "versions": versions,
     }

@@ -91,9 +91,9 @@ def devices(found: Findings) -> None:
         asked = os.environ.get("JAX_PLATFORMS")
         mend = f"unset JAX_PLATFORMS={asked}" if asked else 'pip install "jax[cuda13]"'
         found.wrong.append(f"this machine has an NVIDIA GPU, but JAX computes on the CPU; {mend}")
-    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
-    print(f"load: {load:.1f} on {cores} cores")
-    if load > cores:
+    load, cores = runs.platform.load_average(), runs.platform.cpu_count()
+    print(f"load: {'unknown' if load is None else f'{load:.1f}'} on {cores} cores")
+    if load is not None and load > cores:
         found.remarks.append(f"load {load:.1f} on {cores} cores: other programs are running, speeds will be low")
 
 
@@ -103,7 +103,7 @@ def settings(found: Findings) -> None:
     print(f"XLA_FLAGS: {flags or 'none'}")
     if "force_host_platform_device_count" in flags:
         found.remarks.append("XLA_FLAGS splits the CPU into several devices: right for trying out, not faster")
-    wide = Path("/proc/cpuinfo").exists() and "avx512f" in Path("/proc/cpuinfo").read_text()
+    wide = "avx512f" in runs.platform.cpu_flags()
     if jax.local_devices()[0].platform == "cpu" and wide and "prefer_vector_width" not in flags:
         found.remarks.append("this CPU has AVX-512; XLA_FLAGS=--xla_cpu_prefer_vector_width=512 may be faster")
     if jax.config.jax_disable_jit:
@@ -192,7 +192,7 @@ def throughput(found: Findings, seconds: float) -> None:
         found.remarks.append(
             f"the throughput varied {spread:.1f}-fold within {seconds:g} s: the machine is shared or hot"
         )
-    cores = len(os.sched_getaffinity(0))
+    cores = runs.platform.cpu_count()
     if jax.local_devices()[0].platform == "cpu" and middle < 0.1 * min(cores, 2):
         found.wrong.append(f"{middle:.3g} updates/ns is under a fifth of the usual 0.5 a core; stop other programs")
 

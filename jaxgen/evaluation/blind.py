@@ -90,10 +90,11 @@ def write_sheet(folder: Path, sheet: BlindSheet, about: Mapping[str, str | int])
         about: what the key says besides, such as where the images come from.
 
     Raises:
-        ValueError: the folder has a key already; answers to it would be lost.
+        UserError: the folder has one of these files already; answers, or somebody's picture, would be lost.
     """
-    if (folder / "key.json").exists():
-        raise UserError(f"workdir is {folder}, which holds a key.json; allowed: a folder without one")
+    for name in ("key.json", "answers.csv", "sheet.png"):
+        if (folder / name).exists():
+            raise UserError(f"workdir is {folder}, which holds a {name}; allowed: a folder without one")
     sheet_figure(folder / "sheet.png", sheet)
     numbers = range(1, len(sheet.images) + 1)
     with runs.atomic_write(folder / "answers.csv") as temporary:

@@ -20,8 +20,9 @@ from jaxgen.errors import UserError, quoted
 
 try:
     import fcntl
+    import resource
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = resource = None
 
 _HELD = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)
 
@@ -104,6 +105,14 @@ def load_average() -> float | None:
     with contextlib.suppress(AttributeError, OSError):  # Windows has no such function
         return os.getloadavg()[0]
     return None
+
+
+def children_peak_memory() -> float | None:
+    """Return the largest resident memory in GiB of a process that this one started and waited for; None on Windows."""
+    if resource is None:
+        return None
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
 
 
 def device_name() -> str:

@@ -10,10 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import gibbs_gate, gibbs_report, gibbs_throughput, tables
+from benchmarks import gibbs_gate, gibbs_report, gibbs_throughput
 from benchmarks.gibbs_peers import PATHS, Prepared, Problem
 from benchmarks.gibbs_peers import Path as SamplerPath
 from jaxgen import gibbs
+from jaxgen.runs import tables
 
 ROOT = Path(__file__).parents[2]
 TINY = ["--quick", "--sizes=6", "--levels=2", "--chains=64,1", "--sweeps=20"]

@@ -3,18 +3,17 @@
 import dataclasses
 
 from jaxgen.potts.denoising.noise import SCHEDULES
-from jaxgen.runs import option
-from jaxgen.training.keys import LARGEST_SEED
+from jaxgen.runs import option, seed_option
 
 
 @dataclasses.dataclass(frozen=True)
 class DenoisingConfig:
     """The defaults train a binary machine of all classes; `experiments/flags` holds the settings of the records."""
 
-    seed: int = option(0, "seed of parameters, data order, chains and samples", group="run", low=0, high=LARGEST_SEED)
-    log_every: int = option(50, "steps between records of the training metrics", group="run", low=1)
-    eval_every: int = option(1000, "steps between evaluations and pictures", group="run", low=1)
-    checkpoint_every: int = option(1000, "steps between checkpoints", group="run", low=1)
+    seed: int = seed_option("seed of parameters, data order, chains and samples", group="run")
+    log_every: int = option(50, "steps between records of the training metrics", group="run", low=1, high=2**31 - 1)
+    eval_every: int = option(1000, "steps between evaluations and pictures", group="run", low=1, high=2**31 - 1)
+    checkpoint_every: int = option(1000, "steps between checkpoints", group="run", low=1, high=2**31 - 1)
 
     dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
     data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
