@@ -4,8 +4,8 @@
   python -m benchmarks.flow_scaling --write          puts the tables into benchmarks/README.md as well
 
 Around a base case (16 centres, latents of 8, batch 128, 4 steps, the PMFlow BNN's) one number varies at a time. The
-paths: jaxgen's array expression under jit, the source's Python loop over centres in PyTorch, and the same array
-expression in PyTorch, so that what vectorising gains and what compiling gains are told apart. A path is compared with
+paths: jaxgen's array expression under jit, the loop of the original notebook over centres in PyTorch, and the same
+array expression in PyTorch, so that the gains of vectorising and of compiling are told apart. A path is compared with
 numpy in double precision before it is timed; one that is wrong is left out, and the exit code is 1. Devices share the
 batch and nothing else; on a CPU they share its cores as well.
 """
@@ -114,7 +114,7 @@ def jax_run(case: Case, steps: int) -> tuple[Run, float]:
 
 
 def torch_run(case: Case, steps: int, loop: bool) -> tuple[Run, float]:
-    """The flow in PyTorch, with the source's loop over centres or as one array expression."""
+    """The flow in PyTorch, with the loop of the original notebook over centres or as one array expression."""
     import torch
 
     def by_loop(z, centres, mu):

@@ -1,15 +1,18 @@
-"""How many times an epoch of backprop does an epoch of each local learning scheme cost, on the same network?
+"""How many times longer than an epoch of backprop does an epoch of each local learning scheme take, on one network?
 
   python -m benchmarks.local_learning_cost --json=cost.json
   python -m benchmarks.local_learning_cost --json=cost.json --write
 
 784-256-256-10 on MNIST, batches of 128, Adam, the settings of experiments/flags. Every scheme takes whole training
 steps (gather, gradient, update) in one process, round after round through all schemes. A scheme is timed only if its
-gradient points the way of the exact one: the cosine with recurrent backprop or backprop, over all weights, is stated
-and must be positive. `--write` puts the table into benchmarks/README.md.
+gradient points in the direction of the exact one: it is trained for `--train_epochs`, then its cosine with recurrent
+backprop or backprop over all weights is measured at every beta of BETAS, and the largest, which chooses beta, must
+exceed 0.5. At the initial weights the cosine says little: there the free states of clipped units hardly reach the
+output. `--write` puts the table into benchmarks/README.md.
 """
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 
@@ -26,7 +29,10 @@ from jaxgen.runs.tables import aligned, markdown, write_between, write_json
 
 NAME = "local_learning_cost"
 README = Path(__file__).with_name("README.md")
-COLUMNS = ("scheme", "energy", "sweeps", "s an epoch", "range", "x backprop", "target", "cosine to exact", "compile s")
+COLUMNS = ("scheme", "energy", "sweeps", "s per epoch", "range", "x backprop", "target", "beta", "cosine to exact")
+COLUMNS += ("compile s",)
+GATE = 0.5  # least cosine of a scheme that is timed
+BETAS = {"clipped": (0.5, 0.2, 0.1), "predictive_coding": (0.05, 0.02)}
 # Schemes with the energy, the free and the nudged sweeps that experiments/flags train with.
 CASES = (
     ("backprop", "predictive_coding", 0, 0, ""),
@@ -47,8 +53,11 @@ class CostConfig:
     """What is timed."""
 
     widths: str = option("256,256", "units of the hidden layers", group="benchmark")
-    batch_size: int = option(128, "examples a step", group="benchmark", low=1, high=60_000)
-    steps: int = option(20, "training steps a timed call", group="benchmark", low=1, high=2**31 - 1)
+    batch_size: int = option(128, "examples per step", group="benchmark", low=1, high=60_000)
+    train_epochs: float = option(
+        3.0, "epochs of training before the cosine is measured", group="benchmark", low=0.0, high=100.0
+    )
+    steps: int = option(20, "training steps per timed call", group="benchmark", low=1, high=2**31 - 1)
     repeats: int = option(timing.LEAST_REPEATS, "rounds", group="benchmark", low=timing.LEAST_REPEATS, high=1000)
     json: str = option("", "file for the rows", group="benchmark")
     write: bool = option(False, "write the table into benchmarks/README.md", group="benchmark")
@@ -64,7 +73,7 @@ class Runner:
             activation="relu", beta=0.05 if energy == "predictive_coding" else 0.5, free_sweeps=free,
             nudged_sweeps=nudged, step_size=0.25, batch_size=config.batch_size,
         )  # fmt: skip
-        self.config, self.setting, self.train = config, setting, train
+        self.config, self.setting, self.train, self.beta = config, setting, train, setting.beta
         self.model = energy_learning.build_model(setting, train["y"].shape[1])
         settings = energy_learning.build_settings(setting)
         self.grad_fn = energy_learning.build_scheme(scheme, self.model, settings)
@@ -87,20 +96,33 @@ class Runner:
             self.state, _ = self.step(self.state, self.train, index)
         jax.block_until_ready(self.state.params)
 
+    def learn(self) -> None:
+        """Train for `train_epochs`."""
+        calls = self.config.train_epochs * len(self.train["x"]) / (self.config.batch_size * self.config.steps)
+        for seed in range(math.ceil(calls)):
+            self(10_000 + seed)
+
     def cosine(self) -> float:
-        """Of the gradient at the start with the exact one, all weights and biases."""
+        """Return the cosine of the gradient with the exact one over all weights and biases, at the best beta, kept."""
         batch = {name: array[: self.config.batch_size] for name, array in self.train.items()}
         exact = energy_learning.backprop(self.model)
         if energy_learning.SCHEMES[self.setting.scheme].feedback:
             relaxed = energy_learning.Minimiser(200, 1e-5)
             exact = energy_learning.recurrent_backprop(self.model, energy_learning.Phases(relaxed, relaxed))
-        a, b = (
-            np.concatenate(
-                [np.ravel(leaf) for leaf in jax.tree.leaves(jax.jit(one)(self.params, None, None, batch)[0])]
-            )
-            for one in (self.grad_fn, exact)
-        )
-        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+        reference = self._gradient(exact, batch)
+        cosines = {}
+        for beta in BETAS[self.setting.energy]:
+            settings = energy_learning.build_settings(dataclasses.replace(self.setting, beta=beta))
+            grad_fn = energy_learning.build_scheme(self.setting.scheme, self.model, settings)
+            gradient = self._gradient(grad_fn, batch)
+            norms = np.linalg.norm(gradient) * np.linalg.norm(reference)
+            cosines[beta] = float(gradient @ reference / max(norms, 1e-30))
+        self.beta = max(cosines, key=cosines.get)
+        return cosines[self.beta]
+
+    def _gradient(self, grad_fn, batch: dict) -> np.ndarray:
+        grads = jax.jit(grad_fn)(self.state.params, None, None, batch)[0]
+        return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(grads)])
 
 
 def run(config: CostConfig, workdir: Path) -> None:
@@ -110,10 +132,16 @@ def run(config: CostConfig, workdir: Path) -> None:
     flat = images.reshape(len(images), -1).astype(np.float32) / 255
     train = {"x": jnp.asarray(flat), "y": jnp.asarray(np.eye(10, dtype=np.float32)[labels])}
     runners = [Runner(config, case, train) for case in CASES]
-    cosines = [runner.cosine() for runner in runners]
-    wrong = [runner.setting.scheme for runner, cosine in zip(runners, cosines, strict=True) if not cosine > 0]
+    cosines = []
+    for runner in runners:
+        runner.learn()
+        cosines.append(runner.cosine())
+    wrong = [f"{r.setting.scheme} ({c:.2f})" for r, c in zip(runners, cosines, strict=True) if not c > GATE]
     if wrong:
-        raise UserError(f"the gradient of {', '.join(wrong)} does not point downhill; allowed: a positive cosine")
+        raise UserError(
+            f"cosine to the exact gradient of {', '.join(wrong)}; allowed: above {GATE} after "
+            f"{config.train_epochs} epochs"
+        )
     times = timing.interleaved(runners, [1] * len(runners), config.repeats)
     rows = table(config, runners, cosines, times, len(images))
     print(aligned(rows, COLUMNS))
@@ -127,7 +155,7 @@ def run(config: CostConfig, workdir: Path) -> None:
 
 
 def table(config: CostConfig, runners: list[Runner], cosines: list[float], times: np.ndarray, n: int) -> list[dict]:
-    """Medians over the rounds; ratios within a round, because a slow spell of the machine hits all alike."""
+    """Return medians over the rounds; ratios are taken within a round, because slow spells hit whole rounds."""
     epoch = times * n / (config.steps * config.batch_size)
     ratio = np.median(times / times[:, :1], axis=0)
     rows = []
@@ -138,10 +166,11 @@ def table(config: CostConfig, runners: list[Runner], cosines: list[float], times
                 "scheme": setting.scheme,
                 "energy": setting.energy,
                 "sweeps": f"{setting.free_sweeps} + {setting.nudged_sweeps}",
-                "s an epoch": float(np.median(epoch[:, k])),
+                "s per epoch": float(np.median(epoch[:, k])),
                 "range": f"{epoch[:, k].min():.2g}-{epoch[:, k].max():.2g}",
                 "x backprop": float(ratio[k]),
                 "target": runner.target,
+                "beta": runner.beta,
                 "cosine to exact": cosine,
                 "compile s": runner.compile_s,
             }

@@ -1,23 +1,19 @@
-"""How far is each estimator's gradient from the exact one, against beta, and along training?
+"""How far is the gradient of each estimator from the exact one, against beta, and during training?
 
   python -m experiments.energy_learning_gradients --workdir=runs/gradients
 
 The run folder then holds figures/slopes.png (relative error against beta in float64, with fitted slopes),
-figures/cosines.png (layer-wise cosine to the exact gradient while MNIST is learnt) and result.json.
+figures/cosines.png (cosine to the exact gradient per layer while MNIST is learnt) and result.json.
 """
 
 import dataclasses
-import time
-from pathlib import Path
 
-import jax
-import numpy as np
-import optax
-
-from jaxgen import data, energy_learning, runs
+from jaxgen import runs
+from jaxgen.energy_learning import comparison
+from jaxgen.energy_learning.report import FAMILY
 from jaxgen.runs import option, seed_option
 
-# Scheme, energy and the gradient it is held against: that of the free equilibrium, or that of the forward pass.
+# Scheme, energy and the gradient it is compared with: that of the free equilibrium, or that of the forward pass.
 SCHEMES = {
     "EP centred, with recurrent backprop": ("ep_centred", "clipped", "recurrent_backprop"),
     "EP centred, with backprop": ("ep_centred", "clipped", "backprop"),
@@ -32,70 +28,40 @@ SCHEMES = {
 
 @dataclasses.dataclass(frozen=True)
 class GradientsConfig:
-    """A small network for the slopes, a middling one for the cosines."""
+    """A small network for the slopes, a larger one for the cosines."""
 
-    seed: int = seed_option("seed of parameters and examples", group="run")
-    halvings: int = option(5, "how often beta is halved", group="slopes", low=4, high=12)
+    seed: int = seed_option("seed of parameters and examples")
+    halvings: int = option(5, "number of times that beta is halved", group="slopes", low=4, high=12)
     width: int = option(64, "units of the two hidden layers", group="cosines", low=1, high=65_536)
-    steps: int = option(300, "updates of batches of 128", group="cosines", low=1, high=2**31 - 1)
-    every: int = option(20, "updates between comparisons", group="cosines", low=1, high=2**31 - 1)
+    steps: int = option(300, "updates of batches of 128", group="cosines", low=1, high=100_000)
+    every: int = option(20, "updates between comparisons", group="cosines", low=1, high=100_000)
 
 
-def run(config: GradientsConfig, workdir: Path) -> None:
+def run(config: GradientsConfig, workdir) -> None:
     """Fit the slopes, then train and compare."""
-    start = time.perf_counter()
-    runs.configure()
-    with runs.RunFolder.open(workdir, config) as folder:
-        curves = energy_learning.error_curves(config.seed, config.halvings)
-        energy_learning.slopes_figure(folder.figures / "slopes.png", curves)
-        found = directions(config)
-        steps = range(0, config.steps, config.every)
-        energy_learning.cosine_figure(folder.figures / "cosines.png", steps, found)
-        rows = [
-            runs.Row(f"slope, {name}", curve.slope, "", curve.expected, f"error {curve.error[-1]:.2g} at the end")
-            for name, curve in curves.items()
-        ]
-        for name, error in energy_learning.exact_errors(config.seed).items():
-            rows.append(runs.Row(f"relative error to backprop, {name}", error))
-        for name, cosine in found.items():
-            text = ", ".join(f"{value:.3f}" for value in cosine[-1])
-            note = f"layers 1 to 3: {text}; lowest on the way {cosine.min():.3f}"
-            rows.append(runs.Row(f"cosine after {steps[-1]} updates, {name}", cosine[-1].mean(), "", "", note))
-        runs.write_record(
-            folder.path / "result.json",
-            title="gradient estimators",
-            family="Energy-based learning",
-            rows=rows,
-            config=config,
-            wall_time_s=time.perf_counter() - start,
-        )
-    print(*rows, sep="\n")
+    runs.execute(config, workdir, lambda config: lambda folder: measure(config, folder))
 
 
-def directions(config: GradientsConfig) -> dict[str, np.ndarray]:
-    """Cosines on the last batch, (comparisons, layers), of every scheme while it trains on MNIST."""
-    images, labels = data.split(data.load("mnist"), "train")
-    order = data.EpochOrder(jax.random.key(config.seed), len(images), 128)
-    batches = [batch_of(images, labels, order.indices(step)) for step in range(config.steps + 1)]
-    found = {}
-    for name, (scheme, energy, exact) in SCHEMES.items():
-        setting = energy_learning.EnergyLearningConfig(
-            scheme=scheme, energy=energy, dataset="mnist", widths=f"{config.width},{config.width}", weight_scale=0.5,
-            beta=0.1, free_sweeps=100, nudged_sweeps=100, tolerance=1e-5, step_size=0.2,
-        )  # fmt: skip
-        model = energy_learning.build_model(setting, 10)
-        settings = energy_learning.build_settings(setting)
-        grad_fn, reference = (energy_learning.build_scheme(one, model, settings) for one in (scheme, exact))
-        params = model.network.init(jax.random.key(config.seed), batches[0]["x"])
-        tx = optax.adam(1e-3)
-        found[name] = energy_learning.cosines(grad_fn, reference, params, batches, config.every, tx)
-    return found
+def measure(config: GradientsConfig, folder: runs.RunFolder) -> runs.Report:
+    """Compute slopes and cosines, draw them and report them."""
+    from jaxgen.energy_learning.figures import cosine_figure, slopes_figure
 
-
-def batch_of(images: np.ndarray, labels: np.ndarray, index: np.ndarray) -> dict[str, np.ndarray]:
-    """Flat images in [0, 1] and one-hot labels."""
-    flat = images[index].reshape(len(index), -1).astype(np.float32) / 255
-    return {"x": flat, "y": np.eye(10, dtype=np.float32)[labels[index]]}
+    curves = comparison.error_curves(config.seed, config.halvings)
+    slopes_figure(folder.figures / "slopes.png", curves)
+    cosines = comparison.training_cosines(config.seed, config.width, config.steps, config.every, SCHEMES)
+    steps = range(0, config.steps, config.every)
+    cosine_figure(folder.figures / "cosines.png", steps, cosines)
+    rows = [
+        runs.Row(f"slope, {name}", curve.slope, "", curve.expected, f"error {curve.error[-1]:.2g} at the end")
+        for name, curve in curves.items()
+    ]
+    for name, error in comparison.exact_errors(config.seed).items():
+        rows.append(runs.Row(f"relative error to backprop, {name}", error))
+    for name, cosine in cosines.items():
+        text = ", ".join(f"{value:.3f}" for value in cosine[-1])
+        note = f"layers 1 to 3: {text}; lowest on the way {cosine.min():.3f}"
+        rows.append(runs.Row(f"cosine after {steps[-1]} updates, {name}", cosine[-1].mean(), "", "", note))
+    return runs.Report("gradient estimators", FAMILY, rows, sorted(folder.figures.glob("*.png")))
 
 
 if __name__ == "__main__":

@@ -1,60 +1,47 @@
-"""Does every scheme solve XOR, read without labels from a cold start? Ten networks each, side by side.
+"""All schemes on one network, epochs and optimiser: XOR without labels, or MNIST beside backprop.
 
   python -m experiments.energy_learning_schemes --workdir=runs/xor_schemes
+  python -m experiments.energy_learning_schemes --dataset=mnist --seeds=3 --epochs=3 --workdir=runs/mnist_schemes
 
-The run folder then holds a run folder a scheme and result.json with the number of networks without a wrong answer.
+The run folder then holds one run folder per scheme and result.json: on XOR the number of networks without a wrong
+answer, read from a cold start; on MNIST the test accuracy with a 95 % interval by t over the networks, and the time.
 """
 
 import dataclasses
-import time
-from pathlib import Path
 
-from experiments import energy_learning as experiment
 from jaxgen import energy_learning, runs
+from jaxgen.energy_learning import schemes_study
 from jaxgen.runs import option, seed_option
-
-# Where inference is gradient descent it needs small steps, and the held output small updates of the weights.
-PREDICTIVE = {"energy": "predictive_coding", "step_size": 0.1, "nudged_sweeps": 50, "learning_rate": 0.005}
 
 
 @dataclasses.dataclass(frozen=True)
 class SchemesConfig:
     """All schemes in one setting."""
 
-    seed: int = seed_option("seed of parameters", group="run")
-    seeds: int = option(10, "networks a scheme", group="run", low=1, high=1000)
-    widths: str = option("8", "units of the hidden layers, separated by commas", group="model")
-    epochs: int = option(1000, "updates with all four examples", group="optimiser", low=1, high=1_000_000)
-    learning_rate: float = option(0.02, "Adam step size of Hopfield energies", group="optimiser", low=0.0, high=10.0)
-
-
-def run(config: SchemesConfig, workdir: Path) -> None:
-    """Train and read every scheme."""
-    start = time.perf_counter()
-    runs.configure()
-    rows = []
-    for name, scheme in energy_learning.SCHEMES.items():
-        setting = energy_learning.EnergyLearningConfig(
-            seed=config.seed, seeds=config.seeds, widths=config.widths, scheme=name, epochs=config.epochs,
-            learning_rate=config.learning_rate, schedule="cosine", eval_every=100,
-        )  # fmt: skip
-        if energy_learning.Hopfield not in scheme.energies:
-            setting = dataclasses.replace(setting, **PREDICTIVE)
-        task = energy_learning.EnergyTask.load(setting)
-        with runs.RunFolder.open(workdir / name, setting) as folder:
-            found = {row.quantity: row for row in experiment.train(task, folder)}
-        solved = found["networks that solve it label-free, cold start"]
-        cost = found["label-free cost, cold start"].value
-        rows.append(runs.Row(f"{name}, {setting.energy}", solved.value, "", solved.target, f"cost {cost:.2g}"))
-        print(f"{name}: {solved.value}", flush=True)
-    runs.write_record(
-        workdir / "result.json",
-        title=f"XOR label-free, cold start, 2-{config.widths}-2",
-        family=experiment.FAMILY,
-        rows=rows,
-        config=config,
-        wall_time_s=time.perf_counter() - start,
+    seed: int = seed_option("seed of parameters and order of batches")
+    seeds: int = option(10, "networks per scheme", group="run", low=1, high=1000)
+    dataset: str = option("xor", "what to learn", group="data", choices=("xor", "mnist", "fashion_mnist"))
+    schemes: str = option("all", "'all', or names of schemes separated by commas", group="run")
+    widths: str = option(
+        "", "units of the hidden layers, separated by commas; empty: 8 on XOR, 256,256 on images", group="model"
     )
+    epochs: int = option(1000, "passes through the training examples", group="optimiser", low=1, high=1_000_000)
+    learning_rate: float | None = option(
+        None, "Adam learning rate; none: 0.02 on XOR (0.005 for predictive coding), 0.001 on images",
+        group="optimiser", low=0.0, high=10.0,
+    )  # fmt: skip
+
+
+def run(config: SchemesConfig, workdir) -> None:
+    """Train and read every scheme."""
+    runs.execute(config, workdir, prepare)
+
+
+def prepare(config: SchemesConfig) -> runs.Job:
+    """Build the setting of every scheme."""
+    shared = {"seed": config.seed, "seeds": config.seeds, "epochs": config.epochs, "dataset": config.dataset}
+    base = energy_learning.EnergyLearningConfig(**shared)
+    return schemes_study.prepare(base, config.schemes, config.widths, config.learning_rate)
 
 
 if __name__ == "__main__":

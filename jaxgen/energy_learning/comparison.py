@@ -1,9 +1,9 @@
-"""Gradient estimators beside the exact gradients: their error against beta, and their direction along training.
+"""Gradient estimators beside the exact gradients: their error against beta, and their direction during training.
 
     relative error   |g - g*| / |g*|,  fitted slope: of log error against log beta
-    cosine           <g_l, g*_l> / |g_l| |g*_l|,  layer by layer, weights alone
+    cosine           <g_l, g*_l> / |g_l| |g*_l|,  per layer, of the weights alone
 
-g* is recurrent backprop for Hopfield energies and backprop for predictive coding. What is fitted is done in float64.
+g* is recurrent backprop for Hopfield energies and backprop for predictive coding. Slopes are fitted in float64.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,19 +12,22 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float
-from optax import GradientTransformation
 
-from jaxgen import training
-from jaxgen.energy_learning import estimators as equilibrium
-from jaxgen.energy_learning.cost import squared_error
-from jaxgen.energy_learning.estimators import Model, Phases
-from jaxgen.energy_learning.hopfield import Hopfield, sigmoid
-from jaxgen.energy_learning.minimiser import Minimiser
-from jaxgen.energy_learning.network import Params, dense_network
-from jaxgen.energy_learning.predictive_coding import PredictiveCoding
-from jaxgen.energy_learning.predictive_estimators import fixed_prediction, hard_nudge, z_il
-from jaxgen.energy_learning.reference_estimators import backprop, recurrent_backprop
+from jaxgen import data, training
+from jaxgen.energy_learning.config import EnergyLearningConfig, build_model, build_settings
+from jaxgen.energy_learning.energies.cost import squared_error
+from jaxgen.energy_learning.energies.hopfield import Hopfield, sigmoid
+from jaxgen.energy_learning.energies.minimiser import Minimiser
+from jaxgen.energy_learning.energies.model import Model
+from jaxgen.energy_learning.energies.network import Params, dense_network, layer_names
+from jaxgen.energy_learning.energies.predictive_coding import PredictiveCoding
+from jaxgen.energy_learning.estimators import equilibrium
+from jaxgen.energy_learning.estimators.equilibrium import Phases
+from jaxgen.energy_learning.estimators.predictive import fixed_prediction, hard_nudge, z_il
+from jaxgen.energy_learning.estimators.reference import backprop, recurrent_backprop
+from jaxgen.energy_learning.schemes import build_scheme
 from jaxgen.training.step import GradFn
 
 WIDTHS, INPUTS, BATCH = (6, 5, 3), 4, 5
@@ -33,7 +36,7 @@ PHASES = Phases(RELAXED, RELAXED)
 
 
 class ErrorCurve(NamedTuple):
-    """Relative errors at values of beta, the slope fitted on logarithmic axes, and what it should be, in words."""
+    """Relative errors at values of beta, the slope fitted on logarithmic axes, and its expected value in words."""
 
     beta: Float[np.ndarray, "points"]
     error: Float[np.ndarray, "points"]
@@ -42,13 +45,13 @@ class ErrorCurve(NamedTuple):
 
 
 def error_curves(seed: int, halvings: int = 5) -> dict[str, ErrorCurve]:
-    """Every estimator with a beta on a random 4-6-5-3 network and five examples."""
+    """Return the curve of every estimator with a beta, on a random 4-6-5-3 network and five examples."""
     with jax.enable_x64(True):
         return _hopfield_curves(seed, halvings) | _predictive_curves(seed, halvings)
 
 
 def exact_errors(seed: int) -> dict[str, float]:
-    """Relative errors of the estimators that have no beta and claim to be backprop, or are known not to be."""
+    """Return relative errors to backprop of the estimators without a beta, whether they equal it or not."""
     with jax.enable_x64(True):
         model, params, batch = _predictive(seed)
         reference = _flat(_gradient(backprop(model), params, batch))
@@ -58,22 +61,60 @@ def exact_errors(seed: int) -> dict[str, float]:
             "fixed prediction": fixed_prediction(model, RELAXED),
             "fixed prediction, one step of 0.3": fixed_prediction(model, Minimiser(1)),
         }
-        return {name: _off(_flat(_gradient(one, params, batch)), reference) for name, one in schemes.items()}
+        return {name: _off(_flat(_gradient(g, params, batch)), reference) for name, g in schemes.items()}
 
 
 def cosines(
-    train: GradFn, reference: GradFn, params: Params, batches: Sequence[dict], every: int, tx: GradientTransformation
+    train: GradFn,
+    reference: GradFn,
+    params: Params,
+    batches: Sequence[dict],
+    every: int,
+    tx: optax.GradientTransformation,
 ) -> Float[np.ndarray, "comparisons L"]:
-    """Train by `train` on all batches but the last, on which every so many steps it is compared with `reference`."""
+    """Train by `train` on all batches but the last, and compare it there with `reference` every `every` steps."""
     *batches, probe = batches
     step = jax.jit(training.make_train_step(train, tx))
     compare = jax.jit(lambda params: (train(params, None, None, probe)[0], reference(params, None, None, probe)[0]))
-    state, found = training.create(jax.random.key(0), params, tx), []
+    state, comparisons = training.create(jax.random.key(0), params, tx), []
     for number, batch in enumerate(batches):
         if number % every == 0:
-            found.append(_layer_cosines(*compare(state.params)))
+            comparisons.append(_layer_cosines(*compare(state.params)))
         state, _ = step(state, batch)
-    return np.array(found)
+    return np.array(comparisons)
+
+
+def training_cosines(
+    seed: int, width: int, steps: int, every: int, schemes: Mapping[str, tuple[str, str, str]]
+) -> dict[str, Float[np.ndarray, "comparisons L"]]:
+    """Return the cosines on a held-out batch of every scheme while it trains on MNIST.
+
+    Args:
+        seed: of parameters and order of batches.
+        width: units of each of the two hidden layers.
+        steps: updates, on batches of 128.
+        every: updates between comparisons.
+        schemes: name -> (scheme, energy, scheme of the exact gradient).
+    """
+    images, labels = data.split(data.load("mnist"), "train")
+    order = data.EpochOrder(training.seed_key(seed), len(images), 128)
+    batches = [_images_batch(images, labels, order.indices(step)) for step in range(steps + 1)]
+    comparisons = {}
+    for name, (scheme, energy, exact) in schemes.items():
+        setting = EnergyLearningConfig(
+            scheme=scheme, energy=energy, dataset="mnist", widths=f"{width},{width}", weight_scale=0.5, beta=0.1,
+            free_sweeps=100, nudged_sweeps=100, tolerance=1e-5, step_size=0.2,
+        )  # fmt: skip
+        model, settings = build_model(setting, 10), build_settings(setting)
+        grad_fn, reference = (build_scheme(which, model, settings) for which in (scheme, exact))
+        params = model.network.init(training.seed_key(seed), batches[0]["x"])
+        comparisons[name] = cosines(grad_fn, reference, params, batches, every, optax.adam(1e-3))
+    return comparisons
+
+
+def _images_batch(images: np.ndarray, labels: np.ndarray, index: np.ndarray) -> dict[str, np.ndarray]:
+    flat = images[index].reshape(len(index), -1).astype(np.float32) / 255
+    return {"x": flat, "y": np.eye(10, dtype=np.float32)[labels[index]]}
 
 
 def _hopfield_curves(seed: int, halvings: int) -> dict[str, ErrorCurve]:
@@ -114,7 +155,10 @@ def _predictive_curves(seed: int, halvings: int) -> dict[str, ErrorCurve]:
 
 
 def hard_nudge_limit(model: PredictiveCoding, params: Params, batch: dict[str, Array]) -> Params:
-    """Where hard nudges go: backprop with the output's delta replaced by S^-1 delta, S = sum_l J_{L<-l} J_{L<-l}^T."""
+    """Return the limit of hard nudges: backprop with the delta of the output replaced by S^-1 delta.
+
+    S = sum_l J_{L<-l} J_{L<-l}^T.
+    """
     depth = model.network.depth
 
     def above(z: Array, layer: int) -> Array:
@@ -141,7 +185,7 @@ def _predictive(seed: int):
 
 
 def _random(model: Model, seed: int) -> tuple[Params, dict[str, Array]]:
-    """Parameters with biases of size 0.2, and examples."""
+    """Return parameters with biases of size 0.2, and examples."""
     rng = np.random.default_rng(seed)
     batch = {
         "x": jnp.asarray(rng.uniform(size=(BATCH, INPUTS))),
@@ -163,7 +207,7 @@ def _curve(
     betas = largest / 2.0 ** np.arange(halvings + 1)
     compiled = jax.jit(lambda beta: make(beta)(params, None, None, batch)[0])
     errors = np.array([_off(_flat(compiled(beta)), exact) for beta in betas])
-    # What has met the rounding of float64 says nothing about the order.
+    # Errors at the rounding of float64 say nothing about the order.
     clear = errors > 1e-11
     slope = np.polyfit(np.log(betas[clear]), np.log(errors[clear]), 1)[0]
     return ErrorCurve(betas, errors, float(slope), expected)
@@ -173,8 +217,8 @@ def _gradient(grad_fn: GradFn, params: Params, batch: Mapping[str, Array]) -> Pa
     return jax.jit(grad_fn)(params, None, None, batch)[0]
 
 
-def _layer_cosines(found: Params, exact: Params) -> list[float]:
-    pairs = [(np.ravel(found[name]["kernel"]), np.ravel(exact[name]["kernel"])) for name in sorted(found)]
+def _layer_cosines(estimated: Params, exact: Params) -> list[float]:
+    pairs = [(np.ravel(estimated[name]["kernel"]), np.ravel(exact[name]["kernel"])) for name in layer_names(len(exact))]
     return [float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-30)) for a, b in pairs]
 
 
@@ -182,5 +226,5 @@ def _flat(tree: Params) -> Float[np.ndarray, "P"]:
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
-def _off(found: np.ndarray, exact: np.ndarray) -> float:
-    return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+def _off(estimated: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.linalg.norm(estimated - exact) / np.linalg.norm(exact))

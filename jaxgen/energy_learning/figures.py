@@ -1,4 +1,4 @@
-"""Pictures of trained networks: learning curves, what XOR networks compute, gradients beside the exact ones."""
+"""Figures of trained networks: learning curves, what XOR networks compute, gradients beside the exact ones."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,32 +9,30 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from jaxgen import visualization
+from jaxgen import runs, visualization
 from jaxgen.energy_learning.comparison import ErrorCurve
+from jaxgen.energy_learning.energies.network import Params
 from jaxgen.energy_learning.evaluate import evaluate, free_states
-from jaxgen.energy_learning.network import Params
 from jaxgen.energy_learning.task import XOR_X, XOR_Y, EnergyTask, Examples
 
 GRID = 41
 
 
 def curves_figure(path: str | Path, records: Sequence[dict[str, float]]) -> None:
-    """Energy, cost, label-free error, gradient and residuals along a run, of its metrics.jsonl."""
-
-    def curve(name: str) -> tuple[list, list]:
-        kept = [(record["step"], record[name]) for record in records if name in record]
-        return [step for step, _ in kept], [value for _, value in kept]
-
+    """Draw energy, cost, label-free error, gradient norm and residuals of a run from the records of metrics.jsonl."""
     panels = {
-        "energy": {"training": curve("energy"), "label-free": curve("cold_energy")},
-        "cost": {"training, free phase": curve("loss"), "label-free": curve("cold_cost")},
+        "energy": {"training": runs.curve(records, "energy"), "label-free": runs.curve(records, "cold_energy")},
+        "cost": {"training, free phase": runs.curve(records, "loss"), "label-free": runs.curve(records, "cold_cost")},
         "share of wrong answers": {
-            "training, free phase": curve("error"),
-            "label-free, cold": curve("cold_error"),
-            "label-free, warm": curve("warm_error"),
+            "training, free phase": runs.curve(records, "error"),
+            "label-free, cold": runs.curve(records, "cold_error"),
+            "label-free, warm": runs.curve(records, "warm_error"),
         },
-        "gradient norm": {"": curve("grad_norm")},
-        "residual": {"free phase": curve("free_residual"), "nudged phase": curve("nudged_residual")},
+        "gradient norm": {"": runs.curve(records, "grad_norm")},
+        "residual": {
+            "free phase": runs.curve(records, "free_residual"),
+            "nudged phase": runs.curve(records, "nudged_residual"),
+        },
     }
     panels = {title: {k: c for k, c in curves.items() if c[0]} for title, curves in panels.items()}
     panels = {title: curves for title, curves in panels.items() if curves}
@@ -42,7 +40,7 @@ def curves_figure(path: str | Path, records: Sequence[dict[str, float]]) -> None
 
 
 def xor_figure(path: str | Path, task: EnergyTask, params: Params) -> None:
-    """The decision surface and the truth table of every network, all read label-free from the cold start."""
+    """Draw the decision surface and the truth table of every network, read without labels from the cold start."""
     side = np.linspace(-0.25, 1.25, GRID, dtype=np.float32)
     grid = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
     surface = evaluate(task, params, Examples(grid, np.zeros(len(grid), int), 2)).output
@@ -65,7 +63,7 @@ def xor_figure(path: str | Path, task: EnergyTask, params: Params) -> None:
         axes.set_aspect("equal")
         axes.tick_params(labelsize=7)
         lines = [
-            f"{int(a)} {int(b)} → {o[0]:+.2f} {o[1]:+.2f} {'right' if o.argmax() == label else 'WRONG'}"
+            f"{int(a)} {int(b)} → {o[0]:+.2f} {o[1]:+.2f} {'correct' if o.argmax() == label else 'WRONG'}"
             for (a, b), label, o in zip(XOR_X, XOR_Y, table.output[k], strict=True)
         ]
         axes.set_xlabel("\n".join(lines), fontsize=7, family="monospace")
@@ -75,7 +73,7 @@ def xor_figure(path: str | Path, task: EnergyTask, params: Params) -> None:
 
 
 def drawing_figure(path: str | Path, task: EnergyTask, params: Params, network: int = 0) -> None:
-    """One network of an XOR run, drawn with its weights, biases and free states on each of the four inputs."""
+    """Draw one network of an XOR run with its weights, biases and free states on each of the four inputs."""
     layers = range(1, task.model.network.depth + 1)
     weights = [np.asarray(params[f"layer_{number}"]["kernel"][network]) for number in layers]
     biases = [np.asarray(params[f"layer_{number}"]["bias"][network]) for number in layers]
@@ -88,7 +86,7 @@ def drawing_figure(path: str | Path, task: EnergyTask, params: Params, network: 
 
 
 def slopes_figure(path: str | Path, curves: Mapping[str, ErrorCurve]) -> None:
-    """Relative error of each estimator against beta on logarithmic axes, its fitted slope in the legend."""
+    """Draw the relative error of each estimator against beta, with its fitted slope in the legend."""
     figure = Figure(figsize=(8.4, 4.8), dpi=110, layout="constrained")
     axes = figure.subplots()
     colours = matplotlib.colormaps["tab10"].colors
@@ -104,7 +102,7 @@ def slopes_figure(path: str | Path, curves: Mapping[str, ErrorCurve]) -> None:
 
 
 def cosine_figure(path: str | Path, steps: Sequence[int], cosines: Mapping[str, Float[np.ndarray, "steps L"]]) -> None:
-    """One panel a scheme, all on one scale: cosine of its gradient with the exact one, layer by layer, along a run."""
+    """Draw one panel per scheme: the cosine of its gradient with the exact one, per layer, during training."""
     columns = min(4, len(cosines))
     rows = -(-len(cosines) // columns)
     figure = Figure(figsize=(3.2 * columns, 2.7 * rows), dpi=110, layout="constrained")

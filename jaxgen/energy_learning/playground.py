@@ -2,39 +2,38 @@
 
     names    w1[i,j], b1[j], w2[j,k], b2[k] of a 2-2-2 network: from input i to hidden unit j to output k
 
-What a slider says is what the network starts from. `trial` is the whole computation; `sliders` puts ipywidgets around
-it, and `static_figure` draws one trial where there are none.
+The sliders set the initial parameters. `trial` is the whole computation; `sliders` adds ipywidgets to it, and
+`static_figure` draws one trial without them.
 """
 
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
-from jaxgen import training, visualization
+from jaxgen import training
 from jaxgen.energy_learning.config import EnergyLearningConfig
+from jaxgen.energy_learning.energies.network import Params
 from jaxgen.energy_learning.evaluate import evaluate
-from jaxgen.energy_learning.network import Params
 from jaxgen.energy_learning.schemes import SCHEMES
 from jaxgen.energy_learning.task import XOR_X, XOR_Y, EnergyTask, Examples
 from jaxgen.errors import UserError
 
 SHAPES = {"w1": (2, 2), "b1": (2,), "w2": (2, 2), "b2": (2,)}
 NAMES = tuple(f"{name}[{','.join(map(str, place))}]" for name, shape in SHAPES.items() for place in np.ndindex(*shape))
-# A start from which the default scheme gets there; about half of all starts do, as with backprop.
+# Initial values from which the default scheme learns XOR; it does from about half of all, as backprop does.
 DEFAULTS = dict(zip(NAMES, (0.0, 1.8, -1.4, 1.8, -0.8, -0.3, 1.3, -0.4, 0.2, -1.9, 1.0, 0.2), strict=True))
 PLAYABLE = tuple(name for name, scheme in SCHEMES.items() if name != "ep_n_point")
 
 
 class Trial(NamedTuple):
-    """Parameters before and after, and along the epochs: energy, cost and share of wrong answers of the free phase."""
+    """Parameters before and after, and by epoch the energy, cost and share of wrong answers of the free phase."""
 
     start: Params
     params: Params
@@ -46,7 +45,7 @@ class Trial(NamedTuple):
 
 
 def start_params(values: Mapping[str, float]) -> Params:
-    """The 2-2-2 network whose weights and biases are the sliders' values. ValueError on a name missing or unknown."""
+    """Return the 2-2-2 network with these weights and biases. UserError for a name that is missing or unknown."""
     if set(values) != set(NAMES):
         strange = sorted(set(values) ^ set(NAMES))
         raise UserError(f"values has or lacks {strange[0]}; allowed: exactly {', '.join(NAMES)}")
@@ -61,26 +60,28 @@ def start_params(values: Mapping[str, float]) -> Params:
 def trial(
     values: Mapping[str, float], scheme: str = "ep_centred", beta: float = 0.1, epochs: int = 300, rate: float = 0.03
 ) -> Trial:
-    """Train a 2-2-2 network on XOR with Adam from the given weights and biases; read it label-free.
+    """Train a 2-2-2 network on XOR with Adam from the given weights and biases, and read it without labels.
 
-    ValueError: a name, scheme or beta that is not allowed.
+    UserError for a name, scheme or beta that is not allowed.
     """
     start = start_params(values)
     task, step, tx = _compiled(scheme, beta, rate)
     state = training.create(jax.random.key(0), jax.tree.map(lambda leaf: leaf[None].copy(), start), tx)
     history = []
-    batch = task.train_arrays() | {"position": jnp.arange(4, dtype=jnp.uint32)}
+    batch = task.arrays() | {"position": jnp.arange(4, dtype=jnp.uint32)}
     for _ in range(epochs):
         state, metrics = step(state, batch)
         history.append(metrics)
-    curves = {name: np.array([float(one[name]) for one in history]) for name in ("energy", "loss", "error")}
+    curves = {name: np.array([float(metrics[name]) for metrics in history]) for name in ("energy", "loss", "error")}
     params = jax.tree.map(lambda leaf: leaf[0], state.params)
     output = evaluate(task, state.params, task.test).output[0]
     return Trial(start, params, curves["energy"], curves["loss"], curves["error"], output, task)
 
 
-def trial_figure(result: Trial) -> Figure:
-    """The network before and after on input (1, 0), the curves, and the decision surface with the truth table."""
+def trial_figure(result: Trial) -> Any:
+    """Return a figure: the network before and after on input (1, 0), the curves, and the decision surface."""
+    from matplotlib.figure import Figure  # here, so that the rest does without it
+
     figure = Figure(figsize=(12.5, 6.6), dpi=90, layout="constrained")
     axes = figure.subplots(2, 3)
     for place, (title, params) in enumerate((("before", result.start), ("after", result.params))):
@@ -101,20 +102,22 @@ def trial_figure(result: Trial) -> Figure:
     for (a, b), label in zip(XOR_X, XOR_Y, strict=True):
         axes[0, 2].plot(a, b, "o" if label else "s", color="white", markeredgecolor="black")
     answers = [f"{int(a)}{int(b)}→{o.argmax()}" for (a, b), o in zip(XOR_X, result.output, strict=True)]
-    right = int((result.output.argmax(1) == XOR_Y).sum())
-    axes[0, 2].set_title(f"answers {' '.join(answers)}: {right} of 4 right", fontsize=10)
+    correct = int((result.output.argmax(1) == XOR_Y).sum())
+    axes[0, 2].set_title(f"answers {' '.join(answers)}: {correct} of 4 correct", fontsize=10)
     return figure
 
 
 def static_figure(path: str | Path, values: Mapping[str, float] = DEFAULTS, scheme: str = "ep_centred") -> None:
-    """Write the picture of one trial."""
+    """Write the figure of one trial."""
+    from jaxgen import visualization
+
     visualization.save_figure(path, trial_figure(trial(values, scheme)))
 
 
 def sliders():
-    """An ipywidgets box: a slider a weight and a bias, scheme, beta, epochs; a click trains from exactly these values.
+    """Return an ipywidgets box: one slider per weight and bias, scheme, beta, epochs, and a button that trains.
 
-    The box has the attributes `values()`, what the sliders say, and `run()`, what the button does.
+    The box has the attributes `values()`, the values of the sliders, and `run()`, the action of the button.
     """
     import ipywidgets as widgets
     from IPython.display import display
@@ -127,7 +130,7 @@ def sliders():
     button, out = widgets.Button(description="train"), widgets.Output()
 
     def values() -> dict[str, float]:
-        return {name: one.value for name, one in weights.items()}
+        return {name: control.value for name, control in weights.items()}
 
     def run(_: object = None) -> Trial:
         result = trial(values(), scheme.value, beta.value, epochs.value)
@@ -145,10 +148,8 @@ def sliders():
 
 @functools.lru_cache(maxsize=32)
 def _compiled(scheme: str, beta: float, rate: float):
-    """(task, jitted step, optimiser) of a playground network."""
-    energy = (
-        "sigmoid" if scheme in SCHEMES and "Hopfield" in SCHEMES[scheme].energies[0].__name__ else "predictive_coding"
-    )
+    """Return task, jitted step and optimiser of a playground network."""
+    energy = "sigmoid" if scheme not in SCHEMES or SCHEMES[scheme].equilibrium else "predictive_coding"
     config = EnergyLearningConfig(
         seeds=1,
         widths="2",
@@ -165,6 +166,8 @@ def _compiled(scheme: str, beta: float, rate: float):
 
 
 def _draw(axes, params: Params, task: EnergyTask, title: str) -> None:
+    from jaxgen import visualization
+
     x = jnp.asarray(XOR_X[2:3])
     drive = task.model.drive(params, x)
     states, _ = task.settings.phases.free(task.model.sweep(params, drive), task.model.start(params, drive))

@@ -1,30 +1,30 @@
-"""The learning schemes by name: what a configuration chooses once.
+"""The learning schemes by name.
 
 | name | energy | gradient of |
 | --- | --- | --- |
-| ep_positive, ep_negative | Hopfield | the cost at the free equilibrium, up to O(beta) |
-| ep_centred | Hopfield | the same, up to O(beta^2) |
-| ep_n_point | Hopfield, sigmoid units | the same, up to O(beta^N) |
-| first_step | Hopfield | the same, of the first nudged sweep alone |
-| coupled_learning | Hopfield, squared error | (E_held - E_free) / beta |
-| contrastive_hebbian | Hopfield, squared error | E_clamped - E_free |
-| recurrent_backprop | Hopfield | the cost at the free equilibrium, exactly |
+| ep_positive, ep_negative | equilibrium | the cost at the free equilibrium, up to O(beta) |
+| ep_centred | equilibrium | the same, up to O(beta^2) |
+| ep_n_point | equilibrium, sigmoid units | the same, up to O(beta^N) |
+| first_step | equilibrium | the same, of the first nudged sweep alone |
+| coupled_learning | equilibrium, squared error | (E_held - E_free) / beta |
+| contrastive_hebbian | equilibrium, squared error | E_clamped - E_free |
+| recurrent_backprop | equilibrium | the cost at the free equilibrium, exactly |
 | pc_equilibrium, pc_hard_nudge | predictive coding, squared error | the energy with the output held |
 | pc_soft_nudge | predictive coding | the cost of the forward pass, up to O(beta^2) |
 | z_il, fixed_prediction | predictive coding | the cost of the forward pass, exactly |
 | backprop | any | the cost of the forward pass, exactly |
+
+"equilibrium" is every energy but that of predictive coding: Hopfield, an energy function, your own.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from jaxgen.energy_learning import estimators as equilibrium
-from jaxgen.energy_learning import predictive_estimators as predictive
-from jaxgen.energy_learning import reference_estimators as reference
-from jaxgen.energy_learning.estimators import Model, Phases
-from jaxgen.energy_learning.hopfield import Hopfield
-from jaxgen.energy_learning.minimiser import Minimiser
-from jaxgen.energy_learning.predictive_coding import PredictiveCoding
+from jaxgen.energy_learning.energies.minimiser import Minimiser
+from jaxgen.energy_learning.energies.model import Model
+from jaxgen.energy_learning.energies.predictive_coding import PredictiveCoding
+from jaxgen.energy_learning.estimators import equilibrium, predictive, reference
+from jaxgen.energy_learning.estimators.equilibrium import Phases
 from jaxgen.errors import UserError
 from jaxgen.training.step import GradFn
 
@@ -38,28 +38,43 @@ class Settings(NamedTuple):
 
 
 class Scheme(NamedTuple):
-    """Makes a grad_fn; of which energies, whether the target must be a state, and whether inference uses feedback.
+    """A learning scheme.
 
-    Where `feedback` is False, what is trained is the forward pass, and the cold start is the prediction.
+    Attributes:
+        build: makes the gradient function of a model.
+        equilibrium: whether it is for energies with feedback from the output, such as Hopfield's.
+        predictive: whether it is for predictive coding.
+        held: whether the output is held at a target, so that it must be a state.
+        feedback: whether inference uses feedback; otherwise what is trained is the forward pass, and the cold start is
+            the prediction.
+        relaxes: whether it relaxes a nudged phase.
     """
 
     build: Callable[[Model, Settings], GradFn]
-    energies: tuple[type, ...] = (Hopfield,)
+    equilibrium: bool = True
+    predictive: bool = False
     held: bool = False
     feedback: bool = True
+    relaxes: bool = True
+
+    def accepts(self, model: Model) -> bool:
+        """Return whether the scheme is for this kind of energy."""
+        return self.predictive if isinstance(model, PredictiveCoding) else self.equilibrium
 
 
 def _propagation(points: Callable[[Settings], list]) -> Callable[[Model, Settings], GradFn]:
     return lambda model, settings: equilibrium.equilibrium_propagation(model, points(settings), settings.phases)
 
 
-def _first_step(model: Hopfield, settings: Settings) -> GradFn:
-    # Output first: one sweep carries the nudge through all layers.
+def _first_step(model: Model, settings: Settings) -> GradFn:
+    # Sweeps start at the output, so one sweep carries the nudge through all layers.
     phases = settings.phases._replace(nudged=Minimiser(1))
     return equilibrium.equilibrium_propagation(model, equilibrium.positive(settings.beta), phases)
 
 
-_PREDICTIVE = (PredictiveCoding,)
+def _predictive(build: Callable[[PredictiveCoding, Settings], GradFn], **options: bool) -> Scheme:
+    return Scheme(build, equilibrium=False, predictive=True, feedback=False, **options)
+
 
 SCHEMES = {
     "ep_positive": Scheme(_propagation(lambda settings: equilibrium.positive(settings.beta))),
@@ -74,36 +89,32 @@ SCHEMES = {
         lambda model, settings: equilibrium.contrastive_hebbian(model, settings.phases), held=True
     ),
     "recurrent_backprop": Scheme(lambda model, settings: reference.recurrent_backprop(model, settings.phases)),
-    "pc_equilibrium": Scheme(
-        lambda model, settings: predictive.pc_equilibrium(model, settings.phases.nudged), _PREDICTIVE, True, False
+    "pc_equilibrium": _predictive(
+        lambda model, settings: predictive.pc_equilibrium(model, settings.phases.nudged), held=True
     ),
-    "pc_hard_nudge": Scheme(
-        lambda model, settings: predictive.hard_nudge(model, settings.beta, settings.phases.nudged),
-        _PREDICTIVE,
-        True,
-        False,
+    "pc_hard_nudge": _predictive(
+        lambda model, settings: predictive.hard_nudge(model, settings.beta, settings.phases.nudged), held=True
     ),
-    "pc_soft_nudge": Scheme(
-        _propagation(lambda settings: equilibrium.centred(settings.beta)), _PREDICTIVE, False, False
+    "pc_soft_nudge": _predictive(_propagation(lambda settings: equilibrium.centred(settings.beta))),
+    "z_il": _predictive(lambda model, settings: predictive.z_il(model), relaxes=False),
+    "fixed_prediction": _predictive(lambda model, settings: predictive.fixed_prediction(model, settings.phases.nudged)),
+    "backprop": Scheme(
+        lambda model, settings: reference.backprop(model), predictive=True, feedback=False, relaxes=False
     ),
-    "z_il": Scheme(lambda model, settings: predictive.z_il(model), _PREDICTIVE, False, False),
-    "fixed_prediction": Scheme(
-        lambda model, settings: predictive.fixed_prediction(model, settings.phases.nudged), _PREDICTIVE, False, False
-    ),
-    "backprop": Scheme(lambda model, settings: reference.backprop(model), (Hopfield, PredictiveCoding), False, False),
 }
 
 
 def build_scheme(name: str, model: Model, settings: Settings) -> GradFn:
-    """The grad_fn of a scheme.
+    """Return the gradient function of a scheme.
 
-    ValueError: an unknown name, or a scheme that this energy or cost does not have.
+    Raises:
+        UserError: an unknown name, or a scheme that is not for this energy or cost.
     """
     if name not in SCHEMES:
         raise UserError(f"scheme is {name!r}; allowed: {', '.join(SCHEMES)}")
     scheme = SCHEMES[name]
-    if not isinstance(model, scheme.energies):
-        allowed = ", ".join(key for key, other in SCHEMES.items() if isinstance(model, other.energies))
+    if not scheme.accepts(model):
+        allowed = ", ".join(key for key, other in SCHEMES.items() if other.accepts(model))
         raise UserError(f"scheme is {name}; allowed with the energy {type(model).__name__}: {allowed}")
     if scheme.held and model.cost.logits:
         raise UserError(f"cost is cross_entropy; allowed with scheme {name}: squared_error, whose output are states")

@@ -1,9 +1,11 @@
 """What a run starts from: examples, model, estimator, networks.
 
-Several networks train side by side: parameters have a leading axis of networks, states in the carry (batch, networks,
-units), because a carry is split over devices by its first axis. A persistent state belongs to an example, and a carry
-to a place in the batch; the two are one only where every batch holds all examples in one order, so persistence is
-refused for mini-batches.
+Several networks train side by side as one ensemble on the same batches (`jaxgen.training.ensemble`): parameters have a
+leading axis of networks, states in the carry are (examples, networks, units).
+
+Persistent states belong to examples. Where every batch holds all examples in one order, state i of the carry is that of
+example i of the batch. With mini-batches the carry holds the states of all training examples, and a step reads and
+writes those of its batch; that needs one device, because a carry is split over devices and a batch is shuffled.
 """
 
 import dataclasses
@@ -15,10 +17,18 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from jaxgen import data, training
-from jaxgen.energy_learning.config import EnergyLearningConfig, build_model, build_optimiser, build_settings
-from jaxgen.energy_learning.estimators import Model
-from jaxgen.energy_learning.network import Params, States
+from jaxgen import data, runs, training
+from jaxgen.energy_learning.config import (
+    EnergyLearningConfig,
+    build_model,
+    build_optimiser,
+    build_settings,
+    hidden_widths,
+)
+from jaxgen.energy_learning.energies.model import Model
+from jaxgen.energy_learning.energies.network import Params, States
+from jaxgen.energy_learning.evaluate import evaluation_hook
+from jaxgen.energy_learning.report import report
 from jaxgen.energy_learning.schemes import SCHEMES, Settings, build_scheme
 from jaxgen.errors import UserError
 from jaxgen.training.fit import Order
@@ -26,6 +36,7 @@ from jaxgen.training.step import GradFn
 
 XOR_X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
 XOR_Y = np.array([0, 1, 1, 0])
+USES = ("init", "steps", "order")
 
 
 class Examples:
@@ -37,12 +48,13 @@ class Examples:
 
 
 class WholeOrder:
-    """Every batch is all n examples, in their order."""
+    """An order in which every batch is all n examples."""
 
     def __init__(self, n: int):
         self._all = np.arange(n, dtype=np.int32)
 
     def indices(self, step: int) -> Int[np.ndarray, "n"]:
+        """Return 0 ... n - 1."""
         return self._all
 
 
@@ -59,77 +71,96 @@ class EnergyTask:
 
     @classmethod
     def load(cls, config: EnergyLearningConfig) -> "EnergyTask":
-        """Read the data and build the model. ValueError naming the field that does not fit."""
+        """Read the data and build the model. UserError naming the field that does not fit."""
+        hidden_widths(config.widths)
         if config.dataset == "xor":
             parts = [Examples(XOR_X, XOR_Y, 2)] * 3
         else:
             dataset = data.load(config.dataset, data_dir=config.data_dir or None)
             split = [data.split(dataset, part) for part in ("train", "validation", "test")]
-            parts = [Examples(images.reshape(len(images), -1) / np.float32(255), y, 10) for images, y in split]
+            n_labels = 1 + int(max(labels.max() for _, labels in split))
+            parts = [Examples(images.reshape(len(images), -1) / np.float32(255), y, n_labels) for images, y in split]
         model = build_model(config, parts[0].y.shape[1])
-        if config.persistent and config.batch_size != len(parts[0].x):
+        if config.persistent and config.batch_size != len(parts[0].x) and jax.device_count() > 1:
             raise UserError(
-                f"persistent is true with batch_size {config.batch_size}; allowed: a batch of all "
-                f"{len(parts[0].x)} examples, whose states keep their place"
+                f"persistent is true with batch_size {config.batch_size} on {jax.device_count()} devices; allowed: one "
+                f"device, or a batch of all {len(parts[0].x)} examples, whose states keep their place"
             )
         if config.persistent and not SCHEMES[config.scheme].feedback:
             raise UserError(f"persistent is true; allowed with scheme {config.scheme}: false, the free phase is a pass")
-        return cls(config, model, build_settings(config), *parts)
+        task = cls(config, model, build_settings(config), *parts)
+        build_scheme(config.scheme, model, task.settings)
+        return task
 
     @property
     def epoch_steps(self) -> int:
+        """Steps per epoch."""
         return math.ceil(len(self.train.x) / self.config.batch_size)
 
-    def train_arrays(self) -> dict[str, Array]:
-        """What a training batch is gathered from."""
-        return {"x": self.train.x, "y": self.train.y}
+    @property
+    def by_example(self) -> bool:
+        """Whether states persist by example rather than by place in the batch."""
+        return self.config.persistent and self.config.batch_size != len(self.train.x)
+
+    def key(self, use: str) -> Key[Array, ""]:
+        """Return the key of one use, one of USES."""
+        return training.stream(self.config.seed, use, USES)
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what training batches are gathered from."""
+        arrays = {"x": self.train.x, "y": self.train.y}
+        return arrays | {"example": jnp.arange(len(self.train.x))} if self.by_example else arrays
 
     def grad_fn(self) -> GradFn:
-        """The scheme's estimator for all networks at once."""
-        return together(build_scheme(self.config.scheme, self.model, self.settings))
+        """Return the estimator of the scheme for all networks at once, on one batch."""
+        grad_fn = build_scheme(self.config.scheme, self.model, self.settings)
+        grad_fn = states_by_example(grad_fn) if self.by_example else grad_fn
+        return training.vmapped_grad_fn(grad_fn, self.config.seeds, shared_batch=True)
 
     def initial_params(self) -> Params:
-        """Of all networks, stacked."""
-        keys = jax.random.split(run_key(self.config, "init"), self.config.seeds)
+        """Return the stacked initial parameters of all networks."""
+        keys = jax.random.split(self.key("init"), self.config.seeds)
         return jax.vmap(self.model.network.init, in_axes=(0, None))(keys, self.train.x[:1])
 
     def initial_state(self) -> tuple[training.TrainState, optax.GradientTransformation]:
-        """Parameters, optimiser and, if they persist, the states of every example before the first step."""
+        """Return the state before the first step, with states of all examples if they persist, and the optimiser."""
         params = self.initial_params()
         tx = build_optimiser(self.config, self.config.epochs * self.epoch_steps)
         carry = cold_start(self.model, params, self.train.x) if self.config.persistent else None
-        return training.create(run_key(self.config, "steps"), params, tx, carry), tx
+        return training.create(self.key("steps"), params, tx, carry), tx
 
     def order(self) -> Order:
-        """All examples in a fixed order if the batch holds them all, else a new permutation every epoch."""
+        """Return all examples in a fixed order if the batch holds them all, else a new permutation every epoch."""
         if self.config.batch_size == len(self.train.x):
             return WholeOrder(len(self.train.x))
-        return data.EpochOrder(run_key(self.config, "order"), len(self.train.x), self.config.batch_size)
+        return data.EpochOrder(self.key("order"), len(self.train.x), self.config.batch_size)
 
     def fit_options(self) -> training.FitOptions:
-        """Records and evaluations every `eval_every` epochs, checkpoints ten times a run."""
+        """Log and evaluate every `eval_every` epochs, save ten times per run."""
         every = self.epoch_steps * self.config.eval_every
         steps = self.config.epochs * self.epoch_steps
         return training.FitOptions(steps, every, every, max(every, steps // 10))
 
+    def hooks(self, log: runs.Logger) -> list[training.Hook]:
+        """Return what is evaluated on the way."""
+        return [evaluation_hook(self)]
 
-def together(grad_fn: GradFn) -> GradFn:
-    """The estimator of stacked networks on one batch; metrics are means over the networks."""
+    def report(self, state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
+        """Draw the curves, read the networks without labels, and report what they answer."""
+        return report(self, state, folder)
 
-    def grad_fns(params: PyTree, carry: PyTree, key: Array, batch: dict[str, Array]):
-        apply = jax.vmap(lambda params, carry: grad_fn(params, carry, key, batch), in_axes=(0, 1), out_axes=(0, 1, 0))
-        grads, carry, metrics = apply(params, carry)
-        return grads, carry, {name: value.mean() for name, value in metrics.items()}
 
-    return grad_fns
+def states_by_example(grad_fn: GradFn) -> GradFn:
+    """Return a gradient function whose carry holds the states of all examples; batch["example"] names those it uses."""
+
+    def wrapped(params: PyTree, carry: States, key: Array, batch: dict[str, Array]):
+        rows = batch["example"]
+        grads, states, metrics = grad_fn(params, jax.tree.map(lambda s: s[rows], carry), key, batch)
+        return grads, jax.tree.map(lambda s, new: s.at[rows].set(new), carry, states), metrics
+
+    return wrapped
 
 
 def cold_start(model: Model, params: Params, x: Float[Array, "n inputs"]) -> States:
-    """The forward pass of stacked networks, (n, networks, units)."""
+    """Return the forward pass of stacked networks, (n, networks, units)."""
     return jax.vmap(lambda params: model.start(params, model.drive(params, x)), out_axes=1)(params)
-
-
-def run_key(config: EnergyLearningConfig, use: str) -> Key[Array, ""]:
-    """The key of one use in a run, so that no two uses share noise."""
-    uses = ("init", "steps", "order")
-    return jax.random.fold_in(jax.random.key(config.seed), uses.index(use))

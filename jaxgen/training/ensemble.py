@@ -46,8 +46,8 @@ def vmapped_grad_fn(grad_fn: GradFn, n_models: int, *, shared_batch: bool = Fals
     """Return the gradient function of an ensemble whose models are computed all at once (`jax.vmap`).
 
     Right for small models without branches, such as dense networks or small convolutions, whose products are too small
-    to fill the device: M of them become one batched product. A single model (M = 1) is computed without `vmap`, which
-    would turn its convolutions into grouped ones.
+    to fill the device: M of them become one batched product. A single model (M = 1) with a batch of its own is computed
+    without `vmap`, which would turn its convolutions into grouped ones.
 
     Args:
         grad_fn: the gradient function of one model.
@@ -61,12 +61,9 @@ def vmapped_grad_fn(grad_fn: GradFn, n_models: int, *, shared_batch: bool = Fals
     axes = (0, 0, None, None) if shared_batch else (0, 0, 0, 0)
 
     def apply(params: PyTree, carry: PyTree, keys: Key[Array, "..."], batch: dict[str, Array]):
-        if n_models > 1:
+        if n_models > 1 or shared_batch:
             return jax.vmap(grad_fn, axes)(params, carry, keys, batch)
-        arguments = [
-            argument if axis is None else member(argument, 0)
-            for argument, axis in zip((params, carry, keys, batch), axes, strict=True)
-        ]
+        arguments = [member(argument, 0) for argument in (params, carry, keys, batch)]
         return jax.tree.map(lambda leaf: leaf[None], grad_fn(*arguments))
 
     if not shared_batch:

@@ -63,7 +63,9 @@ def draw_network(
     if graph.number_of_edges() <= _LABELLED:
         labels = {(a, b): f"{weight:.2f}" for a, b, weight in graph.edges.data("weight")}
         # Off the middle, where the lines between two layers cross.
-        nx.draw_networkx_edge_labels(graph, position, labels, ax=axes, font_size=7, label_pos=0.72)
+        texts = nx.draw_networkx_edge_labels(graph, position, labels, ax=axes, font_size=7, label_pos=0.72)
+        for text in texts.values():
+            text.set_zorder(4)  # above the edges, which are patches of the same order
     flat = [float(value) for values in activations for value in values]
     nx.draw_networkx_nodes(
         graph, position, ax=axes, node_size=diameter**2, node_color=flat, cmap="cividis", vmin=0, vmax=1,
@@ -75,6 +77,7 @@ def draw_network(
         if layer:
             bias = f"b {biases[layer - 1][unit]:.2f}"
             beside = {"textcoords": "offset points", "xytext": (0.6 * diameter, 0.3 * diameter), "fontsize": 6}
+            beside |= {"zorder": 5, "bbox": {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}}
             axes.annotate(bias, position[layer, unit], **beside)
     axes.margins(0.1)
     axes.set_axis_off()

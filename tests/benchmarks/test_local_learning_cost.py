@@ -8,7 +8,7 @@ import pytest
 from benchmarks import local_learning_cost as benchmark
 from jaxgen import energy_learning, runs
 
-TINY = ["--widths=8", "--batch_size=16", "--steps=1"]
+TINY = ["--widths=32,32", "--batch_size=64", "--steps=1", "--train_epochs=0.1"]
 
 
 def call(*flags):
@@ -26,16 +26,18 @@ def short(monkeypatch):
     monkeypatch.setattr(benchmark, "CASES", kept)
 
 
+@pytest.mark.slow
 def test_a_tiny_run_writes_sane_rows(tmp_path, capsys):
     assert call(*TINY, f"--json={tmp_path / 'rows.json'}") == 0
     record = json.loads((tmp_path / "rows.json").read_text())
     first, second = record["rows"]
     assert first["scheme"] == "backprop" and first["x backprop"] == 1 and first["cosine to exact"] == pytest.approx(1)
-    assert second["sweeps"] == "8 + 4" and second["s an epoch"] > 0 and 0 < second["cosine to exact"] <= 1
+    assert second["sweeps"] == "8 + 4" and second["s per epoch"] > 0 and 0.5 < second["cosine to exact"] <= 1
     assert "x backprop" in capsys.readouterr().out
 
 
-def test_a_gradient_that_points_uphill_is_not_timed(monkeypatch, capsys):
+@pytest.mark.slow
+def test_a_gradient_that_points_elsewhere_is_not_timed(monkeypatch, capsys):
     build = energy_learning.build_scheme
 
     def uphill(name, model, settings):
@@ -44,7 +46,15 @@ def test_a_gradient_that_points_uphill_is_not_timed(monkeypatch, capsys):
 
     monkeypatch.setattr(energy_learning, "build_scheme", uphill)
     assert call(*TINY) == 2
-    assert "the gradient of backprop, ep_centred does not point downhill" in capsys.readouterr().err
+    assert "cosine to the exact gradient of backprop (-1.00), ep_centred (-" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_gate_is_a_half_not_zero(monkeypatch, capsys):
+    """At the initial weights the cosine of ep_centred is positive and says nothing."""
+    assert call(*TINY[:3], "--train_epochs=0") == 2
+    err = capsys.readouterr().err
+    assert "ep_centred (" in err and "allowed: above 0.5 after 0.0 epochs" in err
 
 
 def test_too_few_repeats_are_refused(capsys):

@@ -173,10 +173,10 @@ def test_one_output_first_sweep_reaches_every_layer():
         (lambda beta: [el.Point(beta, 0.5 / beta), el.Point(-beta, 0.5 / beta)], PHASES),
         # One sweep is no equilibrium.
         (el.centred, el.Phases(RELAXED, el.Minimiser(1))),
-        # Nor is a free phase of one sweep.
-        (el.positive, el.Phases(el.Minimiser(1), RELAXED)),
+        # Nor are two phases of one sweep each.
+        (el.positive, el.Phases(el.Minimiser(1), el.Minimiser(1))),
     ],
-    ids=["label leaked", "wrong sign", "one nudged sweep", "one free sweep"],
+    ids=["label leaked", "wrong sign", "one nudged sweep", "one sweep each"],
 )
 def test_what_must_not_pass(points, phases):
     """The errors of these stay where they are, or grow, as beta is halved."""

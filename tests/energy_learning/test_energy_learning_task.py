@@ -1,4 +1,4 @@
-"""Configurations, training through the common step, persistence, devices, the source's schemes, the playground."""
+"""Configurations, training through the common step, persistence, devices, the original schemes, the playground."""
 
 import dataclasses
 import json
@@ -15,6 +15,8 @@ from energy_learning_cases import flat, off
 
 from jaxgen import energy_learning as el
 from jaxgen import training
+from jaxgen.energy_learning import original, playground
+from jaxgen.energy_learning.task import XOR_X, XOR_Y, Examples
 
 HERE = Path(__file__).parent
 CONFIG = el.EnergyLearningConfig(
@@ -27,7 +29,7 @@ def learn(config, steps):
     task = el.EnergyTask.load(config)
     state, tx = task.initial_state()
     step = jax.jit(training.make_train_step(task.grad_fn(), tx))
-    batch = task.train_arrays() | {"position": jnp.arange(4, dtype=jnp.uint32)}
+    batch = task.arrays() | {"position": jnp.arange(4, dtype=jnp.uint32)}
     for _ in range(steps):
         state, _ = step(state, batch)
     return task, state
@@ -38,7 +40,7 @@ def on_all_devices():
     task = el.EnergyTask.load(CONFIG)
     state, tx = task.initial_state()
     step = training.parallel_step(task.grad_fn(), tx)
-    stacked, arrays = training.replicate_state(state), training.replicate_data(task.train_arrays())
+    stacked, arrays = training.replicate_state(state), training.replicate_data(task.arrays())
     for number in range(3):
         stacked, metrics = step(stacked, arrays, training.shard_index(task.order().indices(number)))
     state = training.unreplicate_state(stacked)
@@ -50,6 +52,7 @@ def on_all_devices():
     }
 
 
+@pytest.mark.slow
 def test_one_device_is_four_devices():
     environment = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
@@ -74,7 +77,7 @@ def test_networks_trained_together_are_those_trained_alone():
     step = jax.jit(training.make_train_step(grad_fn, tx))
     state = training.create(jax.random.key(0), start, tx)
     for _ in range(3):
-        state, _ = step(state, task.train_arrays())
+        state, _ = step(state, task.arrays())
     alone = flat(state.params)
     np.testing.assert_allclose(flat(jax.tree.map(lambda leaf: leaf[1], both.params)), alone, atol=1e-5)
     assert off(flat(jax.tree.map(lambda leaf: leaf[0], both.params)), alone) > 0.1
@@ -93,6 +96,7 @@ def test_persistent_states_are_the_last_free_equilibria():
     assert off(el.evaluate(short, state.params, task.test, strange).output, cold.output) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -115,7 +119,7 @@ def test_xor_is_learnt_and_answered_without_labels(change):
 
 def test_an_answer_never_sees_the_label():
     task, state = learn(dataclasses.replace(CONFIG, persistent=False), 2)
-    swapped = el.Examples(el.XOR_X, 1 - el.XOR_Y, 2)
+    swapped = Examples(XOR_X, 1 - XOR_Y, 2)
     right, wrong = (el.evaluate(task, state.params, examples) for examples in (task.test, swapped))
     np.testing.assert_array_equal(right.output, wrong.output)
     np.testing.assert_allclose(right.error, 1 - wrong.error)
@@ -126,7 +130,6 @@ def test_an_answer_never_sees_the_label():
     [
         ({"widths": "4,0"}, "widths is '4,0'; allowed: integers, each 1 or more"),
         ({"widths": ""}, "widths is ''; allowed"),
-        ({"persistent": True, "batch_size": 2}, "persistent is true with batch_size 2; allowed: a batch of all 4"),
         (
             {"persistent": True, "scheme": "backprop"},
             "persistent is true; allowed with scheme backprop: false",
@@ -139,23 +142,24 @@ def test_configurations_that_do_not_fit_are_refused(change, message):
         el.EnergyTask.load(el.EnergyLearningConfig(**change))
 
 
-def test_the_source_reports_what_is_not_there():
+@pytest.mark.slow
+def test_the_original_notebook_reports_what_is_not_there():
     """0 % wrong with the label in the states, about half wrong without it; and its first step fails on shapes."""
-    wide = el.Setting((8,), 300, rates=(0.1, 0.1))
-    chl = el.readings(el.SOURCE_SCHEMES["CHL"], wide, range(3)).mean(0)
-    ep = el.readings(el.SOURCE_SCHEMES["EP"], wide, range(3)).mean(0)
+    wide = original.Setting((8,), 300, rates=(0.1, 0.1))
+    chl = original.readings(original.ORIGINAL_SCHEMES["CHL"], wide, range(3)).mean(0)
+    ep = original.readings(original.ORIGINAL_SCHEMES["EP"], wide, range(3)).mean(0)
     assert chl[0] < 0.1 and chl[2] > 0.3 and ep[0] < 0.1 and ep[2] > 0.3
-    nudge = el.readings(el.SOURCE_SCHEMES["PC nudge"], el.Setting(), range(2))
+    nudge = original.readings(original.ORIGINAL_SCHEMES["PC nudge"], original.Setting(), range(2))
     assert (nudge[:, 0] == 0).all() and (nudge[:, 1:] == 1).all()
     with pytest.raises(ValueError, match="broadcast"):
-        el.readings(el.SOURCE_SCHEMES["first step"], el.Setting(), [0])
-    rows = el.source_rows(dataclasses.replace(CONFIG, seeds=1))
+        original.readings(original.ORIGINAL_SCHEMES["first step"], original.Setting(), [0])
+    rows = original.original_rows(dataclasses.replace(CONFIG, seeds=1))
     assert len(rows) == 12 and sum(row.value == "does not run" for row in rows) == 2
 
 
 def test_sliders_set_what_they_say():
-    values = {name: 0.1 * k for k, name in enumerate(el.DEFAULTS)}
-    params = el.start_params(values)
+    values = {name: 0.1 * k for k, name in enumerate(playground.DEFAULTS)}
+    params = playground.start_params(values)
     assert params["layer_1"]["kernel"].tolist() == [
         [pytest.approx(0.0), pytest.approx(0.1)],
         [pytest.approx(0.2), pytest.approx(0.3)],
@@ -164,7 +168,11 @@ def test_sliders_set_what_they_say():
     assert params["layer_2"]["kernel"].ravel().tolist() == pytest.approx([0.6, 0.7, 0.8, 0.9])
     assert params["layer_2"]["bias"].tolist() == pytest.approx([1.0, 1.1])
     with pytest.raises(ValueError, match=r"values has or lacks b1\[0\]; allowed: exactly w1\[0,0\]"):
-        el.start_params({name: 0.0 for name in values if name != "b1[0]"})
+        playground.start_params({name: 0.0 for name in values if name != "b1[0]"})
+
+
+@pytest.mark.slow
+def test_the_button_trains_from_the_sliders():
     box = el.sliders()
     box.controls["w1[0,1]"].value = -3.0
     box.controls["b2[1]"].value = 0.5
@@ -174,9 +182,10 @@ def test_sliders_set_what_they_say():
     assert len(result.cost) == 10
 
 
+@pytest.mark.slow
 def test_a_playground_trial_learns_and_is_drawn(tmp_path):
-    result = el.trial(el.DEFAULTS)
-    assert result.error[0] > 0 and (result.output.argmax(1) == el.XOR_Y).all()
+    result = playground.trial(playground.DEFAULTS)
+    assert result.error[0] > 0 and (result.output.argmax(1) == XOR_Y).all()
     el.static_figure(tmp_path / "trial.png", scheme="z_il")
     assert (tmp_path / "trial.png").stat().st_size > 10_000
 

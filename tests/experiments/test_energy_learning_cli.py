@@ -3,42 +3,39 @@
 import json
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import energy_learning as experiment
-from experiments import energy_learning_gradients, energy_learning_schemes
-from jaxgen import energy_learning, runs, training
+from jaxgen import energy_learning, runs
+from jaxgen.energy_learning import schemes_study
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """A script's main in this process, with its exit code and what it printed; JAX's settings stay as they are."""
-    monkeypatch.setattr(training, "configure", lambda: None)
+def small(task_type):
+    """The task's `load`, on 640 examples of each part."""
+    load = task_type.load.__func__
 
-    def run(config_type, program, *flags):
-        code = 0
-        try:
-            runs.main(config_type, program, ["program", *map(str, flags)])
-        except SystemExit as end:
-            code = end.code
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
+    def loaded(cls, config):
+        task = load(cls, config)
+        for part in (task.train, task.validation, task.test):
+            part.x, part.y = part.x[:640], part.y[:640]
+        return task
 
-    return run
+    return loaded
 
 
 def drawn(path):
     return np.asarray(Image.open(path).convert("L")).std() > 10
 
 
-def test_xor_leaves_all_that_is_promised_and_resumes(call, tmp_path):
+@pytest.mark.slow
+def test_xor_leaves_all_that_is_promised_and_resumes(tmp_path):
     flags = [f"--flagfile={ROOT}/experiments/flags/xor.flags", "--seeds=2", "--epochs=20", "--eval_every=10"]
     flags += ["--persistent", f"--workdir={tmp_path}/run"]
-    code, out, err = call(energy_learning.EnergyLearningConfig, experiment.run, *flags)
+    code, out, err = commands.run("experiments.energy_learning", *flags)
     assert code == 0, err
     record = json.loads((tmp_path / "run" / "result.json").read_text())
     rows = {row["quantity"]: row for row in record["rows"]}
@@ -48,58 +45,68 @@ def test_xor_leaves_all_that_is_promised_and_resumes(call, tmp_path):
     metrics = runs.read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert {"cold_error", "warm_error", "cold_energy", "loss", "energy"} <= set(metrics[-1])
     assert "networks that solve it" in out
+    assert rows["networks that solve it label-free, cold start"]["note"].startswith("at the last of 2 evaluations; ")
     # The same command again takes up where the run is, at its end, and finds the same.
-    code, _, err = call(energy_learning.EnergyLearningConfig, experiment.run, *flags)
+    code, _, err = commands.run("experiments.energy_learning", *flags)
     assert code == 0, err
     again = json.loads((tmp_path / "run" / "result.json").read_text())
     assert [row["value"] for row in again["rows"]] == [row["value"] for row in record["rows"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist_ep", "mnist_pc", "mnist_chl"])
-def test_the_mnist_flag_files_learn_something_in_a_few_updates(call, tmp_path, monkeypatch, name):
-    load = energy_learning.EnergyTask.load.__func__
-
-    def small(cls, config):
-        task = load(cls, config)
-        for part in (task.train, task.validation, task.test):
-            part.x, part.y = part.x[:640], part.y[:640]
-        return task
-
-    monkeypatch.setattr(energy_learning.EnergyTask, "load", classmethod(small))
+def test_the_mnist_flag_files_learn_something_in_a_few_updates(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(energy_learning.EnergyTask, "load", classmethod(small(energy_learning.EnergyTask)))
     flags = [f"--flagfile={ROOT}/experiments/flags/{name}.flags", "--epochs=6", "--widths=32,32"]
-    code, _, err = call(energy_learning.EnergyLearningConfig, experiment.run, *flags, f"--workdir={tmp_path}/run")
+    code, _, err = commands.run("experiments.energy_learning", *flags, f"--workdir={tmp_path}/run")
     assert code == 0, err
     rows = {row["quantity"]: row for row in json.loads((tmp_path / "run" / "result.json").read_text())["rows"]}
     assert rows["label-free accuracy, cold start"]["value"] > 30
 
 
-def test_faithful(call, tmp_path):
+@pytest.mark.slow
+def test_faithful(tmp_path):
     flags = ["--faithful", "--seeds=1", f"--workdir={tmp_path}/run"]
-    code, out, err = call(energy_learning.EnergyLearningConfig, experiment.run, *flags)
+    code, out, err = commands.run("experiments.energy_learning", *flags)
     assert code == 0, err
     assert "CHL, 2-8-2, 2000 epochs: error reported: 0 %  label-free truth: warm 0.0" in out
     assert "first step, 2-2-1-2, 20 epochs: error reported: does not run" in out
 
 
-def test_gradients_and_schemes(call, tmp_path, monkeypatch):
-    kept = {name: energy_learning_gradients.SCHEMES[name] for name in ("Z-IL, with backprop",)}
-    monkeypatch.setattr(energy_learning_gradients, "SCHEMES", kept)
+@pytest.mark.slow
+def test_gradients(tmp_path):
     flags = ["--halvings=4", "--width=8", "--steps=2", "--every=1", f"--workdir={tmp_path}/gradients"]
-    code, _, err = call(energy_learning_gradients.GradientsConfig, energy_learning_gradients.run, *flags)
+    code, _, err = commands.run("experiments.energy_learning_gradients", *flags)
     assert code == 0, err
-    rows = {
-        row["quantity"]: row["value"]
-        for row in json.loads((tmp_path / "gradients" / "result.json").read_text())["rows"]
-    }
+    record = json.loads((tmp_path / "gradients" / "result.json").read_text())
+    rows = {row["quantity"]: row["value"] for row in record["rows"]}
     assert rows["slope, EP centred"] == pytest.approx(2, abs=0.01)
     assert rows["slope, PC hard nudge against S^-1 delta"] == pytest.approx(1, abs=0.1)
     assert rows["cosine after 1 updates, Z-IL, with backprop"] == pytest.approx(1, abs=1e-5)
     assert all(drawn(tmp_path / "gradients" / "figures" / f"{name}.png") for name in ("slopes", "cosines"))
-    only = {name: energy_learning.SCHEMES[name] for name in ("z_il", "backprop")}
-    monkeypatch.setattr(energy_learning, "SCHEMES", only)
-    flags = ["--seeds=1", "--epochs=100", f"--workdir={tmp_path}/schemes"]
-    code, out, err = call(energy_learning_schemes.SchemesConfig, energy_learning_schemes.run, *flags)
-    assert code == 0 and "z_il: " in out, err
+
+
+@pytest.mark.slow
+def test_schemes_on_xor_and_on_images(tmp_path, monkeypatch):
+    flags = ["--seeds=1", "--epochs=100", "--schemes=z_il,backprop", f"--workdir={tmp_path}/schemes"]
+    code, out, err = commands.run("experiments.energy_learning_schemes", *flags)
+    assert code == 0 and "z_il, predictive_coding: " in out, err
+    monkeypatch.setattr(energy_learning.EnergyTask, "load", classmethod(small(energy_learning.EnergyTask)))
+    flags = ["--dataset=mnist", "--seeds=2", "--epochs=2", "--widths=16", "--schemes=ep_centred,backprop"]
+    code, out, err = commands.run("experiments.energy_learning_schemes", *flags, f"--workdir={tmp_path}/images")
+    assert code == 0, err
+    rows = {row["quantity"]: row for row in json.loads((tmp_path / "images" / "result.json").read_text())["rows"]}
+    assert list(rows) == ["backprop, clipped", "ep_centred, clipped", "backprop, predictive_coding"]
+    assert "(95 % by t); 2 networks, 2 epochs" in rows["backprop, clipped"]["note"]
+
+
+def test_schemes_that_there_are_not_are_refused(tmp_path):
+    code, _, err = commands.run("experiments.energy_learning_schemes", "--schemes=hope", f"--workdir={tmp_path}/new")
+    assert (
+        code == 2 and "schemes has 'hope'; allowed: 'all', or of ep_positive" in err and not (tmp_path / "new").exists()
+    )
+    names = [name for name, _ in schemes_study.IMAGE_SCHEMES]
+    assert {"backprop", "recurrent_backprop"} <= set(names) <= set(energy_learning.SCHEMES)
 
 
 @pytest.mark.parametrize(
@@ -109,17 +116,20 @@ def test_gradients_and_schemes(call, tmp_path, monkeypatch):
         ("--beta=0", "beta is 0.0; allowed: a number above 0"),
         ("--tolerance=0", "tolerance is 0.0; allowed: a number above 0, or None"),
         ("--widths=8,0", "widths is '8,0'; allowed: integers, each 1 or more"),
-        ("--points=1", "--points=1: allowed: an integer, 2 or more"),
+        ("--points=1", "--points=1: allowed: an integer from 2 to 64"),
         ("--scheme=z_il", "scheme is z_il; allowed with the energy Hopfield"),
+        ("--layer_rates=1,2,3", "layer_rates is '1,2,3'; allowed: 2 numbers from 0 to 1e6, one per layer"),
+        ("--nudged_sweeps=none", "nudged_sweeps is none; allowed with energy sigmoid: an integer, 0 or more"),
         ("--dataset=digits", "allowed: one of xor, mnist, fashion_mnist"),
     ],
 )
-def test_bad_flags_are_refused_in_one_line(call, tmp_path, flag, message):
+def test_bad_flags_are_refused_in_one_line(tmp_path, flag, message):
     flags = (flag, f"--workdir={tmp_path / 'new'}")
-    code, _, err = call(energy_learning.EnergyLearningConfig, experiment.run, *flags)
-    assert code == 2 and message in err and not (tmp_path / "new" / "result.json").exists()
+    code, _, err = commands.run("experiments.energy_learning", *flags)
+    assert code == 2 and message in err and not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_the_notebook_runs():
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")

@@ -128,7 +128,9 @@ def test_the_benchmark_and_its_loud_failure(tmp_path, monkeypatch):
     assert {"excess risk", "cross-entropy on fresh examples"} <= {row["quantity"] for row in record["rows"]}
     # A bound that is too high: what the estimate beats by many standard errors ends the program.
     monkeypatch.setattr("jaxgen.information.bounds.conditional_entropy", lambda distribution, axes=None: 2.0)
-    code, _, err = commands.run("benchmarks.mlp_vs_bound", *flags, f"--workdir={tmp_path}/a")
+    code, _, err = commands.run(
+        "benchmarks.mlp_vs_bound", *flags, f"--workdir={tmp_path}/a", f"--json={tmp_path}/a.json"
+    )
     assert code == 2 and "standard errors below the bound 2.00000" in err
 
 

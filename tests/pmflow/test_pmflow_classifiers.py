@@ -60,7 +60,7 @@ def test_the_faithful_models_are_the_reference_on_copied_weights(name):
     assert np.ptp(wanted, axis=0).max() > 1e-3  # the images are told apart
 
 
-@pytest.mark.parametrize("name", ["pmflow_mlp", "pmflow_cnn"])
+@pytest.mark.parametrize("name", ["pmflow_mlp", pytest.param("pmflow_cnn", marks=pytest.mark.slow)])
 def test_the_sound_models_are_the_reference_with_softened_radius_and_softplus(name):
     x = images(3)
     model = pmflow.build_model(name)

@@ -152,6 +152,7 @@ def test_ranking_and_rows():
     assert faithful[1].note.startswith("difference +12.79; 5 seeds, 96.90 to 97.40")
 
 
+@pytest.mark.slow
 def test_the_diagnosis_tells_a_coupled_batch_from_none(monkeypatch):
     """The same untrained weights: where the batch is coupled labels change with the batch mates, else never."""
     monkeypatch.setattr(diagnosis, "SIZES", (1, 64))

@@ -22,7 +22,7 @@ States = tuple[Inexact[Array, "batch ..."], ...]
 
 
 class Dense(nn.Module):
-    """s W + b of the flattened input; W Glorot-uniform times `scale`, b = `offset` at the start."""
+    """s W + b of the flattened input; initially W is Glorot-uniform times `scale`, and b = `offset`."""
 
     features: int
     scale: float = 1.0
@@ -48,7 +48,7 @@ class Network:
         return len(self.layers)
 
     def init(self, key: Key[Array, ""], x: Float[Array, "batch ..."]) -> Params:
-        """Parameters for inputs of the shape of x."""
+        """Return initial parameters for inputs of the shape of x."""
         params, shape = {}, jax.ShapeDtypeStruct(x.shape, x.dtype)
         for number, (key_layer, layer) in enumerate(zip(jax.random.split(key, self.depth), self.layers, strict=True)):
             zeros = jnp.zeros(shape.shape, shape.dtype)
@@ -57,34 +57,39 @@ class Network:
         return params
 
     def drive(self, params: Params, number: int, s: Inexact[Array, "batch ..."]) -> Inexact[Array, "batch ..."]:
-        """a_l(s), l = `number` from 1."""
+        """Return a_l(s), l = `number` from 1."""
         return self.layers[number - 1].apply({"params": params[_name(number)]}, s)
 
     def back_drive(self, params: Params, number: int, s: Array, t: Inexact[Array, "batch ..."]) -> Array:
-        """t W_l^T in the shape of s, the gradient of <t, a_l(s)> with respect to s."""
+        """Return t W_l^T in the shape of s, the gradient of <t, a_l(s)> with respect to s."""
         return jax.vjp(lambda s: self.drive(params, number, s), s)[1](t)[0]
 
     def weight_gradient(self, params: Params, number: int, s: Array, t: Inexact[Array, "batch ..."]) -> dict:
-        """The gradient of <t, a_l(s)>, summed over the batch, with respect to the parameters of layer l."""
+        """Return the gradient of <t, a_l(s)>, summed over the batch, with respect to the parameters of layer l."""
         layer, own = self.layers[number - 1], params[_name(number)]
         # Complex states need complex parameters: JAX refuses to differentiate a complex value by a real number.
         own = jax.tree.map(lambda leaf: leaf.astype(jnp.result_type(leaf, t)), own)
         return jax.vjp(lambda own: layer.apply({"params": own}, s.astype(t.dtype)), own)[1](t)[0]
 
     def gradients(self, each: Sequence[dict]) -> Params:
-        """The parameter tree whose layer l is each[l - 1]."""
+        """Return the parameter tree whose layer l is each[l - 1]."""
         return {_name(number + 1): leaf for number, leaf in enumerate(each)}
 
 
 def dense_network(widths: Sequence[int], scale: float = 1.0, offset: float = 0.0) -> Network:
-    """Dense layers with `widths` units, the output's last; Glorot weights times `scale`, hidden biases `offset`.
+    """Return dense layers with `widths` units, the output last; Glorot weights times `scale`, hidden biases `offset`.
 
-    ValueError: no width, or one below 1.
+    UserError: no width, or one below 1.
     """
     if not widths or min(widths) < 1:
         raise UserError(f"widths is {tuple(widths)}; allowed: one or more integers, each 1 or more")
     hidden = [Dense(width, scale, offset) for width in widths[:-1]]
     return Network((*hidden, Dense(widths[-1], scale)))
+
+
+def layer_names(depth: int) -> list[str]:
+    """Return the names of the layers in a parameter tree, input first."""
+    return [_name(number) for number in range(1, depth + 1)]
 
 
 def _name(number: int) -> str:

@@ -1,4 +1,4 @@
-"""What the local schemes are compared with.
+"""The exact gradients that the local schemes are compared with.
 
 backprop              dC(forward pass)/d theta, by automatic differentiation
 recurrent backprop    dC(s*)/d theta at the free equilibrium s* = T(theta, s*), by the implicit function theorem:
@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxgen.energy_learning.estimators import Model, Phases, free_metrics, free_phase, kept_states
-from jaxgen.energy_learning.hopfield import Hopfield
-from jaxgen.energy_learning.network import Params, States
+from jaxgen.energy_learning.energies.model import Model
+from jaxgen.energy_learning.energies.network import Params, States
+from jaxgen.energy_learning.estimators.equilibrium import Phases, free_metrics, free_phase, next_carry
 from jaxgen.training.step import GradFn
 
 
 def backprop(model: Model) -> GradFn:
-    """The gradient of the cost of the forward pass, the cold start."""
+    """Return the estimator with the gradient of the cost of the forward pass, the cold start."""
 
     def loss(params: Params, x: Array, y: Array):
         states = model.start(params, model.drive(params, x))
@@ -30,8 +30,8 @@ def backprop(model: Model) -> GradFn:
     return grad_fn
 
 
-def recurrent_backprop(model: Hopfield, phases: Phases) -> GradFn:
-    """The exact gradient at the free equilibrium; the adjoint relaxes like a nudged phase."""
+def recurrent_backprop(model: Model, phases: Phases) -> GradFn:
+    """Return the exact gradient at the free equilibrium; the adjoint relaxes like a nudged phase."""
 
     def grad_fn(params: Params, carry: States | None, key: Array, batch: dict[str, Array]):
         x, y = batch["x"], batch["y"]
@@ -51,7 +51,7 @@ def recurrent_backprop(model: Hopfield, phases: Phases) -> GradFn:
         grads = jax.tree.map(jnp.add, direct, back(adjoint)[0])
         return (
             grads,
-            kept_states(carry, free),
+            next_carry(carry, free),
             free_metrics(model, params, batch, free, {"free": info, "nudged": nudged}),
         )
 

@@ -9,7 +9,7 @@
     fixed points     s_l = sigma(u_l), the stationary points of E
 
 Updating one layer with its neighbours held is exact minimisation over that layer, so a sweep of layer after layer never
-raises E; updating all layers at once may. Energies have no unit; lower is preferred. Hopfield (1984); Scellier and
+raises E; updating all layers at once may. Energies are dimensionless; lower is preferred. Hopfield (1984); Scellier and
 Bengio (2017, equation 1) for the clipped form.
 
 With the cost, E + beta C is relaxed. A cost of states acts on the last layer, a cost of logits reads them by one more
@@ -28,9 +28,9 @@ import jax.numpy as jnp
 from jax.scipy.special import xlogy
 from jaxtyping import Array, Float, Inexact
 
-from jaxgen.energy_learning.cost import Cost
-from jaxgen.energy_learning.minimiser import Sweep
-from jaxgen.energy_learning.network import Network, Params, States
+from jaxgen.energy_learning.energies.cost import Cost
+from jaxgen.energy_learning.energies.minimiser import Sweep
+from jaxgen.energy_learning.energies.network import Network, Params, States
 
 
 class Unit(NamedTuple):
@@ -46,14 +46,14 @@ sigmoid = Unit(lambda s: xlogy(s, s) + xlogy(1 - s, 1 - s), jax.nn.sigmoid, Fals
 
 
 class Nudge(NamedTuple):
-    """The weight beta of the cost, real or complex, and the targets (batch, K). The free phase has no Nudge at all."""
+    """The weight beta of the cost, real or complex, and the targets (batch, K). A free phase has no Nudge (None)."""
 
     beta: float | complex
     target: Float[Array, "batch K"]
 
 
 class Phase(NamedTuple):
-    """States and their share c in a gradient, sum over phases of c d(E + beta C)/d theta; a free phase has no nudge."""
+    """States and their coefficient c in a gradient, the sum over phases of c d(E + beta C)/d theta."""
 
     share: float | complex
     states: States
@@ -62,26 +62,31 @@ class Phase(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Hopfield:
-    """A network, its units and its cost; every method is a pure function."""
+    """A network, its units and its cost; the methods are those of `jaxgen.energy_learning.Model`."""
 
     network: Network
     unit: Unit
     cost: Cost
     synchronous: bool = False
 
+    @property
+    def holomorphic(self) -> bool:
+        """Whether the units accept complex states."""
+        return not self.unit.quadratic
+
     def drive(self, params: Params, x: Float[Array, "batch ..."]) -> Array:
-        """a_1(x), which no sweep changes."""
+        """Return a_1(x), which no sweep changes."""
         return self.network.drive(params, 1, x)
 
     def start(self, params: Params, drive: Array) -> States:
-        """The cold start: one pass from the input upwards."""
+        """Return the cold start: one pass from the input upwards."""
         states = [self.unit.activation(drive)]
         for number in range(2, self._layers + 1):
             states.append(self.unit.activation(self.network.drive(params, number, states[-1])))
         return tuple(states)
 
     def energy(self, params: Params, x: Float[Array, "batch ..."], states: States) -> Inexact[Array, "batch"]:
-        """E of each example."""
+        """Return E of each example."""
         total = 0.0
         for number, s in enumerate(states, 1):
             below = x if number == 1 else states[number - 2]
@@ -90,11 +95,11 @@ class Hopfield:
         return total
 
     def output(self, params: Params, states: States) -> Inexact[Array, "batch K"]:
-        """What the cost reads: the last layer's states, or logits."""
+        """Return what the cost reads: the states of the last layer, or logits."""
         return self.network.drive(params, self.network.depth, states[-1]) if self.cost.logits else states[-1]
 
     def sweep(self, params: Params, drive: Array, nudge: Nudge | None = None, clamped: bool = False) -> Sweep:
-        """The map that updates every layer once, from the output to the input, or all at once if `synchronous`.
+        """Return the map that updates every layer once, from the output to the input, or all at once if `synchronous`.
 
         Args:
             params: of the network.
@@ -117,9 +122,9 @@ class Hopfield:
         return synchronous if self.synchronous else asynchronous
 
     def gradient(self, params: Params, x: Array, drive: Array, phases: Sequence[Phase]) -> Params:
-        """sum over phases of c d(E + beta C)/d theta at fixed states, averaged over the batch.
+        """Return the sum over phases of c d(E + beta C)/d theta at fixed states, averaged over the batch.
 
-        Linear in the shares, so the widest layer, the first, is done once for all phases.
+        It is linear in the coefficients, so the widest layer, the first, is computed once for all phases.
         """
         network, batch = self.network, x.shape[0]
         first = -sum(phase.share * phase.states[0] for phase in phases)
@@ -135,6 +140,10 @@ class Hopfield:
             each.append(network.weight_gradient(params, network.depth, below, jnp.concatenate(force)))
         return jax.tree.map(lambda leaf: leaf.real / batch, network.gradients(each))
 
+    def free_input(self, params: Params, x: Float[Array, "batch ..."], states: States) -> Array:
+        """Return the input at the minimum of E + sum_i rho(x_i) with the states held: sigma(s_1 W_1^T)."""
+        return self.unit.activation(self.network.back_drive(params, 1, x, states[0]))
+
     @property
     def _layers(self) -> int:
         return self.network.depth - self.cost.logits
@@ -143,7 +152,7 @@ class Hopfield:
         return self.cost.gradient(self.output(params, phase.states), phase.nudge.target)
 
     def _updated(self, params: Params, drive: Array, states: States, number: int, nudge: Nudge | None) -> Array:
-        """Layer `number` at the minimum over its own units, the others held."""
+        """Return layer `number` at the minimum over its own units, the others held."""
         s = states[number - 1]
         net = drive if number == 1 else self.network.drive(params, number, states[number - 2])
         if number < len(states):

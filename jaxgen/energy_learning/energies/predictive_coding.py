@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.energy_learning.cost import Cost
-from jaxgen.energy_learning.hopfield import Nudge, Phase
-from jaxgen.energy_learning.minimiser import Sweep
-from jaxgen.energy_learning.network import Network, Params, States
+from jaxgen.energy_learning.energies.cost import Cost
+from jaxgen.energy_learning.energies.hopfield import Nudge, Phase
+from jaxgen.energy_learning.energies.minimiser import Sweep
+from jaxgen.energy_learning.energies.network import Network, Params, States
 from jaxgen.errors import UserError
 
 
@@ -29,7 +29,7 @@ from jaxgen.errors import UserError
 class PredictiveCoding:
     """A network, the activation of its hidden layers, its cost and the step size gamma of inference, > 0.
 
-    The methods are those of `Hopfield`, on states z_1 ... z_L; the cost reads z_L.
+    The methods are those of `jaxgen.energy_learning.Model`, on states z_1 ... z_L; the cost reads z_L.
     """
 
     network: Network
@@ -38,42 +38,44 @@ class PredictiveCoding:
     step_size: float = 0.5
     synchronous: bool = False
 
+    holomorphic = False
+
     def __post_init__(self):
         if not self.step_size > 0:
             raise UserError(f"step_size is {self.step_size}; allowed: a number above 0")
 
     def drive(self, params: Params, x: Float[Array, "batch ..."]) -> Array:
-        """a_1(x), which no sweep changes."""
+        """Return a_1(x), which no sweep changes."""
         return self.network.drive(params, 1, x)
 
     def start(self, params: Params, drive: Array) -> States:
-        """The forward pass, where F = 0."""
+        """Return the forward pass, where F = 0."""
         states = [self._function(1)(drive)]
         for number in range(2, self.network.depth + 1):
             states.append(self.prediction(params, drive, states, number))
         return tuple(states)
 
     def prediction(self, params: Params, drive: Array, states: Sequence[Array], number: int) -> Array:
-        """f_l(a_l(z_{l-1})), l = `number` from 1."""
+        """Return f_l(a_l(z_{l-1})), l = `number` from 1."""
         net = drive if number == 1 else self.network.drive(params, number, states[number - 2])
         return self._function(number)(net)
 
     def errors(self, params: Params, drive: Array, states: States) -> States:
-        """e_1 ... e_L."""
+        """Return e_1 ... e_L."""
         numbered = enumerate(states, 1)
         return tuple(z - self.prediction(params, drive, states, number) for number, z in numbered)
 
     def energy(self, params: Params, x: Float[Array, "batch ..."], states: States) -> Float[Array, "batch"]:
-        """F of each example."""
+        """Return F of each example."""
         errors = self.errors(params, self.drive(params, x), states)
         return sum(0.5 * (e**2).reshape(e.shape[0], -1).sum(1) for e in errors)
 
     def output(self, params: Params, states: States) -> Float[Array, "batch K"]:
-        """What the cost reads: z_L."""
+        """Return what the cost reads: z_L."""
         return states[-1]
 
     def sweep(self, params: Params, drive: Array, nudge: Nudge | None = None, clamped: bool = False) -> Sweep:
-        """One gradient step of every layer on F + beta C; see `Hopfield.sweep`."""
+        """Return one gradient step of every layer on F + beta C; see `Model.sweep`."""
         depth = self.network.depth
 
         def sweep(states: States) -> States:
@@ -95,7 +97,7 @@ class PredictiveCoding:
         return sweep
 
     def gradient(self, params: Params, x: Array, drive: Array, phases: Sequence[Phase]) -> Params:
-        """sum over phases of c dF/d theta at fixed states, averaged over the batch; C has no parameters of its own."""
+        """Return the sum over phases of c dF/d theta at fixed states, averaged over the batch; C has no parameters."""
         errors = [self.errors(params, drive, phase.states) for phase in phases]
         each = []
         for number in range(1, self.network.depth + 1):
@@ -111,13 +113,18 @@ class PredictiveCoding:
         return jax.tree.map(lambda leaf: leaf / x.shape[0], self.network.gradients(each))
 
     def local_force(self, params: Params, drive: Array, states: Sequence[Array], number: int, error: Array) -> Array:
-        """dF/da_l = - f_l'(a_l) e_l at the prediction made from `states`."""
+        """Return dF/da_l = - f_l'(a_l) e_l at the prediction made from `states`."""
         net = drive if number == 1 else self.network.drive(params, number, states[number - 2])
         return -jax.vjp(self._function(number), net)[1](error)[0]
 
     def back_error(self, params: Params, states: Sequence[Array], number: int, error: Array) -> Array:
-        """J_l^T e_l, what layer l - 1 is told, with J_l at z_{l-1}; l = `number` from 2."""
+        """Return J_l^T e_l, the feedback to layer l - 1, with J_l at z_{l-1}; l = `number` from 2."""
         return jax.vjp(lambda z: self._from(params, z, number), states[number - 2])[1](error)[0]
+
+    def free_input(self, params: Params, x: Float[Array, "batch ..."], states: States) -> Array:
+        """Return the input after one gradient step on F with the states held: x + gamma J_1^T e_1."""
+        predicted, back = jax.vjp(lambda x: self._function(1)(self.network.drive(params, 1, x)), x)
+        return x + self.step_size * back(states[0] - predicted)[0]
 
     def _from(self, params: Params, z: Array, number: int) -> Array:
         return self._function(number)(self.network.drive(params, number, z))

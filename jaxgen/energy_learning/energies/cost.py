@@ -1,4 +1,4 @@
-"""What the output should be.
+"""Costs: what the output should be.
 
     squared error:    C = 1/2 |o - y|^2,                     gradient o - y
     cross-entropy:    C = - sum_k y_k log softmax(o)_k,      gradient softmax(o) sum_k y_k - y
@@ -16,13 +16,13 @@ from jaxtyping import Array, Inexact
 
 
 class Cost(NamedTuple):
-    """A differentiable cost of outputs.
+    """A differentiable cost of the outputs.
 
     Attributes:
         value: (outputs, targets) -> cost of each example, (batch,).
         gradient: (outputs, targets) -> dC/do, (batch, K).
         curvature: c, if C is exactly quadratic with Hessian c I; else 0.
-        logits: outputs are logits, read by one more affine layer, rather than states of units.
+        logits: whether outputs are logits, read by one more affine layer, rather than states of units.
     """
 
     value: Callable[[Array, Array], Array]

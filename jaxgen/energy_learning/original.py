@@ -1,12 +1,12 @@
-"""The four schemes of the notebook this family replaces, as written there, to be compared with the label-free truth.
+"""The four schemes of the original notebook, as written there, to be compared with the label-free truth.
 
     units       h_k = n(sigma(h_{k-1} W_{k-1} + h_{k+1} W_k^T + b_k)),   n(h) = (h - min h) / (max h - min h) - mean h,
                 minimum, maximum and mean over the batch, so that examples see each other
     output      o = sigma(h W + b);  in all but CHL then o - beta (o - y), already in the phase called free
     learning    W_i += alpha_i h_i^T (h+_{i+1} - h_{i+1}) / n,   h+ after sweeps with the output replaced by y
 
-States persist between epochs and the reported error is read from them: it has seen the label. Here the same networks
-are also read without one. XOR, all four examples a batch, numpy, float64.
+States persist between epochs and the reported error is read from them, after they have seen the label. Here the same
+networks are also read without one. XOR, all four examples in one batch, numpy, float64.
 """
 
 import itertools
@@ -16,7 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxgen import runs
 from jaxgen.energy_learning.config import EnergyLearningConfig
+from jaxgen.energy_learning.report import FAMILY
 from jaxgen.energy_learning.task import XOR_X, XOR_Y
 from jaxgen.runs import Row
 
@@ -29,7 +31,7 @@ States = list[np.ndarray]
 
 
 class Setting(NamedTuple):
-    """What the notebook's hyper-parameters hold, with its own values where a trial names them."""
+    """The hyper-parameters of the original notebook; the defaults are its own values."""
 
     hidden: tuple[int, ...] = (2, 1)
     epochs: int = 20
@@ -42,16 +44,18 @@ SETTINGS = (Setting(), Setting((2,), 2000, rates=(0.1, 0.1)), Setting((8,), 2000
 
 
 class Weights(NamedTuple):
-    """weights[i]: layer i to i + 1, updated in place; biases[i]: of layer i, the input's unused."""
+    """weights[i] from layer i to i + 1, and biases[i] of layer i (that of the input is unused), updated in place."""
 
     weights: list[np.ndarray]
     biases: list[np.ndarray]
 
 
-class SourceScheme(NamedTuple):
-    """free(network, states, y, beta): one sweep of the phase called free, y None for a reading without the label.
+class OriginalScheme(NamedTuple):
+    """A scheme of the original notebook.
 
-    learn(network, states, setting): the update of weights and biases, in place.
+    Attributes:
+        free: (network, states, y, beta) -> states after one sweep of the phase called free; y None reads without label.
+        learn: (network, states, setting) updates weights and biases in place.
     """
 
     free: Callable[[Weights, States, np.ndarray | None, float], States]
@@ -66,11 +70,11 @@ class Reading(NamedTuple):
     cold: float
 
 
-def train(scheme: SourceScheme, setting: Setting, seed: int) -> Reading:
-    """Train on XOR as the source does.
+def train(scheme: OriginalScheme, setting: Setting, seed: int) -> Reading:
+    """Train on XOR as the original notebook does.
 
     Raises:
-        ValueError: the scheme's own shape error, which first_step has unless all widths are 2.
+        ValueError: the shape error of the original code, which first_step has unless all widths are 2.
     """
     network, states = _initial(setting, seed)
     errors = []
@@ -85,28 +89,37 @@ def train(scheme: SourceScheme, setting: Setting, seed: int) -> Reading:
     )
 
 
-def readings(scheme: SourceScheme, setting: Setting, seeds: Sequence[int]) -> Float[np.ndarray, "seeds 3"]:
-    """`train` for every seed: reported, warm and cold error."""
+def readings(scheme: OriginalScheme, setting: Setting, seeds: Sequence[int]) -> Float[np.ndarray, "seeds 3"]:
+    """Return the reported, warm and cold error of `train` for every seed."""
     return np.array([train(scheme, setting, seed) for seed in seeds])
 
 
-def source_rows(config: EnergyLearningConfig) -> list[Row]:
-    """Every scheme in the notebook's setting and in two that are kinder: what it reports beside the truth."""
+def original_rows(config: EnergyLearningConfig) -> list[Row]:
+    """Return what every scheme reports beside the truth, in the original setting and in two more favourable ones."""
     rows = []
     for setting in SETTINGS:
         where = "-".join(map(str, (2, *setting.hidden, 2))) + f", {setting.epochs} epochs"
-        for name, scheme in SOURCE_SCHEMES.items():
+        for name, scheme in ORIGINAL_SCHEMES.items():
             try:
-                found = readings(scheme, setting, range(config.seed, config.seed + config.seeds))
-            except ValueError as error:
+                errors = readings(scheme, setting, range(config.seed, config.seed + config.seeds))
+            except ValueError as error:  # of numpy
                 rows.append(Row(f"{name}, {where}: error reported", "does not run", "", "", str(error).strip()))
                 continue
-            reported, warm, cold = 100 * found.mean(0)
+            reported, warm, cold = 100 * errors.mean(0)
             note = (
-                f"label-free truth: warm {warm:.1f}, cold {cold:.1f} (each network cold: {_percentages(found[:, 2])})"
+                f"label-free truth: warm {warm:.1f}, cold {cold:.1f} (each network cold: {_percentages(errors[:, 2])})"
             )
             rows.append(Row(f"{name}, {where}: error reported", float(reported), "%", "", note))
     return rows
+
+
+def prepare(config: EnergyLearningConfig) -> runs.Job:
+    """Return the job that trains the four schemes and reads them with and without the label."""
+
+    def job(folder: runs.RunFolder) -> runs.Report:
+        return runs.Report("the schemes of the original notebook as written, XOR", FAMILY, original_rows(config))
+
+    return job
 
 
 def _percentages(shares: np.ndarray) -> str:
@@ -121,7 +134,7 @@ def _initial(setting: Setting, seed: int) -> tuple[Weights, States]:
     return Weights(weights, [np.zeros(size) for size in sizes]), [X] + [np.zeros((4, size)) for size in sizes[1:]]
 
 
-def _settled(scheme: SourceScheme, network: Weights, states: States, setting: Setting) -> States:
+def _settled(scheme: OriginalScheme, network: Weights, states: States, setting: Setting) -> States:
     for _ in range(SETTLING):
         states = scheme.free(network, states, None, setting.beta)
     return states
@@ -174,7 +187,7 @@ def _learn_backwards(network: Weights, states: States, setting: Setting) -> None
     above = [Y]
     for k in range(len(states) - 2, 0, -1):
         above.append(_hidden(network, states[k - 1], above[-1], k))
-    # Every sweep starts again from the target and the same lower layers, so more than one changes nothing.
+    # Every sweep restarts from the target and the same lower layers, so more than one changes nothing.
     _hebbian(network, states, [states[0], *above[::-1]], setting)
 
 
@@ -202,9 +215,9 @@ def _update(network: Weights, states: States, deltas: list[np.ndarray], setting:
         network.weights[i] += setting.rates[i] * states[i].T @ delta / len(X)
 
 
-SOURCE_SCHEMES = {
-    "CHL": SourceScheme(_free_sweep, _learn_backwards),
-    "EP": SourceScheme(_nudged_sweep, _learn_forwards),
-    "first step": SourceScheme(_nudged_sweep, _learn_first_step),
-    "PC nudge": SourceScheme(_prediction_sweep, _learn_forwards),
+ORIGINAL_SCHEMES = {
+    "CHL": OriginalScheme(_free_sweep, _learn_backwards),
+    "EP": OriginalScheme(_nudged_sweep, _learn_forwards),
+    "first step": OriginalScheme(_nudged_sweep, _learn_first_step),
+    "PC nudge": OriginalScheme(_prediction_sweep, _learn_forwards),
 }

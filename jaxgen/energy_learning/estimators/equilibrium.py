@@ -11,15 +11,19 @@ and the schemes differ in how they take that derivative, as sums of c g(beta) ov
     centred       (b, 1/2b), (-b, -1/2b)                       error O(b^2)        Laborieux et al. (2021)
     N points      (b w^k, w^-k / N b), w = exp(2 pi i / N)     error O(b^N)        Laborieux and Zenke (2022)
 
-At finite b the one-sided one is exactly the gradient of (F(b) - F(0)) / b. Coupled learning holds the last layer a
-fraction b of the way to the target instead, s_L = s_0,L + b (y - s_0,L), and takes (E_held - E_free) / b (Stern et al.,
-2021); b = 1 is contrastive Hebbian learning, exactly the gradient of E_held - E_free (Movellan, 1991). On the
-energy of predictive coding the same functions are the soft nudge and the hard nudge.
+At finite b the one-sided estimate is exactly the gradient of (F(b) - F(0)) / b. A free phase that has not converged
+still drifts while the nudged phase relaxes, and a one-sided difference divides that drift by b. Its term at beta = 0 is
+therefore taken at states that were relaxed, without nudge, for as many further sweeps as the nudged ones: what is left
+of the drift then cancels, as it does between the two sides of a centred difference.
+
+Coupled learning holds the last layer a fraction b of the way to the target instead, s_L = s_0,L + b (y - s_0,L), and
+takes (E_held - E_free) / b (Stern et al., 2021); b = 1 is contrastive Hebbian learning, exactly the gradient of
+E_held - E_free (Movellan, 1991). On the energy of predictive coding the same functions are the soft and the hard nudge.
 
 Every estimator returns `grad_fn(params, carry, key, batch) -> (grads, carry, metrics)` of batches {"x", "y"}, y the
-targets (batch, K). carry is None, or states (batch, ...) by position in the batch, from which the free phase then
-starts and which it leaves at the free equilibrium. The label enters only after the free phase, and the metrics are
-those of the free phase: loss (C), energy, error (share of wrong answers), residuals and sweeps of both phases.
+targets (batch, K). carry is None, or states (batch, ...) by position in the batch, from which the free phase starts and
+which are then set to the free equilibrium. The label enters only after the free phase, and the metrics are those of the
+free phase: loss (C), energy, error (share of wrong answers), residuals and sweeps of both phases.
 """
 
 import cmath
@@ -30,18 +34,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.energy_learning.hopfield import Hopfield, Nudge, Phase
-from jaxgen.energy_learning.minimiser import Minimiser, RelaxInfo
-from jaxgen.energy_learning.network import Params, States
-from jaxgen.energy_learning.predictive_coding import PredictiveCoding
+from jaxgen.energy_learning.energies.hopfield import Nudge, Phase
+from jaxgen.energy_learning.energies.minimiser import Minimiser, RelaxInfo
+from jaxgen.energy_learning.energies.model import Model
+from jaxgen.energy_learning.energies.network import Params, States
 from jaxgen.errors import UserError
 from jaxgen.training.step import GradFn
 
-Model = Hopfield | PredictiveCoding
-
 
 class Point(NamedTuple):
-    """A value of beta and its coefficient c; the integer 0 is the free phase itself."""
+    """A value of beta and its coefficient c; the integer 0 means no nudge."""
 
     beta: float | complex
     share: float | complex
@@ -52,8 +54,8 @@ class Phases(NamedTuple):
 
     Attributes:
         free: from the cold start, or the carry.
-        nudged: from the free equilibrium; few sweeps make the truncated, "first-step" estimators.
-        continuation: the nudge grows to beta in so many equal stages, each relaxed from the one before.
+        nudged: from the free equilibrium; with few sweeps the estimators are truncated ("first step").
+        continuation: number of equal stages in which the nudge grows to beta, each relaxed from the one before.
     """
 
     free: Minimiser
@@ -62,24 +64,24 @@ class Phases(NamedTuple):
 
 
 def positive(beta: float) -> list[Point]:
-    """One-sided, beta > 0."""
+    """Return the points of the one-sided difference, beta > 0."""
     _check_positive(beta)
     return [Point(beta, 1 / beta), Point(0, -1 / beta)]
 
 
 def negative(beta: float) -> list[Point]:
-    """One-sided from below, beta > 0."""
+    """Return the points of the one-sided difference from below, beta > 0."""
     _check_positive(beta)
     return [Point(-beta, -1 / beta), Point(0, 1 / beta)]
 
 
 def centred(beta: float) -> list[Point]:
-    """Symmetric difference, beta > 0."""
+    """Return the points of the symmetric difference, beta > 0."""
     return roots_of_unity(beta, 2)
 
 
 def roots_of_unity(beta: float, n: int) -> list[Point]:
-    """N points on a circle of radius beta > 0; real for N = 2. ValueError if N < 2: one point has no free term."""
+    """Return n points on a circle of radius beta > 0, real for n = 2. UserError if n < 2."""
     if n < 2:
         raise UserError(f"points is {n}; allowed: 2 or more")
     _check_positive(beta)
@@ -88,33 +90,35 @@ def roots_of_unity(beta: float, n: int) -> list[Point]:
 
 
 def equilibrium_propagation(model: Model, points: Sequence[Point], phases: Phases) -> GradFn:
-    """sum of c g(beta) over `points`, every nudged phase relaxed from the free equilibrium.
+    """Return the estimator sum of c g(beta) over `points`, every phase relaxed from the free equilibrium.
 
-    ValueError for complex points on units that are not holomorphic.
+    UserError for complex points on an energy that is not holomorphic.
     """
-    holomorphic = any(jnp.iscomplexobj(point.beta) for point in points)
-    if holomorphic and (not isinstance(model, Hopfield) or model.unit.quadratic):
+    if any(jnp.iscomplexobj(point.beta) for point in points) and not model.holomorphic:
         raise UserError("points has complex nudges; allowed: real ones (2 points), or sigmoid units")
 
     def grad_fn(params: Params, carry: States | None, key: Array, batch: dict[str, Array]):
         x, y = batch["x"], batch["y"]
         drive = model.drive(params, x)
         free, info = free_phase(model, phases.free, params, drive, carry)
-        found, infos = [], {"free": info}
+        terms, infos = [], {"free": info}
         for point in points:
             if isinstance(point.beta, int) and point.beta == 0:
-                found.append(Phase(point.share, free, None))
+                terms.append(Phase(point.share, base_phase(model, phases, params, drive, free), None))
                 continue
             states, infos["nudged"] = nudged_phase(model, phases, params, drive, free, Nudge(point.beta, y))
-            found.append(Phase(point.share, states, Nudge(point.beta, y)))
-        grads = model.gradient(params, x, drive, found)
-        return grads, kept_states(carry, free), free_metrics(model, params, batch, free, infos)
+            terms.append(Phase(point.share, states, Nudge(point.beta, y)))
+        grads = model.gradient(params, x, drive, terms)
+        return grads, next_carry(carry, free), free_metrics(model, params, batch, free, infos)
 
     return grad_fn
 
 
 def coupled_learning(model: Model, beta: float, phases: Phases) -> GradFn:
-    """(g_held - g_free) / beta with the last layer held a fraction beta of the way to the target; 0 < beta <= 1."""
+    """Return the estimator (g_held - g_free) / beta, the last layer held a fraction beta of the way to the target.
+
+    UserError unless 0 < beta <= 1.
+    """
     check_held(beta)
 
     def grad_fn(params: Params, carry: States | None, key: Array, batch: dict[str, Array]):
@@ -122,34 +126,42 @@ def coupled_learning(model: Model, beta: float, phases: Phases) -> GradFn:
         drive = model.drive(params, x)
         free, info = free_phase(model, phases.free, params, drive, carry)
         held, clamped = held_phase(model, phases, params, drive, (*free[:-1], free[-1] + beta * (y - free[-1])))
-        found = [Phase(1 / beta, held, None), Phase(-1 / beta, free, None)]
-        grads = model.gradient(params, x, drive, found)
-        return (
-            grads,
-            kept_states(carry, free),
-            free_metrics(model, params, batch, free, {"free": info, "nudged": clamped}),
-        )
+        base = free
+        if isinstance(beta, jax.Array) or beta < 1:
+            # As for one-sided nudges; at beta = 1 the drift is not amplified, and E_held - E_free is what is meant.
+            base, _ = held_phase(model, phases, params, drive, free)
+        grads = model.gradient(params, x, drive, [Phase(1 / beta, held, None), Phase(-1 / beta, base, None)])
+        infos = {"free": info, "nudged": clamped}
+        return grads, next_carry(carry, free), free_metrics(model, params, batch, free, infos)
 
     return grad_fn
 
 
 def contrastive_hebbian(model: Model, phases: Phases) -> GradFn:
-    """Held at the target minus free: coupled learning with beta = 1."""
+    """Return the estimator held at the target minus free: coupled learning with beta = 1."""
     return coupled_learning(model, 1.0, phases)
 
 
 def free_phase(
     model: Model, minimiser: Minimiser, params: Params, drive: Array, carry: States | None
 ) -> tuple[States, RelaxInfo]:
-    """The equilibrium without a label, from the cold start or from the carry."""
+    """Return the equilibrium without a label, from the cold start or from the carry."""
     start = model.start(params, drive) if carry is None else carry
     return minimiser(model.sweep(params, drive), start)
+
+
+def base_phase(model: Model, phases: Phases, params: Params, drive: Array, free: States) -> States:
+    """Return the free states after as many further sweeps as a nudged phase takes."""
+    states = free
+    for _ in range(phases.continuation):
+        states, _ = phases.nudged(model.sweep(params, drive), states)
+    return states
 
 
 def nudged_phase(
     model: Model, phases: Phases, params: Params, drive: Array, free: States, nudge: Nudge
 ) -> tuple[States, RelaxInfo]:
-    """The equilibrium of E + beta C, from the free one, in `phases.continuation` stages."""
+    """Return the equilibrium of E + beta C, from the free one, in `phases.continuation` stages."""
     states = free
     if jnp.iscomplexobj(nudge.beta):
         states = jax.tree.map(lambda s: s.astype(jnp.result_type(s, jnp.complex64)), free)
@@ -160,14 +172,14 @@ def nudged_phase(
 
 
 def held_phase(model: Model, phases: Phases, params: Params, drive: Array, states: States) -> tuple[States, RelaxInfo]:
-    """The equilibrium with the last layer held where it is in `states`."""
+    """Return the equilibrium with the last layer held where it is in `states`."""
     return phases.nudged(model.sweep(params, drive, clamped=True), states)
 
 
 def free_metrics(
     model: Model, params: Params, batch: dict[str, Array], free: States, infos: Mapping[str, RelaxInfo]
 ) -> dict[str, Float[Array, ""]]:
-    """Label-free quality of the free states, and how well each named phase relaxed."""
+    """Return the label-free quality of the free states, and how well each named phase relaxed."""
     output = model.output(params, free)
     metrics = {
         "loss": model.cost.value(output, batch["y"]).mean(),
@@ -180,8 +192,8 @@ def free_metrics(
     return metrics
 
 
-def kept_states(carry: States | None, free: States) -> States | None:
-    """What the carry becomes."""
+def next_carry(carry: States | None, free: States) -> States | None:
+    """Return the carry of the next step: the free states where they persist."""
     return None if carry is None else free
 
 
@@ -192,6 +204,6 @@ def _check_positive(beta: float) -> None:
 
 
 def check_held(beta: float) -> None:
-    """ValueError unless an output can be held that fraction of the way to the target: 0 < beta <= 1."""
+    """Raise UserError unless an output can be held that fraction of the way to the target: 0 < beta <= 1."""
     if not isinstance(beta, jax.Array) and not 0 < beta <= 1:
         raise UserError(f"beta is {beta}; allowed for a held output: above 0, at most 1")

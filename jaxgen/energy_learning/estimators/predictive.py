@@ -18,16 +18,16 @@ import dataclasses
 
 from jaxtyping import Array
 
-from jaxgen.energy_learning.estimators import check_held, free_metrics
-from jaxgen.energy_learning.hopfield import Phase
-from jaxgen.energy_learning.minimiser import Minimiser
-from jaxgen.energy_learning.network import Params, States
-from jaxgen.energy_learning.predictive_coding import PredictiveCoding
+from jaxgen.energy_learning.energies.hopfield import Phase
+from jaxgen.energy_learning.energies.minimiser import Minimiser
+from jaxgen.energy_learning.energies.network import Params, States
+from jaxgen.energy_learning.energies.predictive_coding import PredictiveCoding
+from jaxgen.energy_learning.estimators.equilibrium import check_held, free_metrics
 from jaxgen.training.step import GradFn
 
 
 def hard_nudge(model: PredictiveCoding, beta: float, minimiser: Minimiser) -> GradFn:
-    """dF/d theta / beta at the equilibrium with the output moved by -beta dC/dz_L and held; 0 < beta <= 1."""
+    """Return the estimator dF/d theta / beta with the output moved by -beta dC/dz_L and held; 0 < beta <= 1."""
     check_held(beta)
 
     def grad_fn(params: Params, carry: None, key: Array, batch: dict[str, Array]):
@@ -41,12 +41,12 @@ def hard_nudge(model: PredictiveCoding, beta: float, minimiser: Minimiser) -> Gr
 
 
 def pc_equilibrium(model: PredictiveCoding, minimiser: Minimiser) -> GradFn:
-    """Predictive coding as usually meant: the output at the target (squared error), inference to equilibrium."""
+    """Return the usual predictive coding: the output at the target (squared error), inference to equilibrium."""
     return hard_nudge(model, 1.0, minimiser)
 
 
 def z_il(model: PredictiveCoding, step_size: float = 1.0) -> GradFn:
-    """Zero-divergence inference learning; backprop's gradient for step_size = 1 only."""
+    """Return zero-divergence inference learning; it equals backprop for step_size = 1 only."""
     model = dataclasses.replace(model, synchronous=True, step_size=step_size)
 
     def grad_fn(params: Params, carry: None, key: Array, batch: dict[str, Array]):
@@ -64,7 +64,7 @@ def z_il(model: PredictiveCoding, step_size: float = 1.0) -> GradFn:
 
 
 def fixed_prediction(model: PredictiveCoding, minimiser: Minimiser) -> GradFn:
-    """Errors relaxed with step model.step_size under predictions held at the forward pass."""
+    """Return the estimator with errors relaxed under predictions that are held at the forward pass."""
 
     def grad_fn(params: Params, carry: None, key: Array, batch: dict[str, Array]):
         drive, forward, pull = _forward(model, params, batch)
@@ -86,7 +86,7 @@ def fixed_prediction(model: PredictiveCoding, minimiser: Minimiser) -> GradFn:
 
 
 def _forward(model: PredictiveCoding, params: Params, batch: dict[str, Array]) -> tuple[Array, States, Array]:
-    """a_1(x), the forward pass z^0 and - dC/dz_L^0."""
+    """Return a_1(x), the forward pass z^0 and - dC/dz_L^0."""
     drive = model.drive(params, batch["x"])
     forward = model.start(params, drive)
     return drive, forward, -model.cost.gradient(forward[-1], batch["y"])
@@ -95,7 +95,7 @@ def _forward(model: PredictiveCoding, params: Params, batch: dict[str, Array]) -
 def _local_gradient(
     model: PredictiveCoding, params: Params, x: Array, drive: Array, states: States, number: int, error: Array
 ) -> dict:
-    """dF/d theta_l for a prediction made from `states` and an error e_l, averaged over the batch."""
+    """Return dF/d theta_l for a prediction from `states` and an error e_l, averaged over the batch."""
     below = x if number == 1 else states[number - 2]
     force = model.local_force(params, drive, states, number, error) / x.shape[0]
     return model.network.weight_gradient(params, number, below, force)

@@ -1,9 +1,9 @@
-"""Relaxation to a fixed point s = T(s) of a sweep T, with a report of how far it came.
+"""Relaxation to a fixed point s = T(s) of a sweep T, with a measure of convergence.
 
     residual = max_i |T(s)_i - s_i|   over all units of one example
 
-Each example stops on its own: with a tolerance, one whose residual has reached it is left as it is while the others go
-on, so that what becomes of an example does not depend on its batch, its device, or vmap.
+With a tolerance each example stops by itself: one whose residual has reached it is left unchanged while the others
+continue, so that the result of an example does not depend on its batch, its device, or vmap.
 """
 
 import dataclasses
@@ -14,14 +14,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxgen.energy_learning.network import States
+from jaxgen.energy_learning.energies.network import States
 from jaxgen.errors import UserError
 
 Sweep = Callable[[States], States]
 
 
 class RelaxInfo(NamedTuple):
-    """Of each example: the residual of the last sweep done (0 if there was none), and how many were done."""
+    """Of each example: the residual of its last sweep (0 if there was none), and the number of its sweeps."""
 
     residual: Float[Array, "batch"]
     iterations: Int[Array, "batch"]
@@ -32,11 +32,11 @@ class Minimiser:
     """How long to sweep.
 
     Attributes:
-        iterations: sweeps, or their cap where there is a tolerance; 0 keeps the start.
+        iterations: number of sweeps, or their maximum with a tolerance; 0 returns the start.
         tolerance: residual at which an example stops, > 0; None always does all sweeps.
 
     Raises:
-        ValueError: iterations < 0 or tolerance <= 0.
+        UserError: iterations < 0 or tolerance <= 0.
     """
 
     iterations: int
@@ -49,7 +49,7 @@ class Minimiser:
             raise UserError(f"tolerance is {self.tolerance}; allowed: a number above 0, or None")
 
     def __call__(self, sweep: Sweep, states: States) -> tuple[States, RelaxInfo]:
-        """Sweep from `states` on."""
+        """Sweep from `states` on; return the states and their RelaxInfo."""
         if self.tolerance is None:
             return self._fixed(sweep, states)
         return self._until(sweep, states, self.tolerance)
@@ -72,9 +72,9 @@ class Minimiser:
         def body(loop: tuple[States, RelaxInfo]) -> tuple[States, RelaxInfo]:
             states, info = loop
             active, after = going(info), sweep(states)
-            kept = tuple(jnp.where(_along(active, new), new, old) for new, old in zip(after, states, strict=True))
+            chosen = tuple(jnp.where(_along(active, new), new, old) for new, old in zip(after, states, strict=True))
             residual = jnp.where(active, _distance(after, states), info.residual)
-            return kept, RelaxInfo(residual, info.iterations + active)
+            return chosen, RelaxInfo(residual, info.iterations + active)
 
         start = RelaxInfo(jnp.full(batch, jnp.inf, states[0].real.dtype), jnp.zeros(batch, jnp.int32))
         states, info = jax.lax.while_loop(lambda loop: going(loop[1]).any(), body, (states, start))
@@ -87,5 +87,5 @@ def _distance(after: States, before: States) -> Float[Array, "batch"]:
 
 
 def _along(flags: Array, like: Array) -> Array:
-    """Flags (batch,) shaped to select rows of `like`."""
+    """Return flags (batch,) in a shape that selects rows of `like`."""
     return flags.reshape(-1, *[1] * (like.ndim - 1))

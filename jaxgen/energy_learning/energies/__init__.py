@@ -1,0 +1,1 @@
+"""Energies: networks, costs, Hopfield and predictive coding, energy functions, and their relaxation."""

@@ -1,0 +1,1 @@
+"""Gradient estimators: equilibrium propagation and its relatives, predictive coding, exact references."""

@@ -1,0 +1,109 @@
+"""All schemes beside each other: one network, one number of epochs, one optimiser.
+
+On XOR every scheme is read without labels from a cold start. On images the schemes of one energy share network, epochs
+and learning rate, and backprop and recurrent backprop are among them, so that what a local rule costs can be read off:
+
+    interval = mean accuracy +- t_{S-1, 0.975} sd / sqrt(S)    over S networks
+"""
+
+import dataclasses
+
+import numpy as np
+import scipy.stats
+
+from jaxgen import runs, training
+from jaxgen.energy_learning.config import EnergyLearningConfig
+from jaxgen.energy_learning.evaluate import evaluate
+from jaxgen.energy_learning.report import FAMILY, SOLVED, report, result_rows
+from jaxgen.energy_learning.schemes import SCHEMES
+from jaxgen.energy_learning.task import EnergyTask
+from jaxgen.errors import UserError
+from jaxgen.training.task import check
+
+# On XOR, where inference is gradient descent, it needs small steps, and the held output small updates of the weights.
+XOR = {"widths": "8", "batch_size": 4, "schedule": "cosine", "learning_rate": 0.02, "eval_every": 100}
+XOR_PREDICTIVE = {"energy": "predictive_coding", "step_size": 0.1, "nudged_sweeps": 50, "learning_rate": 0.005}
+IMAGES = {"widths": "256,256", "batch_size": 128, "schedule": "cosine", "learning_rate": 0.001, "eval_every": 1}
+IMAGES_HOPFIELD = {"energy": "clipped", "weight_scale": 0.5, "beta": 0.5, "free_sweeps": 8, "nudged_sweeps": 4}
+IMAGES_PREDICTIVE = {
+    "energy": "predictive_coding",
+    "activation": "relu",
+    "beta": 0.05,
+    "nudged_sweeps": 6,
+    "step_size": 0.25,
+}
+# Every scheme with its energy; on images the two references stand beside the local rules of each energy.
+IMAGE_SCHEMES = (
+    ("backprop", IMAGES_HOPFIELD),
+    ("recurrent_backprop", IMAGES_HOPFIELD | {"nudged_sweeps": 8}),
+    ("ep_centred", IMAGES_HOPFIELD),
+    ("ep_positive", IMAGES_HOPFIELD),
+    ("first_step", IMAGES_HOPFIELD),
+    ("contrastive_hebbian", IMAGES_HOPFIELD | {"nudged_sweeps": 8}),
+    ("backprop", IMAGES_PREDICTIVE),
+    ("pc_soft_nudge", IMAGES_PREDICTIVE),
+    ("pc_equilibrium", IMAGES_PREDICTIVE),
+    ("fixed_prediction", IMAGES_PREDICTIVE),
+    ("z_il", IMAGES_PREDICTIVE),
+)
+
+
+def settings(
+    base: EnergyLearningConfig, schemes: str, widths: str, learning_rate: float | None
+) -> list[EnergyLearningConfig]:
+    """Return the setting of every chosen scheme. UserError for an unknown name."""
+    if base.dataset == "xor":
+        energies = {name: {} if scheme.equilibrium else XOR_PREDICTIVE for name, scheme in SCHEMES.items()}
+        cases, common = tuple(energies.items()), XOR
+    else:
+        cases, common = IMAGE_SCHEMES, IMAGES
+    names = [word.strip() for word in schemes.split(",")] if schemes != "all" else [name for name, _ in cases]
+    for name in names:
+        if name not in dict(cases):
+            raise UserError(f"schemes has {name!r}; allowed: 'all', or of {', '.join(dict(cases))}")
+    changes = ({"widths": widths} if widths else {}) | (
+        {} if learning_rate is None else {"learning_rate": learning_rate}
+    )
+    return [
+        dataclasses.replace(base, **(common | special | changes | {"scheme": name}))
+        for name, special in cases
+        if name in names
+    ]
+
+
+def prepare(base: EnergyLearningConfig, schemes: str, widths: str, learning_rate: float | None) -> runs.Job:
+    """Check the setting of every scheme; return the job that trains and reads them all."""
+    configs = settings(base, schemes, widths, learning_rate)
+    for config in configs:
+        check(EnergyTask.load(config))
+
+    def job(folder: runs.RunFolder) -> runs.Report:
+        rows = []
+        for config in configs:
+            task = EnergyTask.load(config)
+            name = config.scheme if config.dataset == "xor" else f"{config.scheme}_{config.energy}"
+            with runs.RunFolder.open(folder.path / "schemes" / name, config) as own:
+                rows.append(_row(task, training.train(task, own), own))
+            print(rows[-1], flush=True)
+        title = f"{base.dataset}, label-free, cold start, hidden {configs[0].widths}, {base.epochs} epochs"
+        return runs.Report(title, FAMILY, rows)
+
+    return job
+
+
+def _row(task: EnergyTask, state: training.TrainState, own: runs.RunFolder) -> runs.Row:
+    config = task.config
+    if config.dataset == "xor":
+        numbers = {row.quantity: row for row in report(task, state, own).rows}
+        solved = numbers[SOLVED]
+        note = f"cost {numbers['label-free cost, cold start'].value:.2g}; {solved.note}"
+        return runs.Row(f"{config.scheme}, {config.energy}", solved.value, "", solved.target, note)
+    accuracy = 100 * (1 - evaluate(task, state.params, task.test).error)
+    numbers = {row.quantity: row for row in result_rows(task, state, runs.read_metrics(own.path / "metrics.jsonl"))}
+    note = f"{len(accuracy)} networks, {config.epochs} epochs"
+    if len(accuracy) > 1:
+        half = scipy.stats.t.ppf(0.975, len(accuracy) - 1) * accuracy.std(ddof=1) / np.sqrt(len(accuracy))
+        note = f"± {half:.2f} (95 % by t); {note}"
+    if "time per epoch, training alone" in numbers:
+        note += f"; {numbers['time per epoch, training alone'].value:.1f} s per epoch of all networks"
+    return runs.Row(f"{config.scheme}, {config.energy}", float(accuracy.mean()), "%", "", note)
