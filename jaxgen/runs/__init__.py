@@ -12,6 +12,7 @@ from jaxgen.runs.config import to_json as to_json
 from jaxgen.runs.config import validate as validate
 from jaxgen.runs.execute import Job as Job
 from jaxgen.runs.execute import Report as Report
+from jaxgen.runs.execute import add_files as add_files
 from jaxgen.runs.execute import add_record as add_record
 from jaxgen.runs.execute import execute as execute
 from jaxgen.runs.files import read_json as read_json

@@ -69,6 +69,14 @@ def add_record(config: Any, path: str | Path, measure: Callable[[], Report]) -> 
     _record(path, report, config, start)
 
 
+def add_files(workdir: str | Path, make: Callable[[], Sequence[Path]]) -> None:
+    """Make files in the folder of a run that exists, pictures or samples say, and print their paths."""
+    checked_workdir(workdir)
+    configure()
+    for file in make():
+        print(file)
+
+
 def _record(path: Path, report: Report, config: Any, start: float) -> None:
     seconds = max(time.perf_counter() - start, report.seconds)
     write_record(path, title=report.title, family=report.family, rows=report.rows, config=config, wall_time_s=seconds)

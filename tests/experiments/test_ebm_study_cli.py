@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import ebm_blind, ebm_convergence, ebm_energy, ebm_pictures
+from experiments import ebm_blind, ebm_convergence, ebm_energy, ebm_likelihood, ebm_pictures, ebm_sample
 from jaxgen import data
 
 
@@ -43,10 +43,12 @@ def test_a_sheet_is_not_overwritten_and_flags_must_go_together(sheet):
     "module, config",
     [
         (ebm_energy, ebm_energy.EnergyConfig),
+        (ebm_likelihood, ebm_likelihood.LikelihoodConfig),
         (ebm_pictures, ebm_pictures.PicturesConfig),
+        (ebm_sample, ebm_sample.SampleConfig),
         (ebm_convergence, ebm_convergence.ConvergenceConfig),
     ],
 )
 def test_a_folder_without_a_run_is_refused(tmp_path, module, config):
-    with pytest.raises(ValueError, match=r"holds no config.json; allowed: a run of experiments.ebm_cd"):
+    with pytest.raises(ValueError, match=r"holds no config.json; allowed: a run folder. Train first: python -m experiments.ebm_cd"):
         module.run(config(), tmp_path)

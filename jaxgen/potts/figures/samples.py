@@ -1,0 +1,32 @@
+"""Samples drawn from a trained model, beside the images whose upper rows were held, and as an animation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxtyping import Array, UInt8
+
+from jaxgen import data, visualization
+
+_LAST_SHOWN = 20  # frames for which the last one stands still
+
+
+def samples_figure(
+    path: Path,
+    states: UInt8[Array, "n H W"],
+    reference: UInt8[Array, "n H W"],
+    levels: int,
+    title: str,
+    clamp_top: int = 0,
+) -> None:
+    """Write samples; with `clamp_top` rows held, also the images they come from and what was held of them."""
+    panels = [(title, states, levels)]
+    if clamp_top:
+        held = reference.at[:, clamp_top:].set(0)
+        panels = [("test images", reference, levels), (f"upper {clamp_top} rows held", held, levels), *panels]
+    visualization.samples_figure(path, panels)
+
+
+def animation(path: Path, frames: Sequence[UInt8[Array, "n H W"]], levels: int) -> None:
+    """Write the states of all frames as a GIF."""
+    grids = [visualization.image_grid(data.decode(frame, levels)) for frame in frames]
+    visualization.save_gif(path, [*grids, *[grids[-1]] * _LAST_SHOWN], fps=15, scale=2)

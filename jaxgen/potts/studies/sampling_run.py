@@ -1,0 +1,142 @@
+"""Samples of a trained model as a user asks for them: start, engine, temperature, class, clamped rows."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, UInt8
+from tqdm import tqdm
+
+from jaxgen import data, gibbs, runs
+from jaxgen.errors import UserError
+from jaxgen.potts.config import SIDE, classes
+from jaxgen.potts.evaluate import noise
+from jaxgen.potts.model import label_field
+from jaxgen.potts.studies.restored import CHECKPOINTS, Restored
+from jaxgen.runs import option, seed_option
+from jaxgen.training.keys import seed_key
+
+_FRAMES, _STAGES = 60, 10
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleConfig:
+    """The settings of a set of samples."""
+
+    seed: int = seed_option("seed of the start and of the sweeps", group="sampling")
+    n: int = option(64, "images", group="sampling", low=1, high=1_000_000)
+    sweeps: int = option(1000, "Gibbs sweeps", group="sampling", low=1, high=10**9)
+    start: str = option("noise", "first states", group="sampling", choices=("noise", "data", "chains"))
+    engine: str = option("lattice", "Gibbs engine", group="sampling", choices=gibbs.ENGINES)
+    beta: float = option(1.0, "inverse temperature, relative to that of training", group="sampling", low=0.0, high=1e6)
+    digit: int | None = option(None, "class to sample, for a model with labels", group="sampling", low=0, high=9)
+    clamp_top: int = option(0, "upper rows held at the values of test images", group="sampling", low=0, high=SIDE)
+    checkpoint: str = option("last", "which checkpoint to restore", group="sampling", choices=CHECKPOINTS)
+    gif: bool = option(False, "also animate the run", group="output")
+
+
+class Drawn(NamedTuple):
+    """What was drawn.
+
+    Attributes:
+        frames: states at the start and after every stage.
+        reference: as many test images.
+        label: the class of every chain, or None.
+    """
+
+    frames: list[UInt8[Array, "n H W"]]
+    reference: UInt8[Array, "n H W"]
+    label: Array | None
+
+
+def draw(config: SampleConfig, run: Restored) -> Drawn:
+    """Draw samples with a progress bar. UserError for settings that do not fit the model."""
+    model, params = run.task.model, run.state.params
+    key_start, key_sweeps = jax.random.split(seed_key(config.seed))
+    label = _labels(config, run)
+    x, reference = _start(config, run, key_start)
+    clamp = None
+    if config.clamp_top:
+        clamp = jnp.zeros((model.lattice.height, model.lattice.width), bool).at[: config.clamp_top].set(True)
+        x = jnp.where(clamp, reference, x)
+    frames = [x]
+    stages = gibbs.sample_stages(
+        key_sweeps,
+        model.lattice,
+        params,
+        x,
+        config.sweeps,
+        max(1, config.sweeps // (_FRAMES if config.gif else _STAGES)),
+        engine=config.engine,
+        beta=config.beta * run.task.config.beta,
+        clamp=clamp,
+        field=None if label is None else label_field(params, label),
+    )
+    with tqdm(total=config.sweeps, desc=f"sampling {config.n} chains", unit="sweep") as bar:
+        for done, states, _ in stages:
+            frames.append(jax.block_until_ready(states))
+            bar.update(done - bar.n)
+    return Drawn(frames, reference, label)
+
+
+def sample_files(config: SampleConfig, workdir: Path) -> Sequence[Path]:
+    """Draw samples of a run folder and write them there; return the files written."""
+    from jaxgen.potts.figures.samples import animation, samples_figure  # here, so that the library does without plots
+
+    run = Restored.of(workdir, config.checkpoint)
+    drawn, levels = draw(config, run), run.task.config.levels
+    name = file_name(config, int(run.state.step))
+    archive, figure = workdir / "samples" / f"{name}.npz", workdir / "figures" / f"{name}.png"
+    labels = {} if drawn.label is None else {"labels": np.asarray(drawn.label)}
+    with runs.atomic_write(archive) as temporary:
+        np.savez_compressed(temporary, states=np.asarray(drawn.frames[-1]), levels=levels, **labels)
+    title = f"{config.sweeps} sweeps from {config.start}"
+    samples_figure(figure, drawn.frames[-1], drawn.reference, levels, title, config.clamp_top)
+    if not config.gif:
+        return [figure, archive]
+    animation(figure.with_suffix(".gif"), drawn.frames, levels)
+    return [figure, archive, figure.with_suffix(".gif")]
+
+
+def file_name(config: SampleConfig, step: int) -> str:
+    """Return the settings as a file name; those at their defaults are left out where that is no loss."""
+    parts = [f"step{step}", f"n{config.n}", f"sweeps{config.sweeps}", config.start, f"seed{config.seed}"]
+    defaults = SampleConfig()
+    for name in ("beta", "digit", "clamp_top", "engine"):
+        if getattr(config, name) != getattr(defaults, name):
+            parts.append(f"{name}{getattr(config, name)}")
+    return "_".join(parts)
+
+
+def _labels(config: SampleConfig, run: Restored) -> Array | None:
+    """Return the class of every chain, or None for a model without labels."""
+    if run.task.train_label is None or config.digit is not None:
+        digit = run.chosen_class(config.digit)
+        return None if digit is None else jnp.full(config.n, digit, jnp.uint8)
+    return run.task.chain_labels(config.n)
+
+
+def _start(
+    config: SampleConfig, run: Restored, key: Key[Array, ""]
+) -> tuple[UInt8[Array, "n H W"], UInt8[Array, "n H W"]]:
+    """Return the first states, and as many test images."""
+    trained = run.task.config
+    images, labels = data.split(data.load(trained.dataset, data_dir=trained.data_dir or None), "test")
+    images, labels = data.select(images, labels, classes(trained))
+    if config.digit is not None:
+        images, labels = data.select(images, labels, [config.digit])
+    reference = jnp.asarray(data.encode(images[np.arange(config.n) % len(images)], trained.levels))
+    if config.start == "noise":
+        return noise(key, run.task.model, config.n), reference
+    if config.start == "data":
+        return reference, reference
+    if run.state.carry is None:
+        raise UserError("start is 'chains', but the run was trained without --persistent; allowed: noise, data")
+    chains = run.state.carry["chains"]
+    if config.n > len(chains):
+        raise UserError(f"n is {config.n}; allowed with start='chains': up to {len(chains)}, the chains of the run")
+    return chains[: config.n], reference
