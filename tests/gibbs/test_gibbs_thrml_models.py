@@ -197,7 +197,7 @@ def spin_rbm(visible=6, hidden=3):
     return IsingSamplingProgram(ebm, [Block(v), Block(h)], [])
 
 
-@pytest.mark.parametrize("build", [potts_grid, spin_rbm])
+@pytest.mark.parametrize("build", [pytest.param(potts_grid, marks=pytest.mark.slow), spin_rbm])
 def test_examples_have_the_law_of_thrmls_own_sampler(build):
     program, sweeps = build(), 30
     theirs = run_thrml(program, N, sweeps)
