@@ -12,6 +12,7 @@ from jaxgen.gibbs.engines.thrml import potts_program as potts_program
 from jaxgen.gibbs.graph import Graph as Graph
 from jaxgen.gibbs.graph_params import edge_matrices as edge_matrices
 from jaxgen.gibbs.graph_params import graph_energy as graph_energy
+from jaxgen.gibbs.graph_params import is_spin as is_spin
 from jaxgen.gibbs.lattice import BOUNDARIES as BOUNDARIES
 from jaxgen.gibbs.lattice import NEIGHBOURHOODS as NEIGHBOURHOODS
 from jaxgen.gibbs.lattice import Lattice as Lattice

@@ -5,36 +5,57 @@ log p(x_i = a | rest) = beta (b_i[a] + field_i[a] + sum_(j: i->j) W_ij[a, x_j] +
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxgen.gibbs.couplings import Params, edge_couplings, n_levels
+from jaxgen.gibbs.couplings import Params, edge_couplings
+from jaxgen.gibbs.graph import Graph
+from jaxgen.gibbs.graph_params import edge_matrices, is_spin
 from jaxgen.gibbs.lattice import Lattice
 
 
 def conditional_logits(
-    lattice: Lattice, params: Params, x: UInt8[Array, "n H W"], field: Float[Array, "n H W L"] | None = None
-) -> Float[Array, "n H W L"]:
-    """Unnormalised log p(x_i = a | rest) at beta = 1, for all levels a of all sites i. Differentiable in `params`."""
-    levels = n_levels(params)
+    lattice: Lattice | Graph, params: Params, x: UInt8[Array, "n *sites"], field: Float[Array, "..."] | None = None
+) -> Float[Array, "n *sites L"]:
+    """Return the unnormalised log p(x_i = a | rest) at beta = 1, for all levels a of all sites i.
+
+    Differentiable in `params`. On a graph, levels that a site does not have get -inf; field: of the shape of the bias,
+    for all chains or for each.
+    """
+    bias, groups = _bias_and_edges(lattice, params, field)
+    levels = bias.shape[-1]
     flat = x.reshape(len(x), -1)
-    bias = params["bias"] if field is None else params["bias"] + field
     logits = jnp.broadcast_to(bias, (*x.shape, levels)).reshape(*flat.shape, levels)
-    for offset, coupling in edge_couplings(lattice, params):
-        source, target = lattice.edges(offset)
+    for source, target, coupling in groups:
         coupling = coupling.reshape(-1, levels, levels)
         edge = jnp.arange(len(source))
         logits = logits.at[:, source].add(coupling.swapaxes(1, 2)[edge, flat[:, target]])
         logits = logits.at[:, target].add(coupling[edge, flat[:, source]])
+    if isinstance(lattice, Graph):
+        logits = jnp.where(np.arange(levels) < lattice.levels[:, None], logits, -jnp.inf)
     return logits.reshape(*x.shape, levels)
 
 
+def _bias_and_edges(lattice: Lattice | Graph, params: Params, field: Array | None) -> tuple[Array, list[tuple]]:
+    """Return bias plus field of every level, and the edges as groups of (sources, targets, W_ij[x_i, x_j])."""
+    if isinstance(lattice, Graph):
+        full = edge_matrices(lattice, params)
+        bias, groups = full["bias"], [(*lattice.edges.T, full["coupling"])]
+        if is_spin(params) and field is not None:
+            field = jnp.stack([-field, field], -1)
+    else:
+        bias = params["bias"]
+        groups = [(*lattice.edges(offset), coupling) for offset, coupling in edge_couplings(lattice, params)]
+    return bias if field is None else bias + field, groups
+
+
 def log_pseudo_likelihood(
-    lattice: Lattice,
+    lattice: Lattice | Graph,
     params: Params,
-    x: UInt8[Array, "n H W"],
-    field: Float[Array, "n H W L"] | None = None,
+    x: UInt8[Array, "n *sites"],
+    field: Float[Array, "..."] | None = None,
     beta: float = 1.0,
 ) -> Float[Array, "n"]:
-    """sum_i log p(x_i | rest), in nats an image (Besag 1975): it needs no partition function."""
+    """Return sum_i log p(x_i | rest), in nats per image (Besag 1975): it needs no partition function."""
     log_p = jax.nn.log_softmax(beta * conditional_logits(lattice, params, x, field))
-    return jnp.take_along_axis(log_p, x[..., None].astype(jnp.int32), axis=-1).sum((1, 2, 3))
+    return jnp.take_along_axis(log_p, x[..., None].astype(jnp.int32), axis=-1).reshape(len(x), -1).sum(1)

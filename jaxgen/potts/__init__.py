@@ -6,6 +6,8 @@ from jaxgen.potts.contrastive import ContrastiveSettings as ContrastiveSettings
 from jaxgen.potts.contrastive import contrastive_divergence as contrastive_divergence
 from jaxgen.potts.contrastive import persistent_chains as persistent_chains
 from jaxgen.potts.evaluate import noise as noise
+from jaxgen.potts.graph import GraphEBM as GraphEBM
+from jaxgen.potts.graph import hidden_contrastive_divergence as hidden_contrastive_divergence
 from jaxgen.potts.latent import latent_contrastive_divergence as latent_contrastive_divergence
 from jaxgen.potts.latent import latent_lattice as latent_lattice
 from jaxgen.potts.latent import latent_log_likelihood as latent_log_likelihood

@@ -167,6 +167,8 @@ def centred(lattice: gibbs.Lattice, difference: dict, centre: dict) -> dict:
     It is invariant under relabelling of levels and better conditioned (Cho, Raiko and Ilin 2011; Montavon and Mueller
     2012). Fixed points are those of the plain gradient. Labels are centred on their class shares in the same way.
     """
+    if isinstance(lattice, gibbs.Graph):
+        raise UserError("centre is for models on a lattice; allowed on a Graph: None")
     mu, db = centre["bias"], difference["bias"]
     levels = mu.shape[-1]
     shift = jnp.zeros((lattice.n_sites, levels))
@@ -216,5 +218,7 @@ def _inner(params: dict, statistics: dict) -> Float[Array, ""]:
 
 def _overlap_correlation(before, after, marginals) -> Float[Array, ""]:
     """Return (P(same) - P(same | independent)) / (1 - P(same | independent)), with the samples' own marginals."""
+    if marginals.ndim == 1:  # means of spins
+        marginals = jnp.stack([1 - marginals, 1 + marginals], -1) / 2
     by_chance = (marginals**2).sum(-1).mean()
     return ((before == after).mean() - by_chance) / jnp.maximum(1 - by_chance, 1e-6)

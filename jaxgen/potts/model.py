@@ -87,14 +87,14 @@ def _sites(table: Float[Array, "h w K"], state: Integer[Array, "n h w"]) -> Floa
     return jnp.take_along_axis(table[None], state[..., None].astype(jnp.int32), axis=-1)[..., 0]
 
 
-def check_below(name: str, values: Integer[Array, "..."], limit: int) -> None:
-    """Raise UserError for values that are not in 0 .. limit - 1. Traced values are not checked."""
+def check_below(name: str, values: Integer[Array, "..."], limit: int | Integer[np.ndarray, "n"]) -> None:
+    """Raise UserError for values that are not in 0 .. limit - 1, one limit or one per column. Not for traced values."""
     if isinstance(values, jax.core.Tracer) or np.size(values) == 0:
         return
     values = np.asarray(values)
     low, high = int(values.min()), int(values.max())
-    if low < 0 or high >= limit:
-        raise UserError(f"{name} has a value of {low if low < 0 else high}; allowed: 0 to {limit - 1}")
+    if low < 0 or np.any(values >= limit):
+        raise UserError(f"{name} has a value of {low if low < 0 else high}; allowed: 0 to {np.max(limit) - 1}")
 
 
 def label_field(params: dict, label: Integer[Array, "n"]) -> Float[Array, "n H W L"]:

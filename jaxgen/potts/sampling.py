@@ -134,7 +134,7 @@ def annealed_sweeps(
         beta: inverse temperature.
     """
     core = {name: params[name] for name in ("bias", "coupling")}
-    base = independent_params(core, base_bias)
+    base = independent_params(lattice, core, base_bias)
     for first in range(0, n_sweeps, _STAGE):
         numbers = np.arange(first, min(first + _STAGE, n_sweeps), dtype=np.uint32)
         x = _anneal(key, lattice, base, core, x, numbers, (numbers + 1) / np.float32(n_sweeps), field, engine, beta)

@@ -24,6 +24,7 @@ from jaxgen import gibbs
 from jaxgen.errors import UserError
 from jaxgen.potts.model import PottsEBM
 
+_NEVER = -1e30  # finite, so that differences of parameters are
 STAGE = 250  # temperatures per dispatch
 
 
@@ -79,7 +80,7 @@ def estimate_log_partition(
     """
     check_sizes(n_chains, n_temperatures)
     key_start, key_path = jax.random.split(key)
-    base = independent_params(params, base_bias)
+    base = independent_params(lattice, params, base_bias)
     x = draw_independent(key_start, base["bias"], n_chains, beta)
     log_w, x = anneal(key_path, lattice, base, params, x, n_temperatures, beta=beta, progress=progress)
     return _estimate(log_partition_independent(base["bias"], beta), log_w, 1, x)
@@ -101,7 +102,7 @@ def bound_log_partition(
     It is on average too high if the samples are exact; with `estimate_log_partition` it brackets log Z.
     """
     check_sizes(len(samples), n_temperatures)
-    base = independent_params(params, base_bias)
+    base = independent_params(lattice, params, base_bias)
     log_w, x = anneal(key, lattice, params, base, samples, n_temperatures, beta=beta, progress=progress)
     return _estimate(log_partition_independent(base["bias"], beta), log_w, -1, x)
 
@@ -151,31 +152,44 @@ def class_params(params: dict, label: int) -> dict:
     return {"bias": params["bias"] + params["label_coupling"][..., label], "coupling": params["coupling"]}
 
 
-def independent_params(params: dict, bias: Float[Array, "H W L"]) -> dict:
-    """Return the model of `bias` alone, with the shapes of `params`. UserError for a bias of another shape."""
+def independent_params(lattice: gibbs.Lattice | gibbs.Graph, params: dict, bias: Float[Array, "..."]) -> dict:
+    """Return the model of `bias` alone, with the shapes of `params`. UserError for a bias of another shape.
+
+    Levels that a site of a graph does not have get a bias that no sample survives.
+    """
     if bias.shape != params["bias"].shape:
         raise UserError(f"base_bias has shape {bias.shape}; allowed: {params['bias'].shape}")
+    if isinstance(lattice, gibbs.Graph) and bias.ndim == 2:
+        bias = jnp.where(np.arange(bias.shape[1]) < lattice.levels[:, None], bias, _NEVER)
     return {"bias": jnp.asarray(bias), "coupling": jax.tree.map(jnp.zeros_like, params["coupling"])}
 
 
-def linear_energy(lattice: gibbs.Lattice, params: dict, x: UInt8[Array, "n H W"]) -> Float[Array, "n"]:
+def linear_energy(lattice: gibbs.Lattice | gibbs.Graph, params: dict, x: UInt8[Array, "n *sites"]) -> Float[Array, "n"]:
     """Return E(x), linear in {"bias", "coupling"}: for a difference of parameters the difference of energies."""
+    if isinstance(lattice, gibbs.Graph):
+        return gibbs.graph_energy(lattice, params, x)
     model = PottsEBM(lattice, gibbs.n_levels(params), "tied" if gibbs.is_tied(params) else "edge")
     return model.apply({"params": params}, x)
 
 
-def log_partition_independent(bias: Float[Array, "H W L"], beta: float = 1.0) -> float:
-    """Return log Z_0 = sum_i log sum_l exp(beta b_i[l]), in nats."""
-    logits = beta * np.asarray(bias, np.float64)
+def log_partition_independent(bias: Float[Array, "..."], beta: float = 1.0) -> float:
+    """Return log Z_0 = sum_i log sum_l exp(beta b_i[l]), in nats; for spins sum_i log 2 cosh(beta b_i)."""
+    logits = beta * np.asarray(_of_levels(bias), np.float64)
     return float(np.logaddexp.reduce(logits, axis=-1).sum())
 
 
 def draw_independent(
-    key: Key[Array, ""], bias: Float[Array, "H W L"], n: int, beta: float = 1.0
-) -> UInt8[Array, "n H W"]:
-    """Draw n exact samples of independent pixels; sample c depends on key and c alone."""
+    key: Key[Array, ""], bias: Float[Array, "..."], n: int, beta: float = 1.0
+) -> UInt8[Array, "n *sites"]:
+    """Draw n exact samples of independent pixels or sites; sample c depends on key and c alone."""
+    bias = _of_levels(bias)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
     return jax.vmap(lambda k: jax.random.categorical(k, beta * bias))(keys).astype(jnp.uint8)
+
+
+def _of_levels(bias: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return the bias of each level; spins have the biases of -1 and 1."""
+    return jnp.stack([-bias, bias], -1) if bias.ndim == 1 else bias
 
 
 def check_sizes(n_chains: int, n_temperatures: int) -> None:

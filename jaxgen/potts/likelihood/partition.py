@@ -88,7 +88,7 @@ def log_partition(
     """
     check_sizes(n_chains, n_temperatures)
     key_start, key_anneal, key_sweeps, key_bracket = jax.random.split(key, 4)
-    uniform = independent_params(params, jnp.zeros_like(params["bias"]))
+    uniform = independent_params(model.lattice, params, jnp.zeros_like(params["bias"]))
     x = draw_independent(key_start, uniform["bias"], n_chains)
     _, x = anneal(key_anneal, model.lattice, uniform, params, x, n_temperatures, beta=beta)
     x, _ = gibbs.sample(key_sweeps, model.lattice, params, x, n_temperatures, beta=beta)

@@ -63,7 +63,7 @@ def parallel_tempering(
         raise UserError(f"t: got shape {t.shape} for {len(x)} replicas, must be ({len(x)},), two or more")
     if n_rounds < 1:
         raise UserError(f"n_rounds: got {n_rounds}, must be at least 1")
-    base = independent_params(params, base_bias)
+    base = independent_params(lattice, params, base_bias)
     params = {name: params[name] for name in base}
     difference = jax.tree.map(lambda a, b: b - a, base, params)
     replicas, n = x.shape[:2]
@@ -88,7 +88,7 @@ def parallel_tempering(
         none = jnp.zeros((1, n), bool)
         up, down = jnp.concatenate([accepted, none]), jnp.concatenate([none, accepted])
         source = jnp.arange(replicas)[:, None] + up - down
-        x = jnp.take_along_axis(x, source[..., None, None], axis=0)
+        x = jnp.take_along_axis(x, source.reshape(*source.shape, *[1] * (x.ndim - 2)), axis=0)
         return (x, taken + accepted.sum(1)), x[-1]
 
     (x, taken), cold = jax.lax.scan(round_, (x, jnp.zeros(replicas - 1, jnp.int32)), jnp.arange(n_rounds))
