@@ -31,6 +31,14 @@ def test_a_sheet_is_made_answered_and_scored(sheet):
     assert rows["share told apart"] == 1.0 and rows["p-value of guessing"] == pytest.approx(2 * 0.5**20)
 
 
+@pytest.mark.parametrize("name", ["sheet.png", "answers.csv", "key.json"])
+def test_a_foreign_file_is_not_overwritten(sheet, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"holds a {name}; allowed: a folder without one"):
+        ebm_blind.run(ebm_blind.BlindConfig(samples=str(sheet.parent / "x.npz"), each=10), tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
 def test_a_sheet_is_not_overwritten_and_flags_must_go_together(sheet):
     with pytest.raises(ValueError, match=r"holds a key.json; allowed: a folder without one"):
         ebm_blind.run(ebm_blind.BlindConfig(samples=str(sheet.parent / "x.npz"), each=10), sheet)
