@@ -9,7 +9,7 @@ sources; figures/energy.png shows them beside the claim of a factor of 10,000.
 """
 
 from jaxgen import runs
-from jaxgen.potts.studies.energy import EnergyConfig, measure
+from jaxgen.potts.studies.energy.study import EnergyConfig, measure
 
 
 def run(config: EnergyConfig, workdir) -> None:

@@ -10,8 +10,8 @@ are exact. The same command again resumes a run that was stopped.
 """
 
 from jaxgen import runs
-from jaxgen.potts.studies.lattices import LatticesConfig
-from jaxgen.potts.studies.lattices_run import prepare
+from jaxgen.potts.studies.lattices.comparison import prepare
+from jaxgen.potts.studies.lattices.task import LatticesConfig
 
 
 def run(config: LatticesConfig, workdir) -> None:

@@ -13,10 +13,10 @@ from jaxgen import gibbs
 from jaxgen.potts.figures.energy import energy_figure
 from jaxgen.potts.oracles import enumeration
 from jaxgen.potts.oracles.naive_sampler import naive_sample
-from jaxgen.potts.studies import joules, thermodynamic
-from jaxgen.potts.studies.energy_report import Baseline, EnergyStudy, energy_rows, published_baselines
-from jaxgen.potts.studies.joules import measure_joules
-from jaxgen.potts.studies.operations import Work, compiled_work, counted_by_hand
+from jaxgen.potts.studies.energy import joules, thermodynamic
+from jaxgen.potts.studies.energy.joules import measure_joules
+from jaxgen.potts.studies.energy.operations import Work, compiled_work, counted_by_hand
+from jaxgen.potts.studies.energy.report import Baseline, EnergyStudy, energy_rows, published_baselines
 
 DIGITS = gibbs.Lattice.grid(28, 28)
 

@@ -12,14 +12,14 @@ from jaxgen import evaluation, gibbs, potts, training
 from jaxgen.potts.figures.lattices import lattices_figure
 from jaxgen.potts.latent import visible_part
 from jaxgen.potts.oracles import enumeration
-from jaxgen.potts.studies import lattices
-from jaxgen.potts.studies.lattices import Images, LatticesConfig, LatticeTask, planned, train_lattice, with_quick
-from jaxgen.potts.studies.lattices_measure import (
+from jaxgen.potts.studies.lattices import task as lattices
+from jaxgen.potts.studies.lattices.measure import (
     LatticeFigures,
     lattice_rows,
     lattice_table,
     measure_lattice,
 )
+from jaxgen.potts.studies.lattices.task import Images, LatticesConfig, LatticeTask, planned, train_lattice, with_quick
 
 TRAIN = jnp.asarray(np.random.default_rng(0).integers(0, 2, (64, 3, 2)) * np.array([1, 0]), jnp.uint8)
 CONFIG = LatticesConfig(
@@ -51,11 +51,11 @@ def test_every_name_is_a_lattice_of_images():
 
 def test_steps_are_planned_once_and_the_trained_lattice_is_measured_right(tmp_path, monkeypatch):
     """1 s a step and 3 s: three steps, kept by a second start; log p against enumeration over 2^12 states."""
-    monkeypatch.setattr("jaxgen.potts.studies.lattices.step_seconds", lambda task: 1.0)
+    monkeypatch.setattr("jaxgen.potts.studies.lattices.task.step_seconds", lambda task: 1.0)
     task = planned(tiny("latent_G8"), tmp_path)
     params = train_lattice(task, tmp_path)
     assert task.steps == 3 and isinstance(task, training.Task)
-    monkeypatch.setattr("jaxgen.potts.studies.lattices.step_seconds", lambda task: 0.1)
+    monkeypatch.setattr("jaxgen.potts.studies.lattices.task.step_seconds", lambda task: 0.1)
     again = planned(tiny("latent_G8"), tmp_path)
     assert again.steps == 3 and np.array_equal(train_lattice(again, tmp_path)["bias"], params["bias"])
     # Annealing and observing have tests of their own, and would compile for long.
@@ -63,7 +63,7 @@ def test_steps_are_planned_once_and_the_trained_lattice_is_measured_right(tmp_pa
     low, high = (types.SimpleNamespace(log_z=log_z + more, standard_error=0.01) for more in (0.0, 0.2))
     both = types.SimpleNamespace(low=low, high=high, gap=0.2)
     series = np.random.default_rng(0).normal(size=(2, 400, 8))
-    measure = "jaxgen.potts.studies.lattices_measure"
+    measure = "jaxgen.potts.studies.lattices.measure"
     monkeypatch.setattr(f"{measure}.bracket", lambda *args, **options: both)
     monkeypatch.setattr(f"{measure}.observe_sweeps", lambda *args: (None, series))
     monkeypatch.setattr(f"{measure}.data.decode", lambda states, levels: states)

@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from jaxgen import visualization
-from jaxgen.potts.studies import thermodynamic as chip
-from jaxgen.potts.studies.energy_report import PARTS, EnergyStudy
+from jaxgen.potts.studies.energy import thermodynamic as chip
+from jaxgen.potts.studies.energy.report import PARTS, EnergyStudy
 
 _COLOURS = {"energy counter": "C2", "time x stated power": "C0", "published rate x stated power": "C1"}
 _CHIP_COLOUR = "C3"

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from jaxgen import visualization
-from jaxgen.potts.studies.lattices_measure import ANCHOR, LatticeFigures
+from jaxgen.potts.studies.lattices.measure import ANCHOR, LatticeFigures
 
 
 def lattices_figure(path: Path, figures: Mapping[str, LatticeFigures], floor: float) -> None:

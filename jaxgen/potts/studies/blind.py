@@ -25,9 +25,7 @@ class BlindConfig:
     digits: str = option("all", "classes that samples without labels may show, such as '3' or '0,1'", group="sheet")
     each: int = option(40, "generated images, and as many real ones", group="sheet", low=1, high=500)
     seed: int = seed_option("seed of the choice and of the order", group="sheet")
-    dataset: str = option(
-        "mnist", "dataset that the samples imitate", group="sheet", choices=("mnist", "fashion_mnist")
-    )
+    dataset: str = option("mnist", "dataset that they imitate", group="sheet", choices=("mnist", "fashion_mnist"))
     data_dir: str = option("", "folder with the dataset's four IDX files", group="sheet")
     score: str = option("", "answers.csv to score", group="score")
     key: str = option("", "its key.json", group="score")

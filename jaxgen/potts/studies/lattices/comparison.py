@@ -5,8 +5,8 @@ import numpy as np
 
 from jaxgen import data, evaluation, runs, visualization
 from jaxgen.potts.figures.lattices import lattices_figure
-from jaxgen.potts.studies.lattices import Images, LatticesConfig, LatticeTask, planned, train_lattice, with_quick
-from jaxgen.potts.studies.lattices_measure import LatticeFigures, lattice_rows, lattice_table, measure_lattice
+from jaxgen.potts.studies.lattices.measure import LatticeFigures, lattice_rows, lattice_table, measure_lattice
+from jaxgen.potts.studies.lattices.task import Images, LatticesConfig, LatticeTask, planned, train_lattice, with_quick
 
 _SHOWN = 24  # samples per lattice in the figure
 _QUICK_TEST_IMAGES = 500

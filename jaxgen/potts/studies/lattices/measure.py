@@ -18,7 +18,7 @@ from jaxgen.potts.keys import LatticeMeasureKeys, lattice_measure_keys
 from jaxgen.potts.likelihood.log_likelihood import base_biases
 from jaxgen.potts.likelihood.partition import bracket
 from jaxgen.potts.statistics import principal_component
-from jaxgen.potts.studies.lattices import LatticeTask
+from jaxgen.potts.studies.lattices.task import LatticeTask
 from jaxgen.potts.studies.trajectory import observe_sweeps
 from jaxgen.runs import Row
 

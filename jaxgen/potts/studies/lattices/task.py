@@ -195,7 +195,7 @@ class LatticeTask:
 
     def report(self, state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
         """Measure likelihood, samples and mixing of this lattice alone."""
-        from jaxgen.potts.studies.lattices_measure import figure_rows, measure_lattice  # they measure a LatticeTask
+        from jaxgen.potts.studies.lattices.measure import figure_rows, measure_lattice  # they measure a LatticeTask
 
         figures, _ = measure_lattice(self, state.params, folder.path / "measured")
         rows = figure_rows(self.name, figures, self.config.chains, len(self.images.test))

@@ -1,7 +1,7 @@
 """What a sample of a trained model costs in operations, bytes and joules, here and on thermodynamic hardware.
 
 Operations and bytes are the compiler's account, beside a count by hand; joules of the engines are measured or follow
-from a stated power; those of the hardware are projected from published constants (`studies.thermodynamic`).
+from a stated power; those of the hardware are projected from published constants (`studies.energy.thermodynamic`).
 """
 
 import dataclasses
@@ -16,9 +16,9 @@ from tqdm import tqdm
 from jaxgen import gibbs, runs
 from jaxgen.potts.evaluate import noise
 from jaxgen.potts.oracles.naive_sampler import naive_sample
-from jaxgen.potts.studies.energy_report import Baseline, EnergyStudy, energy_rows, published_baselines
-from jaxgen.potts.studies.joules import Meter, find_meter, measure_joules
-from jaxgen.potts.studies.operations import compiled_work, counted_by_hand
+from jaxgen.potts.studies.energy.joules import Meter, find_meter, measure_joules
+from jaxgen.potts.studies.energy.operations import compiled_work, counted_by_hand
+from jaxgen.potts.studies.energy.report import Baseline, EnergyStudy, energy_rows, published_baselines
 from jaxgen.potts.studies.restored import CHECKPOINTS, Restored
 from jaxgen.runs import option, seed_option
 from jaxgen.training.keys import seed_key

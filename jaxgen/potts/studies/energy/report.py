@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from jaxgen import gibbs, runs
-from jaxgen.potts.studies import thermodynamic as chip
-from jaxgen.potts.studies.operations import Work
+from jaxgen.potts.studies.energy import thermodynamic as chip
+from jaxgen.potts.studies.energy.operations import Work
 
 PARTS = ("cycles alone", "with read-out", "with read-out and a load per sample")
 

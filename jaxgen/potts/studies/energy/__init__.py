@@ -1,0 +1,1 @@
+"""Joules per sample: counted, measured and projected."""

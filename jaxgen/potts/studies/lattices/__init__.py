@@ -1,0 +1,1 @@
+"""Lattices compared at equal training time."""
