@@ -33,7 +33,7 @@ from jaxgen.runs.tables import aligned, markdown, write_between, write_json
 
 NAME = "gibbs_graphs"
 ALPHA = 1e-5
-GATE_CHAINS, GATE_SWEEPS = 2048, 20
+GATE_CHAINS, GATE_SWEEPS = 512, 20
 TARGET_S = 0.1
 COLUMNS = (
     *("graph", "sites", "degree", "colours", "levels", "chains"),
@@ -204,6 +204,7 @@ def define_flags() -> flags.FlagValues:
     where = {"flag_values": values}
     flags.DEFINE_integer("repeats", timing.LEAST_REPEATS, "rounds", lower_bound=timing.LEAST_REPEATS, **where)
     flags.DEFINE_boolean("quick", False, "three graphs", **where)
+    flags.DEFINE_list("graphs", None, f"only these, of {', '.join(c.name for c in cases(quick=False))}", **where)
     flags.DEFINE_string("json", None, "write everything measured to this file", **where)
     flags.DEFINE_boolean("write", False, "put the table into benchmarks/README.md", **where)
     flags.DEFINE_boolean("help", False, "show this help", short_name="?", **where)
@@ -216,6 +217,10 @@ def main(argv: list[str]) -> int:
     try:
         if values(argv)[1:]:
             raise flags.Error(f"unexpected arguments: {' '.join(values(argv)[1:])}; allowed: --name=value, see --help")
+        known = [case.name for case in cases(quick=False)]
+        unknown = set(values["graphs"].value or ()) - set(known)
+        if unknown:
+            raise flags.Error(f"flag --graphs={', '.join(sorted(unknown))}: allowed: {', '.join(known)}")
     except flags.Error as error:
         print(f"{NAME}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -224,7 +229,9 @@ def main(argv: list[str]) -> int:
         return 0
     timing.disable_compilation_cache()
     record, rows = timing.environment(), []
-    wanted = [(case, levels) for case in cases(values["quick"].value) for levels in (2, 4)]
+    names = values["graphs"].value
+    chosen = [case for case in cases(values["quick"].value and not names) if not names or case.name in names]
+    wanted = [(case, levels) for case in chosen for levels in (2, 4)]
     for case, levels in tqdm(wanted, desc="graphs", unit="graph"):
         graph = case.sized(levels)
         p = gate(graph, random_params(graph, levels == 2))

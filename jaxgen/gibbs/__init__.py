@@ -26,5 +26,5 @@ from jaxgen.gibbs.sample import sample as sample
 from jaxgen.gibbs.sample import sample_stages as sample_stages
 from jaxgen.gibbs.thrml_models import ThrmlModel as ThrmlModel
 from jaxgen.gibbs.thrml_models import from_thrml as from_thrml
-from jaxgen.gibbs.thrml_models import to_thrml as to_thrml
+from jaxgen.gibbs.thrml_programs import to_thrml as to_thrml
 from jaxgen.gibbs.types import SampleInfo as SampleInfo

@@ -1,4 +1,4 @@
-"""THRML models on the fast engine, and back.
+"""THRML models on the fast engine, and their states back.
 
     model = gibbs.from_thrml(program)                        a FactorSamplingProgram, an IsingEBM or a FactorizedEBM
     x = model.pack(init_state, clamped_state)                THRML's lists of block states -> uint8 (chains, sites)
@@ -16,24 +16,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Shaped, UInt8
-from thrml import Block, BlockGibbsSpec, CategoricalNode, FactorSamplingProgram, SpinNode
+from thrml import Block
 from thrml.block_sampling import BlockSamplingProgram
-from thrml.models import (
-    CategoricalEBMFactor,
-    CategoricalGibbsConditional,
-    DiscreteEBMFactor,
-    IsingEBM,
-    SpinEBMFactor,
-    SpinGibbsConditional,
-    SquareCategoricalEBMFactor,
-)
+from thrml.models import CategoricalGibbsConditional, DiscreteEBMFactor, IsingEBM, SpinGibbsConditional
 from thrml.models.discrete_ebm import DiscreteEBMInteraction
 from thrml.models.ebm import AbstractFactorizedEBM
 from thrml.pgm import DEFAULT_NODE_SHAPE_DTYPES, AbstractNode
 
 from jaxgen.errors import UserError
 from jaxgen.gibbs.graph import Graph
-from jaxgen.gibbs.graph_params import GraphParams, edge_matrices, is_spin
+from jaxgen.gibbs.graph_params import GraphParams
 
 _WAY_ROUND = "sample this model with THRML itself"
 _SIGNS = np.array([-1.0, 1.0])
@@ -346,39 +338,3 @@ def _edges(pairs: list[_Term], number: dict) -> tuple[np.ndarray, np.ndarray, np
     turned = ends[:, 0] > ends[:, 1]
     edges, place = np.unique(np.sort(ends, axis=1), axis=0, return_inverse=True)
     return edges, place.ravel(), turned
-
-
-def to_thrml(graph: Graph, params: GraphParams) -> tuple[FactorSamplingProgram, list[AbstractNode]]:
-    """A THRML program of the model, one free block per colour and number of levels, and its node at every site.
-
-    Spin parameters give SpinNodes and SpinEBMFactors, others CategoricalNodes and CategoricalEBMFactors.
-    """
-    spins = is_spin(params)
-    nodes = [(SpinNode if spins else CategoricalNode)() for _ in range(graph.n_sites)]
-
-    def block(sites):
-        return Block([nodes[i] for i in sites])
-
-    first, second = graph.edges.T
-    if spins:
-        factors = [SpinEBMFactor([block(range(graph.n_sites))], params["bias"])]
-        if graph.n_edges:
-            factors.append(SpinEBMFactor([block(first), block(second)], params["coupling"]))
-    else:
-        full, factors = edge_matrices(graph, params), []
-        for levels in np.unique(graph.levels):
-            sites = np.flatnonzero(graph.levels == levels)
-            factors.append(CategoricalEBMFactor([block(sites)], full["bias"][sites, :levels]))
-        sizes = np.stack([graph.levels[first], graph.levels[second]], 1)
-        for here, there in np.unique(sizes, axis=0):
-            e = np.flatnonzero((sizes == (here, there)).all(1))
-            kind = SquareCategoricalEBMFactor if here == there else CategoricalEBMFactor  # the first is faster
-            factors.append(kind([block(first[e]), block(second[e])], full["coupling"][e, :here, :there]))
-    groups, samplers = [], []
-    for colour in range(graph.n_colours):
-        parts = []
-        for levels in np.unique(graph.levels[graph.colouring == colour]):
-            parts.append(block(np.flatnonzero((graph.colouring == colour) & (graph.levels == levels))))
-            samplers.append(SpinGibbsConditional() if spins else CategoricalGibbsConditional(int(levels)))
-        groups.append(tuple(parts))
-    return FactorSamplingProgram(BlockGibbsSpec(groups, []), samplers, factors, []), nodes

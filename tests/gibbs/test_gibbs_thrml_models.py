@@ -190,6 +190,21 @@ def potts_grid(side=3, levels=5):
     return FactorSamplingProgram(BlockGibbsSpec(blocks, []), samplers, factors, [])
 
 
+def test_the_example_of_the_readme():
+    """An IsingEBM on a random regular graph, from THRML's lists of states and back."""
+    network = nx.random_regular_graph(3, 200, seed=0)
+    nodes = [SpinNode() for _ in network]
+    edges = [(nodes[a], nodes[b]) for a, b in network.edges]
+    ebm = IsingEBM(nodes, edges, jnp.zeros(200), jnp.full(300, 0.3), jnp.array(1.0))
+    model = gibbs.from_thrml(ebm)
+    x = model.pack([jnp.zeros((16, 200), bool)])
+    x, info = gibbs.sample(jax.random.key(0), model.graph, model.params, x, n_sweeps=100, clamp=model.clamp)
+    (state,), _ = model.unpack(x)
+    assert state.shape == (16, 200) and state.dtype == bool and info.engine == "graph"
+    s = 2.0 * state[:, [[nodes.index(a), nodes.index(b)] for a, b in edges]] - 1.0
+    assert abs(s.prod(-1).mean() - np.tanh(0.3)) < 0.05  # nearly a tree
+
+
 def spin_rbm(visible=6, hidden=3):
     v, h = [SpinNode() for _ in range(visible)], [SpinNode() for _ in range(hidden)]
     edges = list(itertools.product(v, h))
