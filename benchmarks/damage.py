@@ -1,4 +1,4 @@
-"""Faults of `benchmarks.faults` that need no process of their own: damaged files, and numbers that are none."""
+"""Faults of `benchmarks.faults` that need no process of their own: damaged files, and NaN in loss or gradient."""
 
 import contextlib
 import dataclasses
@@ -24,16 +24,18 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
 
 @dataclasses.dataclass(frozen=True)
 class NanConfig:
-    """Of the run that is poisoned."""
+    """The config of the run whose loss or gradient becomes NaN."""
 
     seed: int = seed_option("seed", group="run")
 
 
-def row(fault: str, tried: int, survived: int, note: str) -> dict:
-    return {"fault": fault, "tried": tried, "survived": survived, "lost": tried - survived, "note": note}
+def row(fault: str, command: str, tried: int, survived: int, note: str) -> dict:
+    """Return a row of the table."""
+    counts = {"tried": tried, "survived": int(survived), "lost": tried - int(survived)}
+    return {"fault": fault, "command": command} | counts | {"note": note}
 
 
-def checkpoint_row(finished: Path, folder: Path) -> dict:
+def checkpoint_row(finished: Path, folder: Path, command: str) -> dict:
     """Damage every file of every checkpoint in turn."""
     source = finished / "checkpoints"
     steps = sorted(int(path.name) for path in source.iterdir() if path.name.isdecimal())
@@ -53,18 +55,20 @@ def checkpoint_row(finished: Path, folder: Path) -> dict:
                     survived += named and checkpoints.steps() == good and (folder / f"damaged-{step}").exists()
                     checkpoints.close()
                 shutil.rmtree(folder)
-    return row("checkpoint file " + ", ".join(DAMAGES), tried, survived, "named, set aside, and another one used")
+    return row(
+        "checkpoint file " + ", ".join(DAMAGES), command, tried, survived, "named, set aside, and another one used"
+    )
 
 
 def damaged(file: Path, content: bytes | None) -> None:
-    """Put the content of a damage in place; None removes the file."""
+    """Replace a file by the content of a damage; None removes it."""
     file.unlink()
     if content is not None:
         file.write_bytes(content)
 
 
 def data_row(folder: Path) -> dict:
-    """Every file of a dataset damaged in turn."""
+    """Damage every file of a dataset in turn."""
     source = data.datasets.SOURCES["mnist"].directories[0]
     shutil.copytree(source, folder)
     survived, tried = 0, 0
@@ -78,11 +82,11 @@ def data_row(folder: Path) -> dict:
             except (ValueError, FileNotFoundError) as error:
                 survived += file.name in str(error)
             file.write_bytes(content)
-    return row("data file " + ", ".join(DAMAGES), tried, survived, "named, with what to do")
+    return row("data file " + ", ".join(DAMAGES), "", tried, survived, "named, with what to do")
 
 
 def nan_row(folder: Path) -> dict:
-    """A loss, or a gradient, that is not a number at step 25; the checkpoint of step 20 stays."""
+    """Make the loss, or the gradient, NaN at step 25; the checkpoint of step 20 must stay."""
     survived = 0
     for what in ("loss", "grad_norm"):
         state, error = poisoned_run(folder / what, what)
@@ -91,11 +95,13 @@ def nan_row(folder: Path) -> dict:
         checkpoints.close()
         fine = kept is not None and int(kept.step) == 20 and bool(jnp.isfinite(kept.params["w"]).all())
         survived += fine and f"{what} is nan at step 25; the last good checkpoint is step 20" in error
-    return row("loss or gradient not a number", 2, survived, "stopped by step and name, the last good checkpoint kept")
+    return row(
+        "loss or gradient not a number", "", 2, survived, "stopped by step and name, the last good checkpoint kept"
+    )
 
 
 def poisoned_run(folder: Path, what: str) -> tuple[training.TrainState, str]:
-    """Least squares whose loss or gradient is not a number at step 25: the state before it, and the error."""
+    """Return the initial state and the error of least squares whose loss or gradient is NaN at step 25."""
     tx = optax.sgd(0.1)
     state = training.create(jax.random.key(0), {"w": jnp.ones(4)}, tx)
     poison = jax.random.key_data(jax.random.fold_in(state.key, 24))

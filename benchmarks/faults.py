@@ -1,31 +1,34 @@
-"""What does a run survive? Every fault is really done, to small runs of `experiments.information_bound`, and counted.
+"""What does a run survive? Faults are injected into short runs of every family's command, and counted.
 
-  python -m benchmarks.faults --json=faults.json --write                20 kills, some minutes
-  python -m benchmarks.faults --kills=3 --processes_killed=2
+  python -m benchmarks.faults --json=faults.json --write              20 kills per family, about 20 minutes
+  python -m benchmarks.faults --kills=170 --write                     1,000 kills, some hours
+  python -m benchmarks.faults --families=vae --kills=2 --processes_killed=0
 
-survived: the run went on from the newest whole checkpoint, or damage was refused by the file's name with the way on, or
-bad numbers stopped it by step and name; and after all the faults of a row the run ended with the numbers, step by step,
-of one that was left alone. lost: the others. `--write` puts the table into benchmarks/README.md.
+survived: the run resumed from the newest whole checkpoint, or damage was named and a good checkpoint used, or a full
+disk or bad numbers ended it within a minute in one line. After all the kills of a family its records are, step by step,
+those of a run that was left alone. lost: the others. `--write` puts the table into benchmarks/README.md.
 """
 
 import contextlib
 import dataclasses
-import os
+import functools
 import random
 import re
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from benchmarks import timing
+from benchmarks.crashes import crash_row
 from benchmarks.damage import checkpoint_row, data_row, nan_row, row
+from benchmarks.forked import ForkServer
 from jaxgen import runs, training
 from jaxgen.errors import UserError
 from jaxgen.runs import option, seed_option
@@ -34,15 +37,27 @@ from jaxgen.runs.tables import aligned, markdown, write_between, write_json
 
 NAME = "faults"
 README = Path(__file__).with_name("README.md")
-COLUMNS = ("fault", "tried", "survived", "lost", "note")
-# A checkpoint every epoch of five steps: most moments of such a run lie in the writing of one.
-EPOCHS = 600
-PROGRAM = [
-    "-m", "experiments.information_bound", "--num_samples=400", "--width=32", "--depth=1", "--batch_size=64",
-    f"--epochs={EPOCHS}", "--eval_samples=1000", "--points_per_cell=2",
-]  # fmt: skip
-START_S = 120.0
-Start = Callable[..., subprocess.Popen]
+COLUMNS = ("fault", "command", "tried", "survived", "lost", "note")
+# A checkpoint every few steps, with pictures where the family draws some: most moments lie in the writing of one.
+OFTEN = ("--log_every=1", "--eval_every=2", "--checkpoint_every=2")
+FAMILIES = {
+    "ebm_cd": (
+        "--digits=3", "--neighbourhood=4", "--batch_size=32", "--chains=32", "--cd_steps=1", "--steps=100000", *OFTEN,
+    ),
+    "vae": ("--network=mlp", "--width=32", "--latent=4", "--batch_size=32", "--steps=100000", *OFTEN),
+    "diffusion": ("--size=tiny", "--batch_size=8", "--timesteps=10", "--epochs=100", *OFTEN),
+    "pmflow": ("--models=mlp", "--seeds=1", "--epochs=100000", "--train_examples=64", "--batch_size=32"),
+    "energy_learning": ("--flagfile=experiments/flags/xor.flags", "--seeds=1", "--epochs=100000"),
+    "information_bound": (
+        "--num_samples=400", "--width=32", "--depth=1", "--batch_size=64", "--epochs=100000", "--eval_samples=1000",
+        "--points_per_cell=2",
+    ),
+}  # fmt: skip
+DISKS = ("200k", "600k", "1m")
+TWO = "information_bound"  # the command of the runs in two processes
+START_S = 300.0
+END_S = 60.0
+Start = Callable[[], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +65,8 @@ class FaultsConfig:
     """How much is tried."""
 
     seed: int = seed_option("seed of the random moments", group="benchmark")
-    kills: int = option(20, "kills of a run in one process", group="benchmark", low=1, high=1_000_000)
+    families: str = option(",".join(FAMILIES), "commands, separated by commas", group="benchmark")
+    kills: int = option(20, "kills of each command in one process", group="benchmark", low=1, high=1_000_000)
     processes_killed: int = option(
         4, "kills of one process of two, the one and the other in turn", group="benchmark", low=0, high=1_000_000
     )
@@ -58,42 +74,46 @@ class FaultsConfig:
     write: bool = option(False, "write the table into benchmarks/README.md", group="benchmark")
 
 
-def program(workdir: Path, *flags: str) -> subprocess.Popen:
-    """The small run in a process of its own."""
-    command = [sys.executable, *PROGRAM, f"--workdir={workdir}", *flags]
-    environment = os.environ | {"PYTHONPATH": str(README.parents[1])}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+def run_folder(workdir: Path) -> Path:
+    """Return the folder that holds the checkpoints: pmflow has one per model."""
+    inner = sorted(workdir.glob("models/*/checkpoints"))
+    return inner[0].parent if inner else workdir
 
 
 def numbers(workdir: Path) -> dict[int, dict[str, float]]:
-    """What was recorded at every step, without times and speeds."""
-    records = runs.read_metrics(workdir / "metrics.jsonl") if (workdir / "metrics.jsonl").exists() else []
-    return {r["step"]: {k: v for k, v in r.items() if k != "time" and not k.endswith("_per_s")} for r in records}
+    """Return what was recorded at every step, without times and speeds."""
+    path = run_folder(workdir) / "metrics.jsonl"
+    records = runs.read_metrics(path) if path.exists() else []
+    timed = ("_per_s", "_seconds", "seconds")
+    return {r["step"]: {k: repr(v) for k, v in r.items() if k != "time" and not k.endswith(timed)} for r in records}
 
 
 def sealed(workdir: Path) -> int:
-    """The newest checkpoint that is whole, 0 without any."""
-    return max((int(seal.parent.name) for seal in (workdir / "checkpoints").glob("*/seal.json")), default=0)
+    """Return the step of the newest checkpoint that is whole, 0 without any."""
+    seals = (run_folder(workdir) / "checkpoints").glob("*/seal.json")
+    return max((int(seal.parent.name) for seal in seals if seal.parent.name.isdecimal()), default=0)
 
 
 def writing(workdir: Path) -> bool:
     """Return whether a checkpoint was under way, or being deleted: a temporary folder is there."""
-    return any(path.name.startswith(".tmp-") for path in (workdir / "checkpoints").iterdir())
+    folder = run_folder(workdir) / "checkpoints"
+    return folder.exists() and any(path.name.startswith(".tmp-") for path in folder.iterdir())
 
 
 def went_on(error: str, least: int) -> bool:
-    """Whether a start says that it resumed at `least` or later; with 0 it may also have begun anew."""
-    found = re.search(r"resuming .* after step (\d+)", error)
-    return int(found[1]) >= least if found else least == 0
+    """Return whether a start says that it resumed at `least` or later; with 0 it may also have begun anew."""
+    resumed = re.search(r"resuming .* after step (\d+)", error)
+    return int(resumed[1]) >= least if resumed else least == 0
 
 
-def until_recorded(workdir: Path, after: int, process: subprocess.Popen) -> None:
+def until_recorded(workdir: Path, after: int, process: Any) -> None:
     """Wait until a process just started has recorded two steps past `after`. RuntimeError if it ends before.
 
-    Two, because a library is imported at the first record, and the moments counted from here would all lie in that.
+    Two, because libraries are imported at the first record, and the moments counted from here would all lie in that.
     """
-    path, begin = workdir / "metrics.jsonl", time.time()
+    begin = time.time()
     while True:
+        path = run_folder(workdir) / "metrics.jsonl"
         # Until the start has rewritten the file, it holds records of the run before.
         if path.exists() and path.stat().st_mtime > begin and sum(step > after for step in numbers(workdir)) > 1:
             return
@@ -105,23 +125,36 @@ def until_recorded(workdir: Path, after: int, process: subprocess.Popen) -> None
 
 @dataclasses.dataclass
 class Killed:
-    """Of `tried` kills, after how many the next start went on rightly, and how many hit the writing of a checkpoint."""
+    """Counts of kills.
+
+    Attributes:
+        tried: all kills.
+        survived: those after which the next start resumed from the newest whole checkpoint.
+        writing: those in the writing, or the deletion, of a checkpoint.
+        blocked: starts that ended by themselves instead of resuming.
+    """
 
     tried: int = 0
     survived: int = 0
     writing: int = 0
+    blocked: int = 0
 
 
 def kill(start: Start, workdir: Path, count: int, moment: Callable[[], float]) -> Killed:
-    """Start, kill -9 `moment()` seconds after the second new record, start again, `count` times.
+    """Start, send SIGKILL `moment()` seconds after the second new record, and start again, `count` times.
 
-    What the next start says is read when it is killed in its turn, and the last kill is judged by what lies on disk.
+    What the next start says is read when it is killed in its turn; the last kill is judged by what lies on disk.
     """
     done, least = Killed(), None
     for _ in range(count):
         before = sealed(workdir)
         process = start()
-        until_recorded(workdir, before, process)
+        try:
+            until_recorded(workdir, before, process)
+        except RuntimeError:
+            done.blocked += 1
+            done.tried += 1
+            continue
         time.sleep(moment())
         process.kill()
         error = process.communicate()[1]
@@ -130,33 +163,38 @@ def kill(start: Start, workdir: Path, count: int, moment: Callable[[], float]) -
         if least is not None:
             done.survived += went_on(error, least)
         least = sealed(workdir)
-    checkpoints = training.Checkpoints(workdir / "checkpoints", read_only=True)
-    done.survived += not least or checkpoints.steps()[-1] >= least
+    checkpoints = training.Checkpoints(run_folder(workdir) / "checkpoints", read_only=True)
+    done.survived += least is not None and (not least or checkpoints.steps()[-1] >= least)
     checkpoints.close()
     return done
 
 
-def killed_row(config: FaultsConfig, folder: Path, whole: dict) -> dict:
-    """kill -9 at random moments, then to the end."""
+def killed_row(config: FaultsConfig, command: str, start: Callable[[Path], Any], folder: Path) -> dict:
+    """Kill a command at random moments, and compare its records with those of a run left alone for as long."""
     generator = random.Random(config.seed)
-    done = kill(lambda: program(folder), folder, config.kills, lambda: generator.uniform(0.0, 0.5))
-    same = finish(folder) and numbers(folder) == whole
-    note = f"{done.writing} in the writing of a checkpoint; the numbers of {len(whole)} epochs are equal bit for bit"
-    return row("kill -9 at a random moment", done.tried, done.survived * same, note * same)
-
-
-def finish(workdir: Path) -> bool:
-    """Whether the run goes on from the newest whole checkpoint to its end."""
-    least, process = sealed(workdir), program(workdir)
-    error = process.communicate()[1]
-    return process.returncode == 0 and went_on(error, least)
+    done = kill(lambda: start(folder), folder, config.kills, lambda: generator.uniform(0.0, 0.5))
+    broken = numbers(folder)
+    alone = folder.with_name(folder.name + "_alone")
+    process = start(alone)
+    # As many steps as will be compared; a run left alone on a busy machine need not do all.
+    deadline = time.monotonic() + START_S
+    while process.poll() is None and max(numbers(alone), default=0) < max(broken) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.kill()
+    process.communicate()
+    whole = numbers(alone)
+    common = sorted(broken.keys() & whole.keys())
+    same = bool(common) and all(broken[step] == whole[step] for step in common)
+    note = f"{done.writing} in the writing of a checkpoint, {done.blocked} starts blocked; "
+    note += f"{len(common)} records equal bit for bit" if same else "records differ"
+    return row("kill -9 at a random moment", command, done.tried, done.survived * same, note)
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[bool]:
-    """A tmpfs at `folder` if this process may mount one; says whether."""
+def small_disk(folder: Path, size: str) -> Iterator[bool]:
+    """Mount a tmpfs at `folder` if this process may; yield whether."""
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     mounted = shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0
     try:
         yield bool(mounted)
@@ -165,51 +203,97 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[bool]:
             subprocess.run(["umount", str(folder)], check=True)
 
 
-def fill(folder: Path) -> Path:
-    """A file that takes all the room there is."""
-    path = folder / "filler"
-    with contextlib.suppress(OSError), open(path, "wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
-    return path
+def disk_row(command: str, start: Callable[[Path], Any], folder: Path) -> dict:
+    """Run a command on disks that are too small, until it ends; what it saved must be whole."""
+    folder.mkdir()
+    survived, tried, longest, why = 0, 0, 0.0, ""
+    for size in DISKS:
+        with small_disk(folder / size, size) as mounted:
+            if not mounted:
+                return row("disk full", command, 0, 0, "not tried: this user may not mount a tmpfs")
+            workdir = folder / size / "run"
+            process, tried = start(workdir), tried + 1
+            until_full(folder / size, process)
+            full = time.monotonic()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=END_S)
+            longest = max(longest, time.monotonic() - full)
+            process.kill()
+            error = process.communicate()[1]
+            lines = [
+                line for line in error.splitlines() if line and "step/s" not in line and not line.startswith("jax ")
+            ]
+            told = process.returncode == 2 and len(lines) == 1 and "make room" in lines[0]
+            survived += told and readable(workdir)
+            why = why or ("" if told else f"; says {' | '.join(lines)[-120:]}")
+    return row(f"disk of {', '.join(DISKS)} full", command, tried, survived, f"ended within {longest:.0f} s{why}")
 
 
-def fill_while_running(start: Start, workdir: Path) -> tuple[subprocess.Popen, str, int]:
-    """The run and what it said when its disk filled up, and its newest whole checkpoint, its file checked, by then."""
-    process = start()
-    until_recorded(workdir, 0, process)
-    while not sealed(workdir):
-        time.sleep(0.02)
-    filler = fill(workdir.parent)
-    error = process.communicate(timeout=START_S)[1]
-    checkpoints = training.Checkpoints(workdir / "checkpoints", read_only=True)
-    least = sealed(workdir)
+def until_full(disk: Path, process: Any) -> None:
+    """Wait until less than a checkpoint's smallest overhead is free, or the process has ended."""
+    deadline = time.monotonic() + START_S
+    while process.poll() is None and shutil.disk_usage(disk).free > 2**17 and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def readable(workdir: Path) -> bool:
+    """Return whether all checkpoints that have the name of a step are as they were sealed."""
+    folder = run_folder(workdir) / "checkpoints"
+    if not folder.exists():
+        return True
+    before = sorted(path.name for path in folder.iterdir() if path.name.isdecimal())
+    checkpoints = training.Checkpoints(folder)  # sets aside what is damaged
+    after = [str(step) for step in checkpoints.steps()]
     checkpoints.close()
-    filler.unlink()
-    return process, error, least
+    return sorted(after) == before
 
 
-def disk_row(folder: Path, whole: dict) -> dict:
-    """A disk that fills up while the run writes."""
-    with small_disk(folder, 8) as mounted:
-        if not mounted:
-            return row("disk full", 0, 0, "not tried: this user may not mount a tmpfs")
-        process, error, least = fill_while_running(lambda: program(folder / "run"), folder / "run")
-        line = next((line for line in error.splitlines() if "make room" in line), "")
-        told = process.returncode == 2 and line and least > 0
-        good = told and finish(folder / "run") and numbers(folder / "run") == whole
-    return row("disk full (tmpfs)", 1, int(good), f"says: {re.sub(r'/[^ ]*/', '', line)[:160]}")
+def refused_row(command: str, server: ForkServer, folder: Path) -> dict:
+    """Start a command in a way that is refused, and then rightly in the same folder."""
+    process = server.start(f"experiments.{command}", *FAMILIES[command], f"--workdir={folder}", devices=3)
+    error = process.communicate()[1]
+    refused = process.returncode == 2 and "on 3 devices" in error
+    process = server.start(f"experiments.{command}", *FAMILIES[command], f"--workdir={folder}")
+    accepted = True
+    try:
+        until_recorded(folder, 0, process)
+    except RuntimeError:
+        accepted = False
+    process.kill()
+    process.communicate()
+    note = "a batch that does not divide by 3 devices; then on one" if refused else f"not refused: {error[-100:]}"
+    return row("refused start, then the right one", command, 1, refused and accepted, note)
 
 
-def two_row(config: FaultsConfig, folder: Path, whole: dict) -> dict:
-    """One process of two killed, the one and the other in turn; then to the end in one process."""
+def reader_row(command: str, start: Callable[[Path], Any], folder: Path, template: Any, count: int = 100) -> dict:
+    """Read the newest checkpoint of a run that goes on writing."""
+    process = start(folder)
+    until_recorded(folder, 0, process)
+    while not sealed(folder):
+        time.sleep(0.02)
+    survived, steps = 0, set()
+    for _ in range(count):
+        checkpoints = training.Checkpoints(run_folder(folder) / "checkpoints", read_only=True)
+        with contextlib.suppress(UserError):
+            state = checkpoints.restore_latest(template)
+            survived += state is not None
+            steps.add(int(state.step))
+        checkpoints.close()
+    process.kill()
+    process.communicate()
+    return row("reader beside a writing run", command, count, survived, f"{len(steps)} different steps seen")
+
+
+def two_row(config: FaultsConfig, server: ForkServer, folder: Path) -> dict:
+    """Kill one process of two, the one and the other in turn; then resume in one process."""
     generator, survived, longest = random.Random(config.seed), 0, 0.0
     for k in range(config.processes_killed):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"--coordinator_address=127.0.0.1:{free.getsockname()[1]}"
         before = sealed(folder)
-        both = [program(folder, address, "--num_processes=2", f"--process_id={i}") for i in range(2)]
+        flags = [*FAMILIES[TWO], f"--workdir={folder}", address, "--num_processes=2"]
+        both = [server.start(f"experiments.{TWO}", *flags, f"--process_id={i}") for i in range(2)]
         until_recorded(folder, before, both[0])
         time.sleep(generator.uniform(0.0, 0.5))
         both[k % 2].kill()
@@ -223,32 +307,54 @@ def two_row(config: FaultsConfig, folder: Path, whole: dict) -> dict:
         both[k % 2].communicate()
         longest = max(longest, took)
         survived += took < LOST_AFTER_S and "another" in error and sealed(folder) >= before
-    ended = finish(folder) and numbers(folder).keys() == whole.keys()
-    far = max(abs(numbers(folder)[step]["loss"] / whole[step]["loss"] - 1) for step in whole) if ended else 1.0
-    note = (
-        f"the other ended within {longest:.1f} s (limit {LOST_AFTER_S}); losses then as in one process up to {far:.0e}"
-    )
-    return row("one process of two killed", config.processes_killed, survived * (far < 1e-3), note)
+    process = server.start(f"experiments.{TWO}", *FAMILIES[TWO], f"--workdir={folder}")
+    before = sealed(folder)
+    until_recorded(folder, before, process)
+    process.kill()
+    resumed = went_on(process.communicate()[1], before)
+    note = f"the other ended within {longest:.1f} s (limit {LOST_AFTER_S} s)"
+    return row("one process of two killed", TWO, config.processes_killed, survived * resumed, note)
+
+
+def family_rows(config: FaultsConfig, command: str, server: ForkServer, folder: Path) -> list[dict]:
+    """Return the rows of one family's command."""
+
+    def start(workdir: Path) -> Any:
+        return server.start(f"experiments.{command}", *FAMILIES[command], f"--workdir={workdir}")
+
+    return [
+        killed_row(config, command, start, folder / "killed"),
+        disk_row(command, start, folder / "disk"),
+        refused_row(command, server, folder / "refused"),
+    ]
+
+
+def selected(config: FaultsConfig) -> list[str]:
+    """Return the commands that the config names. UserError for any other."""
+    names = [name.strip() for name in config.families.split(",")]
+    if not set(names) <= FAMILIES.keys():
+        raise UserError(f"families is {config.families!r}; allowed: some of {', '.join(FAMILIES)}")
+    return names
 
 
 def run(config: FaultsConfig, workdir: Path) -> None:
-    """Do every fault, print and write the table."""
-    begin = time.perf_counter()
-    with tempfile.TemporaryDirectory() as scratch:
+    """Inject every fault, print and write the table."""
+    begin, names, rows = time.perf_counter(), selected(config), []
+    with tempfile.TemporaryDirectory() as scratch, ForkServer(Path(scratch)) as server:
         folder = Path(scratch)
-        alone = program(folder / "alone")
-        error = alone.communicate()[1]
-        if alone.returncode:
-            raise RuntimeError(error)
-        whole = numbers(folder / "alone")
-        rows = [
-            killed_row(config, folder / "killed", whole),
-            disk_row(folder / "disk", whole),
-            checkpoint_row(folder / "alone", folder / "checkpoints"),
-            data_row(folder / "data"),
-            nan_row(folder / "nan"),
-            two_row(config, folder / "two", whole),
-        ]
+
+        def add(make: Callable[[], list[dict]]) -> None:
+            rows.extend(make())
+            print(aligned(rows[-1:], COLUMNS), flush=True)
+
+        for name in names:
+            (folder / name).mkdir()
+            add(functools.partial(family_rows, config, name, server, folder / name))
+        if (folder / names[-1] / "killed").exists():
+            add(lambda: [checkpoint_row(run_folder(folder / names[-1] / "killed"), folder / "checkpoints", names[-1])])
+        add(lambda: [crash_row(folder / "crashes"), data_row(folder / "data"), nan_row(folder / "nan")])
+        if config.processes_killed:
+            add(lambda: [two_row(config, server, folder / "two")])
     print(aligned(rows, COLUMNS))
     if config.json:
         write_json(config.json, timing.environment() | {"rows": rows, "wall_time_s": time.perf_counter() - begin})
@@ -256,7 +362,7 @@ def run(config: FaultsConfig, workdir: Path) -> None:
         there = timing.environment()
         line = f"`{there['command']}` on {there['device']}, {time.perf_counter() - begin:.0f} s, jax {jax.__version__}."
         write_between(README, NAME, f"{line}\n\n{markdown(rows, COLUMNS)}")
-    if any(found["lost"] for found in rows):
+    if any(one["lost"] for one in rows):
         raise UserError("something was lost; allowed: nothing, see the table above")
 
 

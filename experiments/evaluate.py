@@ -19,6 +19,7 @@ from jaxgen import evaluation, runs
 from jaxgen.data import ALLOWED_LEVELS
 from jaxgen.errors import UserError
 from jaxgen.runs import option, seed_option
+from jaxgen.runs.processes import fingerprints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,10 @@ def run(config: EvaluateConfig, workdir: Path) -> None:
         config.dataset, samples.levels, folder=config.reference or None, data_dir=config.data_dir or None
     )
     with runs.RunFolder.open(workdir, config) as folder:
-        result = evaluation.evaluate(samples.images, samples.labels, reference)
+        depends_on = {"images": samples.images, "reference": reference.test_features}
+        depends_on |= {} if samples.labels is None else {"labels": samples.labels}
+        pieces = runs.Pieces(folder.path / ".evaluate", fingerprints(depends_on))
+        result = evaluation.evaluate(samples.images, samples.labels, reference, pieces)
         rows = evaluation.rows(result)
         evaluation.summary_figure(folder.figures / "summary.png", samples, result, reference)
         print(evaluation.table(result))
@@ -76,6 +80,7 @@ def run(config: EvaluateConfig, workdir: Path) -> None:
             config=config,
             wall_time_s=time.perf_counter() - start,
         )
+        pieces.clear()
     print(f"figure: {folder.figures / 'summary.png'}")
 
 

@@ -8,10 +8,13 @@ all measured against the test images, in the coding of the samples.
 
 import dataclasses
 import functools
+import json
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from jaxgen import runs
 from jaxgen.evaluation.measures.conditional_accuracy import ConditionalAccuracy, conditional_accuracy
 from jaxgen.evaluation.measures.copies import Nearest, nearest_training
 from jaxgen.evaluation.measures.diversity import class_diversity, diversity_ratio
@@ -64,27 +67,46 @@ class Evaluation:
         return len(self.chosen)
 
 
-def evaluate(images: np.ndarray, labels: np.ndarray | None, reference: Reference) -> Evaluation:
+def evaluate(
+    images: np.ndarray, labels: np.ndarray | None, reference: Reference, pieces: runs.Pieces | None = None
+) -> Evaluation:
     """All figures of samples but the classification accuracy score.
 
     Args:
         images: uint8 grey or float in [0, 1], (n, 28, 28), 2,000 or more; decoded, if the reference is coded.
         labels: the class that each sample should show, or None.
         reference: of `load_reference`.
+        pieces: where the results so far are kept, so that a second start does only the rest.
 
     Raises:
-        ValueError: naming what is wrong with images or labels, see `check_samples`.
+        UserError: naming what is wrong with images or labels, see `check_samples`.
     """
     samples = check_samples(images, labels, reference.levels)
     chosen = some_of(len(samples.images))
     images = samples.images[chosen]
     labels = None if samples.labels is None else samples.labels[chosen]
-    features = apply_network("features", reference.params["features"], images)[1]
-    read = apply_network("accuracy", reference.params["accuracy"], images)[0].argmax(1)
-    right = None if labels is None else conditional_accuracy(read, labels)
     searched = some_of(len(images), SEARCHED)
-    nearest = nearest_training(images[searched], reference.train_images)
-    figures = feature_figures(features, read if labels is None else labels, reference)
+    with runs.progress(5, "judging", "part") as bar:
+
+        def part(name: str, compute: Callable[[], dict]) -> dict:
+            bar.set_postfix_str(name)
+            result = compute() if pieces is None else pieces.get(name, compute)
+            bar.update()
+            return result
+
+        features = part("features", lambda: {"a": apply_network("features", reference.params["features"], images)[1]})[
+            "a"
+        ]
+        read = part(
+            "accuracy", lambda: {"a": apply_network("accuracy", reference.params["accuracy"], images)[0].argmax(1)}
+        )["a"]
+        nearest = Nearest(
+            **part("nearest", lambda: nearest_training(images[searched], reference.train_images)._asdict())
+        )
+        shown = read if labels is None else labels
+        figures = _numbers(part("figures", lambda: _arrays(feature_figures(features, shown, reference))))
+        lowest = _numbers(part("floor", lambda: _arrays(floor(reference, len(images)))))
+    right = None if labels is None else conditional_accuracy(read, labels)
     figures["copies"] = float(np.median(nearest.distance)) / reference.test_distance
     figures["accuracy"] = None if right is None else right.overall.value
     return Evaluation(
@@ -98,8 +120,16 @@ def evaluate(images: np.ndarray, labels: np.ndarray | None, reference: Reference
         read=np.bincount(read, minlength=N_CLASSES),
         searched=searched,
         nearest=nearest,
-        baselines=reference.baselines | {FLOOR: floor(reference, len(images))},
+        baselines=reference.baselines | {FLOOR: lowest},
     )
+
+
+def _arrays(figures: Mapping[str, float | None]) -> dict[str, np.ndarray]:
+    return {"json": np.asarray(json.dumps({name: value and float(value) for name, value in figures.items()}))}
+
+
+def _numbers(arrays: Mapping[str, np.ndarray]) -> dict[str, float | None]:
+    return json.loads(str(arrays["json"]))
 
 
 def feature_figures(

@@ -1,14 +1,18 @@
-"""Faults that are really done: kill -9 while a run writes, a full disk, damaged files; the table's own accounting."""
+"""The fault benchmark: kills at every file operation and at random moments, full disks, damage, and its accounting."""
 
 import random
+import shutil
 
 import commands
 import pytest
 from toy_experiment import ToyConfig
 from toy_experiment import run as toy
 
-from benchmarks import damage, faults
+from benchmarks import crashes, damage, faults
+from benchmarks.forked import ForkServer
 from jaxgen import runs
+from jaxgen.errors import UserError
+from jaxgen.runs import atomic
 from jaxgen.training import checkpoint
 
 STEPS = 120
@@ -26,24 +30,49 @@ def whole(tmp_path_factory):
     return folder
 
 
+def test_a_kill_before_any_file_operation_loses_nothing(tmp_path):
+    row = crashes.crash_row(tmp_path, every=7)
+    assert row["lost"] == 0 and row["tried"] > 8, row
+
+
+def test_the_kills_notice_a_checkpoint_that_is_deleted_in_place(tmp_path, monkeypatch):
+    def in_place(folder):
+        shutil.rmtree(folder)
+
+    monkeypatch.setattr(atomic, "remove_whole", in_place)
+    monkeypatch.setattr(checkpoint, "remove_whole", in_place)
+    assert crashes.crash_row(tmp_path, every=3)["lost"] > 0
+
+
+@pytest.mark.slow
 def test_kills_at_random_moments_lose_nothing(whole, tmp_path):
     generator = random.Random(1)
     done = faults.kill(lambda: start(tmp_path), tmp_path, 2, lambda: generator.uniform(0.0, 0.05))
-    assert done.tried == done.survived == 2
+    assert done.tried == done.survived == 2 and done.blocked == 0
     toy(ToyConfig(steps=STEPS), tmp_path)
     assert faults.numbers(tmp_path) == faults.numbers(whole)
 
 
-def test_a_full_disk_stops_in_words_and_keeps_what_was_there(whole, tmp_path):
-    with faults.small_disk(tmp_path / "disk", 8) as mounted:
-        if not mounted:
-            pytest.skip("this user may not mount a tmpfs")
-        workdir = tmp_path / "disk" / "run"
-        process, error, least = faults.fill_while_running(lambda: start(workdir), workdir)
-        assert process.returncode == 2 and least >= 10, error
-        assert error.count("make room, and the same command again goes on") == 1
-        toy(ToyConfig(steps=STEPS), workdir)
-        assert faults.numbers(workdir) == faults.numbers(whole)
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["ebm_cd", "information_bound"])
+def test_a_full_disk_ends_a_command_with_pictures_within_a_minute(tmp_path, command):
+    with ForkServer(tmp_path) as server:
+
+        def start(workdir):
+            flags = [*faults.FAMILIES[command], f"--workdir={workdir}"]
+            return server.start(f"experiments.{command}", *flags)
+
+        row = faults.disk_row(command, start, tmp_path / "disk")
+    if not row["tried"]:
+        pytest.skip("this user may not mount a tmpfs")
+    assert row["lost"] == 0 and row["tried"] == 3, row
+
+
+@pytest.mark.slow
+def test_a_refused_start_does_not_block_the_right_one(tmp_path):
+    with ForkServer(tmp_path) as server:
+        row = faults.refused_row("energy_learning", server, tmp_path / "run")
+    assert row["lost"] == 0 and "not refused" not in row["note"], row
 
 
 def test_a_checkpoint_that_cannot_be_written_is_named_with_the_last_good_one(tmp_path, monkeypatch):
@@ -62,25 +91,23 @@ def test_a_checkpoint_that_cannot_be_written_is_named_with_the_last_good_one(tmp
 
 
 def test_rows_of_damage_and_of_bad_numbers(whole, tmp_path):
-    rows = [
-        damage.checkpoint_row(whole, tmp_path / "checkpoints"),
-        damage.nan_row(tmp_path / "nan"),
-    ]
-    assert all(row["lost"] == 0 and row["tried"] == row["survived"] > 1 for row in rows)
-    assert damage.row("x", 3, 2, "")["lost"] == 1
+    rows = [damage.checkpoint_row(whole, tmp_path / "checkpoints", "toy"), damage.nan_row(tmp_path / "nan")]
+    assert all(row["lost"] == 0 and row["tried"] == row["survived"] > 1 for row in rows), rows
+    assert damage.row("x", "toy", 3, 2, "")["lost"] == 1
 
 
-def test_going_on_is_judged_by_the_step(tmp_path):
-    said = "resuming runs/x after step 20\n"
+def test_going_on_is_judged_by_the_step():
+    said = "resuming runs/x after step 20 of 120\n"
     assert faults.went_on(said, 20) and faults.went_on(said, 10) and not faults.went_on(said, 30)
     assert faults.went_on("", 0) and not faults.went_on("", 10)
 
 
-@pytest.mark.slow
-def test_many_faults_lose_nothing(tmp_path):
-    config = faults.FaultsConfig(json=str(tmp_path / "faults.json"))
-    assert config.kills >= 20
-    faults.run(config, tmp_path)  # ValueError if anything is lost
+def test_families_are_checked_and_have_commands():
+    assert faults.selected(faults.FaultsConfig(families="vae, ebm_cd")) == ["vae", "ebm_cd"]
+    with pytest.raises(UserError, match="families is 'vea'; allowed: some of ebm_cd, vae"):
+        faults.selected(faults.FaultsConfig(families="vea"))
+    for command in faults.FAMILIES:
+        assert (commands.ROOT / "experiments" / f"{command}.py").exists()
 
 
 def test_the_record_of_steps_is_what_is_compared(whole):

@@ -7,7 +7,8 @@ import pytest
 import scipy.ndimage
 from small_reference import TRAIN, small_reference
 
-from jaxgen import data, evaluation
+from jaxgen import data, evaluation, runs
+from jaxgen.evaluation import panel
 
 N = 2000
 
@@ -143,3 +144,21 @@ def test_the_report_says_what_was_measured(judged):
     assert text.count("\n") >= 10 and text.splitlines()[1].split()[:3] == ["figure", "samples", "real"]
     written = evaluation.to_json(found)
     assert written["figures"] == found.figures and len(written["nearest_training"]["index"]) == N
+
+
+def test_a_second_judgement_uses_what_a_stopped_one_finished(real, tmp_path, monkeypatch):
+    reference, images = small_reference(), real[0]
+    whole = panel.evaluate(images, None, reference)
+
+    def stopped(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(panel, "feature_figures", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            panel.evaluate(images, None, reference, runs.Pieces(tmp_path / "p", {}))
+    with monkeypatch.context() as patch:
+        patch.setattr(panel, "nearest_training", stopped)
+        again = panel.evaluate(images, None, reference, runs.Pieces(tmp_path / "p", {}))
+    assert again.figures == whole.figures and again.baselines == whole.baselines
+    np.testing.assert_array_equal(again.read, whole.read)
