@@ -39,7 +39,11 @@ def propagated(model, params, data, points, betas, phases=PHASES):
 
 @pytest.mark.parametrize(
     "unit, cost",
-    [(el.sigmoid, el.squared_error), (el.sigmoid, el.cross_entropy), (el.clipped, el.squared_error)],
+    [
+        (el.sigmoid, el.squared_error),
+        pytest.param(el.sigmoid, el.cross_entropy, marks=pytest.mark.slow),
+        (el.clipped, el.squared_error),
+    ],
     ids=["sigmoid", "cross-entropy", "clipped"],
 )
 def test_the_references_agree(unit, cost):
@@ -58,11 +62,11 @@ def test_the_references_agree(unit, cost):
     "cost, points, order, tolerance",
     [
         (el.squared_error, el.positive, 1, 0.06),
-        (el.squared_error, el.negative, 1, 0.06),
+        pytest.param(el.squared_error, el.negative, 1, 0.06, marks=pytest.mark.slow),
         (el.squared_error, el.centred, 2, 0.01),
         (el.squared_error, lambda beta: el.roots_of_unity(beta, 4), 4, 0.01),
-        (el.squared_error, lambda beta: el.roots_of_unity(beta, 6), 6, 0.02),
-        (el.cross_entropy, el.positive, 1, 0.06),
+        pytest.param(el.squared_error, lambda beta: el.roots_of_unity(beta, 6), 6, 0.02, marks=pytest.mark.slow),
+        pytest.param(el.cross_entropy, el.positive, 1, 0.06, marks=pytest.mark.slow),
         (el.cross_entropy, lambda beta: el.roots_of_unity(beta, 4), 4, 0.01),
     ],
     ids=[
@@ -85,7 +89,7 @@ def test_error_against_beta(cost, points, order, tolerance):
     assert errors[0] < 0.15 and errors[-1] < betas[-1] ** order
 
 
-@pytest.mark.parametrize("points, order", [(el.positive, 1), (el.centred, 2)])
+@pytest.mark.parametrize("points, order", [pytest.param(el.positive, 1, marks=pytest.mark.slow), (el.centred, 2)])
 def test_clipped_units_have_the_same_orders_once_no_unit_changes_side(points, order):
     model, params, data, exact = case(el.clipped)
     betas = [0.003 / 2**k for k in range(5)]
@@ -93,7 +97,7 @@ def test_clipped_units_have_the_same_orders_once_no_unit_changes_side(points, or
     assert slope(errors, betas) == pytest.approx(order, abs=0.03)
 
 
-@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("cost", ["squared_error", pytest.param("cross_entropy", marks=pytest.mark.slow)])
 def test_at_finite_beta_it_is_an_exact_gradient(cost):
     """Of (min(E + beta C) - min E) / beta, here at beta = 1."""
     model, params, data, exact = case(el.sigmoid, COSTS[cost])
@@ -109,7 +113,9 @@ def test_at_finite_beta_it_is_an_exact_gradient(cost):
     assert off(found, exact) > 0.05
 
 
-@pytest.mark.parametrize("unit", [el.sigmoid, el.clipped], ids=["sigmoid", "clipped"])
+@pytest.mark.parametrize(
+    "unit", [el.sigmoid, pytest.param(el.clipped, marks=pytest.mark.slow)], ids=["sigmoid", "clipped"]
+)
 def test_contrastive_hebbian_learning_is_the_gradient_of_the_energy_gap(unit):
     """Of E_clamped - E_free, not of C."""
     model, params, data, exact = case(unit)

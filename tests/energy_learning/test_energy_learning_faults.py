@@ -27,7 +27,10 @@ def cosine(a, b):
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-@pytest.mark.parametrize("scheme", ["ep_positive", "ep_negative", "first_step", "coupled_learning"])
+@pytest.mark.parametrize(
+    "scheme",
+    ["ep_positive", pytest.param("ep_negative", marks=pytest.mark.slow), "first_step", "coupled_learning"],
+)
 def test_one_sided_differences_do_not_divide_the_drift_of_the_free_phase_by_beta(double_precision, scheme):
     """After two free sweeps the states still drift; the estimate must not depend on beta for that."""
     model, params, data, exact = case()

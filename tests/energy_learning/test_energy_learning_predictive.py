@@ -60,7 +60,7 @@ def stiffness(params, x):
     return sum((j @ j.T for j in jacobians), jnp.eye(params[f"layer_{depth}"]["bias"].size))
 
 
-@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("cost", ["squared_error", pytest.param("cross_entropy", marks=pytest.mark.slow)])
 def test_z_il_and_fixed_prediction_are_backprop(cost):
     (model, params), data = coding(COSTS[cost]), batch()
     exact = autodiff(lambda params: loss(params, data, COSTS[cost]), params)
@@ -85,7 +85,7 @@ def test_z_il_with_step_gamma_shrinks_layer_l_by_gamma_to_the_power_l():
         np.testing.assert_allclose(found[f"layer_{number}"]["kernel"], expected, atol=1e-15)
 
 
-@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("cost", ["squared_error", pytest.param("cross_entropy", marks=pytest.mark.slow)])
 def test_the_centred_soft_nudge_tends_to_backprop_as_beta_squared(cost):
     (model, params), data = coding(COSTS[cost]), batch()
     exact = autodiff(lambda params: loss(params, data, COSTS[cost]), params)

@@ -86,8 +86,12 @@ def test_costs_and_their_gradients(cost):
 
 
 @pytest.mark.parametrize("unit", [el.sigmoid, el.clipped], ids=["sigmoid", "clipped"])
-@pytest.mark.parametrize("cost", [el.squared_error, el.cross_entropy], ids=["squared error", "cross-entropy"])
-@pytest.mark.parametrize("beta", [0.0, 0.5])
+@pytest.mark.parametrize(
+    "cost",
+    [el.squared_error, pytest.param(el.cross_entropy, marks=pytest.mark.slow)],
+    ids=["squared error", "cross-entropy"],
+)
+@pytest.mark.parametrize("beta", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_asynchronous_sweeps_never_raise_the_energy_and_synchronous_ones_do(unit, cost, beta):
     """With weights many times Glorot's, from random states; nudged, with as many as the update of a cost bears."""
     falls = {}
