@@ -1,10 +1,10 @@
-"""The whole study of Potts energy-based models: every command of it in turn, each in a folder of its own.
+"""The whole study of Potts energy-based models: its commands in turn, each in a folder of its own.
 
   python -m experiments.ebm_study --workdir=runs/ebm              about two hours on 2 CPU cores
-  python -m experiments.ebm_study --quick --workdir=runs/quick    about ten minutes: shows that everything runs
+  python -m experiments.ebm_study --quick --workdir=runs/quick    about ten minutes: to show that everything runs
 
 Trainings of a digit with their likelihood, convergence, energy, pictures and blind sheet; search; all digits; lattices.
-What is done is not done again: the same command goes on with a study that was stopped. A part that fails does not stop
+The same command resumes a study that was stopped. A part that fails does not stop
 the others. summary.md names every part with its time and its record.
 """
 
@@ -31,29 +31,29 @@ class Part(NamedTuple):
     Attributes:
         module: experiments.NAME.
         folder: its --workdir, in the study's.
-        made: the file in it whose presence says that the part is done.
+        product: the file in it that the part writes last.
         flags: its flags; {study} stands for the study's folder.
         quick: what is added with --quick.
     """
 
     module: str
     folder: str
-    made: str
+    product: str
     flags: tuple[str, ...] = ()
     quick: tuple[str, ...] = ()
 
 
 def parts() -> list[Part]:
-    """The study in order: what reads a trained model comes after its training."""
+    """Return the parts in order: what reads a trained model comes after its training."""
     fresh = ("--steps=60", "--eval_every=60", "--checkpoint_every=60", "--fresh_chains=2000", "--fresh_sweeps=50")
     annealing = ("--temperatures=200", "--chains=32", "--sweeps=50")
     chains = ("--chains=4", "--sweeps=100", "--slow_chains=2", "--slow_sweeps=50", "--replicas=2")
-    found = []
+    chosen = []
     for seed in range(3):
         digit = f"digit3_seed{seed}"
-        found.append(Part("ebm_cd", digit, "result.json", (f"{FLAGS}ebm_digit3.flags", f"--seed={seed}"), fresh))
-        found.append(Part("ebm_likelihood", digit, "likelihood.json", (), annealing))
-    found += [
+        chosen.append(Part("ebm_cd", digit, "result.json", (f"{FLAGS}ebm_digit3.flags", f"--seed={seed}"), fresh))
+        chosen.append(Part("ebm_likelihood", digit, "likelihood.json", (), annealing))
+    chosen += [
         Part("ebm_convergence", "digit3_seed0", "convergence.json", (), chains),
         Part("ebm_energy", "digit3_seed0", "energy.json", (), ("--seconds=0.2",)),
         Part("ebm_pictures", "digit3_seed0", "figures/dynamics.gif", (), ("--images=100", "--sweeps=100")),
@@ -65,7 +65,7 @@ def parts() -> list[Part]:
         Part("ebm_digits", "digits_labels", "result.json", (f"{FLAGS}ebm_digits_labels.flags",), ("--quick",)),
         Part("ebm_lattices", "lattices", "result.json", (), ("--quick",)),
     ]
-    return found
+    return chosen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,24 +74,24 @@ class StudyConfig:
 
 
 def run(config: StudyConfig, workdir: Path) -> None:
-    """Run what is not done yet, then the summary. ValueError naming the parts that failed."""
+    """Run what is not done yet, then the summary. UserError naming the parts that failed."""
     lines, failed = ["| part | seconds | file |", "|---|---|---|"], []
     with runs.RunFolder.open(workdir, config) as folder:
         every = parts()
         for number, part in enumerate(every, 1):
-            made = folder.path / part.folder / part.made
+            product = folder.path / part.folder / part.product
             words = command(part, folder.path, config.quick)
             print(f"[{number}/{len(every)}] {shlex.join(['python', *words[1:]])}", flush=True)
             start = time.perf_counter()
-            if made.exists():
+            if product.exists():
                 print("    done before", flush=True)
                 took = "done before"
             else:
                 call(words)
                 took = f"{time.perf_counter() - start:.0f}"
             name = f"{part.module} in {part.folder}"
-            failed += [] if made.exists() else [name]
-            lines.append(f"| {name} | {took} | {made.relative_to(folder.path) if made.exists() else 'failed'} |")
+            failed += [] if product.exists() else [name]
+            lines.append(f"| {name} | {took} | {product.relative_to(folder.path) if product.exists() else 'failed'} |")
         with runs.atomic_write(folder.path / "summary.md") as temporary:
             temporary.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
@@ -100,7 +100,7 @@ def run(config: StudyConfig, workdir: Path) -> None:
 
 
 def command(part: Part, study: Path, quick: bool) -> list[str]:
-    """The command line of a part."""
+    """Return the command line of a part."""
     given = [flag.format(study=study) for flag in part.flags] + list(part.quick if quick else ())
     return [sys.executable, "-m", f"experiments.{part.module}", *given, f"--workdir={study / part.folder}"]
 

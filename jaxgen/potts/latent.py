@@ -29,13 +29,13 @@ _CHUNK = 1000
 
 
 def latent_lattice(height: int, width: int, neighbourhood: str = "G16") -> gibbs.Lattice:
-    """The grid of an image of `height` x `width` pixels and as many hidden sites.
+    """Return the grid of an image of `height` x `width` pixels and as many hidden sites.
 
     neighbourhood: one of `gibbs.NEIGHBOURHOODS` whose offsets are all odd, or "window": every hidden site is joined to
     the 76 pixels at most 4 rows and 4 columns (8 columns of the grid) away, fewer at the edges.
 
     Raises:
-        ValueError: a neighbourhood that joins visible sites, or one that `gibbs.Lattice` refuses.
+        UserError: a neighbourhood that joins visible sites, or one that `gibbs.Lattice` refuses.
     """
     if neighbourhood == "window":
         reach = [(dy, dx) for dy in range(5) for dx in range(-8, 9) if (dy + dx) % 2 and (dy > 0 or dx > 0)]
@@ -49,13 +49,13 @@ def latent_lattice(height: int, width: int, neighbourhood: str = "G16") -> gibbs
 
 
 def visible_sites(lattice: gibbs.Lattice) -> Bool[np.ndarray, "H W2"]:
-    """True at the sites of pixels."""
+    """Return True at the sites of pixels."""
     y, x = np.indices((lattice.height, lattice.width))
     return (y + x) % 2 == 0
 
 
 def pixels_on_grid(v: Shaped[Array, "n H W"]) -> Shaped[Array, "n H W2"]:
-    """Images on the grid, 0 at the hidden sites."""
+    """Return images on the grid, 0 at the hidden sites."""
     blank = jnp.zeros_like(v)
     even, odd = jnp.stack([v, blank], -1), jnp.stack([blank, v], -1)
     rows = (jnp.arange(v.shape[1]) % 2 == 0)[:, None, None]
@@ -63,7 +63,7 @@ def pixels_on_grid(v: Shaped[Array, "n H W"]) -> Shaped[Array, "n H W2"]:
 
 
 def visible_part(x: Shaped[Array, "n H W2"]) -> Shaped[Array, "n H W"]:
-    """The images of states of the grid; undoes `pixels_on_grid`."""
+    """Return the images that states of the grid show; undoes `pixels_on_grid`."""
     pairs = x.reshape(*x.shape[:2], -1, 2)
     rows = (jnp.arange(x.shape[1]) % 2 == 0)[:, None]
     return jnp.where(rows, pairs[..., 0], pairs[..., 1])
@@ -78,13 +78,13 @@ def draw_hidden(
     beta: float = 1.0,
     chain_ids: Array | None = None,
 ) -> UInt8[Array, "n H W2"]:
-    """(v, h) with h ~ p(h | v): one sweep with the pixels clamped, exact because no edge joins two hidden sites."""
+    """Return (v, h) with h ~ p(h | v): one clamped sweep, exact because no edge joins two hidden sites."""
     clamp = jnp.asarray(visible_sites(lattice))
     return gibbs.sample(key, lattice, params, pixels_on_grid(v), 1, beta=beta, clamp=clamp, chain_ids=chain_ids)[0]
 
 
 def latent_contrastive_divergence(model: PottsEBM, settings: ContrastiveSettings) -> Callable:
-    """The `grad_fn` of `contrastive_divergence` with the hidden sites of the data drawn given its pixels.
+    """Return the `grad_fn` of `contrastive_divergence`, with the hidden sites of the data drawn given its pixels.
 
     batch: {"image": pixels uint8 (n, H, W), "position"}; carry: chains on the grid, (chains, H, 2 W).
     Statistics are not centred: under Adam, which takes steps of one size in weights and biases, the biases could not
@@ -100,7 +100,7 @@ def latent_contrastive_divergence(model: PottsEBM, settings: ContrastiveSettings
 
 
 def latent_init(key: Key[Array, ""], model: PottsEBM, v: UInt8[Array, "n H W"], scale: float = 0.05) -> dict:
-    """Log marginals of the pixels, no bias at hidden sites, couplings N(0, scale^2), which tell hidden sites apart."""
+    """Return log marginals of the pixels, no bias at hidden sites, and couplings N(0, scale^2) against symmetry."""
     params = model.init(key, pixels_on_grid(v[:1]))["params"]
     bias = log_marginal_init(params, pixels_on_grid(v))["bias"]
     bias = jnp.where(visible_sites(model.lattice)[..., None], bias, 0.0)
@@ -115,7 +115,7 @@ def latent_init(key: Key[Array, ""], model: PottsEBM, v: UInt8[Array, "n H W"], 
 def log_sum_hidden(
     lattice: gibbs.Lattice, params: dict, v: UInt8[Array, "n H W"], beta: float = 1.0
 ) -> Float[Array, "n"]:
-    """log sum_h exp(-beta E(v, h)) of every image, exact, in nats.
+    """Return log sum_h exp(-beta E(v, h)) of every image, exact, in nats.
 
     The sums over pixels are one product with the matrix of all couplings, as in any restricted Boltzmann machine.
     """
@@ -140,6 +140,6 @@ def log_sum_hidden(
 def latent_log_likelihood(
     lattice: gibbs.Lattice, params: dict, v: UInt8[Array, "n H W"], log_z: float, beta: float = 1.0
 ) -> Float64[np.ndarray, "n"]:
-    """log p(v) of every image in nats, exact up to log Z, that of visible and hidden sites together."""
+    """Return log p(v) of every image in nats, exact up to log Z, which is that of visible and hidden sites together."""
     pieces = [log_sum_hidden(lattice, params, v[i : i + _CHUNK], beta) for i in range(0, len(v), _CHUNK)]
     return np.concatenate([np.asarray(piece, np.float64) for piece in pieces]) - log_z

@@ -35,7 +35,7 @@ def test_tied_couplings_in_four_colours_and_a_lattice_that_needs_them():
     np.testing.assert_allclose(
         enumeration.distribution(wider, params), enumeration.distribution(LATTICE, tied), rtol=1e-5
     )
-    with pytest.raises(ValueError, match="lattice: needs 4 colours; allowed: one that two suffice for"):
+    with pytest.raises(ValueError, match="lattice has 4 colours; allowed: a lattice for which two suffice"):
         in_four_colours(wider, params)
 
 

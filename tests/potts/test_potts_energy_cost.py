@@ -108,7 +108,7 @@ def test_stated_power_charges_the_work_and_not_the_waiting():
     meter = joules.stated_meter(10.0)
     clock = iter([1.0, 1.5])
     spent = measure_joules(meter._replace(read=lambda: [10.0 * next(clock)]), lambda number: None, 0.0)
-    assert spent.joules == pytest.approx(5.0) and not meter.measured and "10 W a core" in meter.source
+    assert spent.joules == pytest.approx(5.0) and not meter.measured and "10 W per core" in meter.source
     first, second = meter.read()[0], meter.read()[0]
     assert 0 <= second - first < 1.0
 

@@ -64,10 +64,10 @@ def test_it_crosses_a_barrier_that_gibbs_does_not():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"t": T[:3]}, r"t: got shape \(3,\) for 4 replicas"),
+        ({"t": T[:3]}, r"t has shape \(3,\) for 4 replicas"),
         ({"x": jnp.zeros((1, 2, 2, 3), jnp.uint8), "t": T[:1]}, "two or more"),
-        ({"n_rounds": 0}, "n_rounds: got 0"),
-        ({"base_bias": BASE[:1]}, "base_bias: got shape"),
+        ({"n_rounds": 0}, "n_rounds is 0; allowed"),
+        ({"base_bias": BASE[:1]}, "base_bias has shape"),
     ],
 )
 def test_refusals(change, message):

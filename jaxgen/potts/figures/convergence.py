@@ -12,7 +12,7 @@ from jaxgen.potts.studies.trajectory import Mixing, smoothed_shares
 
 def convergence_figure(
     path: str | Path,
-    found: Mapping[str, Mixing],
+    samplers: Mapping[str, Mixing],
     shares: Mapping[str, Sequence[tuple[int, float]]],
     real: float,
 ) -> None:
@@ -20,13 +20,13 @@ def convergence_figure(
 
     Args:
         path: .png, .pdf or .svg.
-        found: by name of the sampler; the first one's energies are drawn, its chains in equal parts, one a start.
+        samplers: the runs by name; energies are drawn of the first, whose chains are in equal parts, one per start.
         shares: for each start (sweeps, share of chains read as a class).
         real: that share of training images.
     """
     figure = Figure(figsize=(15, 4.6), dpi=90, layout="constrained")
     energy, correlation, readable = figure.subplots(1, 3)
-    first = next(iter(found.values()))
+    first = next(iter(samplers.values()))
     sweeps = np.arange(1, first.observed.shape[1] + 1)
     for name, chains in zip(shares, np.split(first.observed[0], len(shares), axis=1), strict=True):
         (line,) = energy.plot(sweeps, chains.mean(1), label=f"from {name}", linewidth=1.2)
@@ -34,13 +34,13 @@ def convergence_figure(
         energy.fill_between(sweeps, low, high, color=line.get_color(), alpha=0.15)
     energy.set_title("energy by start: mean, and 80 % of the chains")
     energy.set_ylabel("E(x)")
-    for name, mixing in found.items():
+    for name, mixing in samplers.items():
         for series, style, what, tau in zip(
             mixing.settled, ("-", "--"), ("energy", "component"), mixing.times, strict=True
         ):
             rho = gibbs.autocorrelation(series)[: len(series) // 2]
             label = f"{name}, {what}: tau {tau:.0f}" if np.isfinite(tau) else f"{name}, {what}: tau not known"
-            colour = f"C{list(found).index(name)}"
+            colour = f"C{list(samplers).index(name)}"
             correlation.plot(np.arange(1, len(rho)), rho[1:], style, color=colour, label=label, linewidth=1.2)
     correlation.set_ylim(-0.1, 1)
     correlation.set_title("autocorrelation at equilibrium; tau: its time in sweeps")

@@ -25,7 +25,7 @@ _STRETCH = 50  # sweeps
 
 
 class Phase(NamedTuple):
-    """After `sweep` whole sweeps and colours 0 .. colour of the next: the states; colour -1 is the start."""
+    """The states after `sweep` whole sweeps and colours 0 .. `colour` of the next; colour -1 is the start."""
 
     sweep: int
     colour: int
@@ -40,29 +40,29 @@ def phases(
     shown: Sequence[int],
     **conditions,
 ) -> list[Phase]:
-    """The start, then every colour of every sweep whose number is in `shown` (ascending, from 0).
+    """Return the start, then every colour of every sweep whose number is in `shown` (ascending, from 0).
 
-    conditions: keyword arguments of `gibbs.sample` but `clamp`. Sweeps between are done whole. ValueError for an
+    conditions: keyword arguments of `gibbs.sample` but `clamp`. Sweeps between are done whole. UserError for an
     order that is not ascending.
     """
     if list(shown) != sorted(set(shown)) or (len(shown) and shown[0] < 0):
         raise UserError(f"shown: got {list(shown)}; allowed: ascending numbers of sweeps, 0 or more")
-    found, done = [Phase(0, -1, x)], 0
+    states, done = [Phase(0, -1, x)], 0
     for number in shown:
         x = advance(jax.random.fold_in(key, 2 * number), lattice, params, x, number - done, **conditions)
         for colour in range(lattice.n_colours):
             key_colour = jax.random.fold_in(jax.random.fold_in(key, 2 * number + 1), colour)
             clamp = jnp.asarray(lattice.colouring != colour)
             x, _ = gibbs.sample(key_colour, lattice, params, x, 1, clamp=clamp, **conditions)
-            found.append(Phase(number, colour, x))
+            states.append(Phase(number, colour, x))
         done = number + 1
-    return found
+    return states
 
 
 def advance(
     key: Key[Array, ""], lattice: gibbs.Lattice, params: dict, x: UInt8[Array, "n H W"], n_sweeps: int, **conditions
 ) -> UInt8[Array, "n H W"]:
-    """The states after n_sweeps sweeps, 0 or more, in calls of _STRETCH and of 1: two lengths are compiled for all."""
+    """Return the states after n_sweeps sweeps, 0 or more, in calls of _STRETCH and of 1, so that two are compiled."""
     for number in range(n_sweeps // _STRETCH + n_sweeps % _STRETCH):
         sweeps = _STRETCH if number < n_sweeps // _STRETCH else 1
         x, _ = gibbs.sample(jax.random.fold_in(key, number), lattice, params, x, sweeps, **conditions)
@@ -73,11 +73,11 @@ def phases_gif(
     path: str | Path,
     lattice: gibbs.Lattice,
     levels: int,
-    found: Sequence[Phase],
+    states: Sequence[Phase],
     energies: Sequence[Float[np.ndarray, "n"]],
-    wanted: Float[np.ndarray, "m"],
+    of_training: Float[np.ndarray, "m"],
 ) -> None:
-    """An animation of one chain, the one that ends nearest to the median energy, with its energy beside it.
+    """Write an animation of the chain that ends nearest to the median energy, with its energy beside it.
 
     Sites that may change at a step are tinted by their colour; those that did, strongly.
 
@@ -85,23 +85,23 @@ def phases_gif(
         path: ends in .gif.
         lattice: the graph.
         levels: of the states.
-        found: of `phases`.
+        states: of `phases`.
         energies: E(x) of every chain after each of them.
-        wanted: E(x) of training images, drawn as a band.
+        of_training: E(x) of training images, drawn as a band.
     """
     chain = int(np.abs(energies[-1] - np.median(energies[-1])).argmin())
-    images = [np.asarray(phase.x)[chain] for phase in found]
+    images = [np.asarray(phase.x)[chain] for phase in states]
     curve = [float(energy[chain]) for energy in energies]
-    figure, draw = _stage(lattice, levels, found, curve, wanted)
+    figure, draw = _stage(lattice, levels, states, curve, of_training)
     frames = []
-    for step, phase in enumerate(found):
+    for step, phase in enumerate(states):
         draw(step, _tinted(lattice, levels, images, step, phase.colour))
         frames.append(visualization.figure_array(figure))
         figure.set_layout_engine("none")  # once laid out, it need not be again
-    draw(len(found) - 1, _tinted(lattice, levels, images, len(found) - 1, -1))
+    draw(len(states) - 1, _tinted(lattice, levels, images, len(states) - 1, -1))
     frames.append(visualization.figure_array(figure))
     early = 4 * lattice.n_colours
-    times = [900] + [400 if step <= early else 160 for step in range(1, len(found))] + [3000]
+    times = [900] + [400 if step <= early else 160 for step in range(1, len(states))] + [3000]
     visualization.save_colour_gif(path, frames, times)
 
 
@@ -114,16 +114,18 @@ def _tinted(lattice, levels: int, images, step: int, colour: int) -> UInt8[np.nd
     return grey.astype(np.uint8)
 
 
-def _stage(lattice, levels: int, found, curve, wanted):
-    """The figure of one frame, and what changes it to step number `step`."""
+def _stage(lattice, levels: int, states, curve, of_training):
+    """Return the figure of one frame, and a function that changes it to step number `step`."""
     figure = Figure(figsize=(6.4, 3.3), dpi=80, layout="constrained")
     picture, energy = figure.subplots(1, 2, width_ratios=(1, 1.15))
     shown = picture.imshow(np.zeros((lattice.height, lattice.width, 3), np.uint8), interpolation="nearest")
     picture.set_axis_off()
     # One sweep is one unit; colours are its parts. One is added for the logarithmic axis.
-    times = [1 + phase.sweep + (phase.colour + 1) / lattice.n_colours for phase in found]
-    above = np.asarray(curve) - np.mean(wanted)
-    energy.axhspan(*np.quantile(wanted - np.mean(wanted), (0.05, 0.95)), color="0.85", label="training images, 90 %")
+    times = [1 + phase.sweep + (phase.colour + 1) / lattice.n_colours for phase in states]
+    above = np.asarray(curve) - np.mean(of_training)
+    energy.axhspan(
+        *np.quantile(of_training - np.mean(of_training), (0.05, 0.95)), color="0.85", label="training images, 90 %"
+    )
     (line,) = energy.plot([], [], color="black", linewidth=1.2)
     (dot,) = energy.plot([], [], "o", color="C3", markersize=5)
     energy.set_xscale("log")
@@ -136,7 +138,7 @@ def _stage(lattice, levels: int, found, curve, wanted):
     energy.legend(fontsize=8, loc="upper right")
 
     def draw(step: int, image) -> None:
-        phase = found[step]
+        phase = states[step]
         shown.set_data(image)
         what = "noise" if phase.colour < 0 else f"colour {phase.colour + 1} of {lattice.n_colours}"
         picture.set_title(f"sweep {phase.sweep + (phase.colour >= 0)}: {what}", fontsize=10)

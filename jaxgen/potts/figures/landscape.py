@@ -23,7 +23,7 @@ _TSNE_COMPONENTS = 50
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Landscape:
-    """Images, what they are, and where they lie.
+    """Images with their kinds, and their places on two maps.
 
     Attributes:
         x: all images: n training images, m samples, then chains x steps of trajectories, chain by chain.
@@ -46,19 +46,19 @@ class Landscape:
     tsne: Float[np.ndarray, "N 2"]
 
     def part(self, name: str) -> slice:
-        """Where in the arrays the training images or the samples are."""
+        """Return where in the arrays the training images or the samples are."""
         n, m = self.sizes
         return {"training images": slice(0, n), "samples": slice(n, n + m)}[name]
 
     def trajectories(self, points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "chains steps 2"]:
-        """The points of every chain in the order of time."""
+        """Return the points of every chain in the order of time."""
         return points[sum(self.sizes) :].reshape(-1, len(self.steps), 2)
 
 
 def embed_images(
     x: UInt8[np.ndarray, "N H W"], n: int, seed: int
 ) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, "N 2"]]:
-    """Principal components, fitted to the first n images, and t-SNE of all."""
+    """Return principal components, fitted to the first n images, and t-SNE of all."""
     from sklearn.decomposition import PCA  # half a second of start-up
     from sklearn.manifold import TSNE
 
@@ -71,37 +71,37 @@ def embed_images(
 
 
 def prototypes(x: UInt8[np.ndarray, "n H W"], k: int, seed: int) -> Float[np.ndarray, "k H W"]:
-    """k means of the images (Lloyd 1982, started as k-means++), the most frequent first."""
+    """Return k means of the images (Lloyd 1982, started as k-means++), the most frequent first."""
     from sklearn.cluster import KMeans
 
     flat = np.asarray(x, np.float32).reshape(len(x), -1)
-    found = KMeans(k, n_init=3, random_state=seed).fit(flat)
-    order = np.argsort(-np.bincount(found.labels_, minlength=k), kind="stable")
-    return found.cluster_centers_[order].reshape(k, *x.shape[1:])
+    clusters = KMeans(k, n_init=3, random_state=seed).fit(flat)
+    order = np.argsort(-np.bincount(clusters.labels_, minlength=k), kind="stable")
+    return clusters.cluster_centers_[order].reshape(k, *x.shape[1:])
 
 
 def nearest(
     x: UInt8[np.ndarray, "N H W"], targets: Float[np.ndarray, "M H W"] | UInt8[np.ndarray, "M H W"]
 ) -> Int[np.ndarray, "N"]:
-    """The number of the target at the least Euclidean distance of every image."""
+    """Return for every image the number of the target at the least Euclidean distance."""
     a = np.asarray(x, np.float32).reshape(len(x), -1)
     b = np.asarray(targets, np.float32).reshape(len(targets), -1)
     return ((b**2).sum(1) - 2 * a @ b.T).argmin(1)
 
 
-def landscape_figure(path: str | Path, found: Landscape, levels: int, title: str) -> None:
-    """Energies and basins on both maps, the energies' distribution, and training images of low and high energy."""
+def landscape_figure(path: str | Path, landscape: Landscape, levels: int, title: str) -> None:
+    """Draw energies and basins on both maps, the energies' distribution, and training images of low and high energy."""
     figure = Figure(figsize=(15, 9), dpi=90, layout="constrained")
     axes = figure.subplots(2, 3)
-    maps = {"PCA": found.pca, "t-SNE": found.tsne}
-    here = np.concatenate([found.energy[found.part(kind)] for kind in _KINDS])
+    maps = {"PCA": landscape.pca, "t-SNE": landscape.tsne}
+    here = np.concatenate([landscape.energy[landscape.part(kind)] for kind in _KINDS])
     limits = np.quantile(here, (0.01, 0.99))
     for axis, (name, points) in zip(axes[:, 0], maps.items(), strict=True):
         for kind, (marker, size) in _KINDS.items():
-            part = found.part(kind)
-            colours = {"c": found.energy[part], "cmap": "viridis", "vmin": limits[0], "vmax": limits[1]}
+            part = landscape.part(kind)
+            colours = {"c": landscape.energy[part], "cmap": "viridis", "vmin": limits[0], "vmax": limits[1]}
             drawn = axis.scatter(*points[part].T, marker=marker, s=size, linewidths=0.8, label=kind, **colours)
-        for number, chain in enumerate(found.trajectories(points)):
+        for number, chain in enumerate(landscape.trajectories(points)):
             axis.plot(*chain.T, color="C3", linewidth=0.9, label=None if number else "chains")
             axis.plot(*chain[0], "s", color="C3", markersize=5, label=None if number else "their start: noise")
             end = {"color": "C3", "markersize": 11, "markeredgecolor": "black", "linestyle": "none"}
@@ -110,28 +110,28 @@ def landscape_figure(path: str | Path, found: Landscape, levels: int, title: str
     axes[0, 0].legend(fontsize=8)
     figure.colorbar(drawn, ax=axes[:, 0], label="E(x), nats at beta = 1", shrink=0.6, location="left")
     for axis, (name, points) in zip(axes[:, 1], maps.items(), strict=True):
-        _draw_basins(axis, found, points, levels)
+        _draw_basins(axis, landscape, points, levels)
         axis.set_title(f"class or nearest prototype, {name}; pictures: their means", fontsize=9)
     for axis in axes[:, :2].ravel():
         axis.set_xticks([])
         axis.set_yticks([])
-    _draw_energies(axes[0, 2], found)
-    _draw_extremes(axes[1, 2], found, levels)
+    _draw_energies(axes[0, 2], landscape)
+    _draw_extremes(axes[1, 2], landscape, levels)
     figure.suptitle(title, fontsize=12)
     visualization.save_figure(path, figure)
 
 
-def _draw_basins(axis, found: Landscape, points, levels: int) -> None:
-    for number, name in enumerate(found.names):
+def _draw_basins(axis, landscape: Landscape, points, levels: int) -> None:
+    for number, name in enumerate(landscape.names):
         for kind, (marker, size) in _KINDS.items():
-            part = found.part(kind)
-            own = points[part][found.basin[part] == number]
+            part = landscape.part(kind)
+            own = points[part][landscape.basin[part] == number]
             label = name if kind == "training images" else None
             axis.scatter(*own.T, marker=marker, s=size, linewidths=0.8, color=f"C{number}", label=label)
-        train = found.part("training images")
-        own = found.basin[train] == number
+        train = landscape.part("training images")
+        own = landscape.basin[train] == number
         if own.any():
-            grey = 1 - found.x[train][own].mean(0) / (levels - 1)
+            grey = 1 - landscape.x[train][own].mean(0) / (levels - 1)
             picture = OffsetImage(grey, zoom=1.1, cmap="gray")
             picture.image.set_clim(0, 1)
             frame = {"edgecolor": f"C{number}", "linewidth": 2}
@@ -139,9 +139,9 @@ def _draw_basins(axis, found: Landscape, points, levels: int) -> None:
     axis.legend(fontsize=7, loc="best", markerscale=1.5)
 
 
-def _draw_energies(axis, found: Landscape) -> None:
-    ends = found.energy[sum(found.sizes) :].reshape(-1, len(found.steps))
-    parts = {kind: found.energy[found.part(kind)] for kind in _KINDS}
+def _draw_energies(axis, landscape: Landscape) -> None:
+    ends = landscape.energy[sum(landscape.sizes) :].reshape(-1, len(landscape.steps))
+    parts = {kind: landscape.energy[landscape.part(kind)] for kind in _KINDS}
     bins = np.linspace(min(map(np.min, parts.values())), max(map(np.max, parts.values())), 50)
     for kind, values in parts.items():
         axis.hist(values, bins, alpha=0.6, density=True, label=kind)
@@ -152,16 +152,16 @@ def _draw_energies(axis, found: Landscape) -> None:
     axis.legend(fontsize=8)
 
 
-def _draw_extremes(axis, found: Landscape, levels: int) -> None:
-    """Rows of images: training images and samples of the least and of the most energy."""
+def _draw_extremes(axis, landscape: Landscape, levels: int) -> None:
+    """Draw rows of images: training images and samples of the least and of the most energy."""
     rows, names = [], []
     for kind in _KINDS:
-        part = found.part(kind)
-        order = np.argsort(found.energy[part])
+        part = landscape.part(kind)
+        order = np.argsort(landscape.energy[part])
         for ends, name in ((order[:8], "least"), (order[-8:], "most")):
-            rows.append(data.decode(found.x[part][ends], levels))
+            rows.append(data.decode(landscape.x[part][ends], levels))
             names.append(f"{kind}\n{name} energy")
     axis.imshow(visualization.image_grid(np.concatenate(rows), columns=8), cmap="gray", vmin=0, vmax=255)
-    side = found.x.shape[1] + 1
+    side = landscape.x.shape[1] + 1
     axis.set_yticks([side * (row + 0.5) for row in range(len(rows))], names, fontsize=8)
     axis.set_xticks([])

@@ -23,7 +23,7 @@ _BLOCKS = ListedColormap(["#4c78a8", "#f2b36f", "#72b7a1", "#d67195", "#9d7fb8",
 
 
 def zero_sum(lattice: gibbs.Lattice, params: dict) -> tuple[Float[np.ndarray, "H W L"], dict]:
-    """Biases h and, by offset, couplings w (h, w, L, L) of the same model in the zero-sum gauge."""
+    """Return biases h and, by offset, couplings w (h, w, L, L) of the same model in the zero-sum gauge."""
     bias = np.array(params["bias"], np.float64)
     flat = bias.reshape(lattice.n_sites, -1)
     couplings = {}
@@ -37,14 +37,14 @@ def zero_sum(lattice: gibbs.Lattice, params: dict) -> tuple[Float[np.ndarray, "H
 
 
 def attraction(coupling: Float[np.ndarray, "h w L L"]) -> Float[np.ndarray, "h w"]:
-    """Mean of the diagonal less mean of the rest, for every edge of one offset."""
+    """Return the mean of the diagonal minus the mean of the rest, for every edge of one offset."""
     levels = coupling.shape[-1]
     trace = np.trace(coupling, axis1=2, axis2=3)
     return trace / levels - (coupling.sum((2, 3)) - trace) / (levels * (levels - 1))
 
 
 def parameter_figure(path: str | Path, lattice: gibbs.Lattice, params: dict, title: str) -> None:
-    """Maps of the biases of up to four levels; of each offset's attraction, and its mean coupling matrix."""
+    """Draw the biases of up to four levels, and of each offset its attraction and its mean coupling matrix."""
     bias, couplings = zero_sum(lattice, params)
     shown = np.unique(np.linspace(0, bias.shape[-1] - 1, _MOST_LEVELS).round().astype(int))
     columns = max(len(shown), len(couplings))
@@ -91,7 +91,7 @@ def _direction(offset: gibbs.lattice.Offset) -> str:
 
 
 def blocks_figure(path: str | Path, lattices: dict[str, gibbs.Lattice]) -> None:
-    """The colouring of every lattice, and the neighbours of one site; sites of one colour are updated together.
+    """Draw the colouring of every lattice and the neighbours of one site; sites of one colour are updated together.
 
     Args:
         path: .png, .pdf or .svg.

@@ -4,9 +4,9 @@
     swap x_r and x_(r+1) with probability min(1, exp(beta (t_(r+1) - t_r) (D(x_(r+1)) - D(x_r)))),   D = E - E_base
 
 The energy is linear in theta, which gives the exponent; p_1 x .. x p_R is left invariant by sweeps and swaps. Even
-pairs and odd pairs take turns without chance, which carries states along the path instead of diffusing them (Okabe et
+pairs and odd pairs alternate deterministically, which carries states along the path instead of diffusing them (Okabe et
 al. 2001; Syed et al. 2022). The replica at t = 0 has no couplings: one sweep makes it an independent draw, so what
-reaches t = 1 from there has forgotten everything.
+reaches t = 1 from there is independent of the past.
 """
 
 import functools
@@ -44,7 +44,7 @@ def parallel_tempering(
     sweeps: int = 1,
     beta: float = 1.0,
 ) -> tuple[UInt8[Array, "R n H W"], TemperingInfo]:
-    """`n_rounds` rounds, each of `sweeps` Gibbs sweeps of every replica and one round of swaps.
+    """Run `n_rounds` rounds, each of `sweeps` Gibbs sweeps of every replica and one round of swaps.
 
     Args:
         key: random key.
@@ -53,28 +53,29 @@ def parallel_tempering(
         base_bias: the bias at t = 0, where there are no couplings.
         x: states; n independent ensembles of R replicas.
         t: where each replica is on the path, ascending.
-        n_rounds: at least 1. sweeps: a round, at least 1.
+        n_rounds: at least 1.
+        sweeps: Gibbs sweeps per round, at least 1.
         beta: inverse temperature.
 
     Raises:
-        ValueError: fewer than two replicas, t of another length, n_rounds < 1; or as `gibbs.sample`.
+        UserError: fewer than two replicas, t of another length, n_rounds < 1; or as `gibbs.sample`.
     """
     if len(x) < 2 or t.shape != (len(x),):
-        raise UserError(f"t: got shape {t.shape} for {len(x)} replicas, must be ({len(x)},), two or more")
+        raise UserError(f"t has shape {t.shape} for {len(x)} replicas; allowed: ({len(x)},), two or more")
     if n_rounds < 1:
-        raise UserError(f"n_rounds: got {n_rounds}, must be at least 1")
+        raise UserError(f"n_rounds is {n_rounds}; allowed: an integer, 1 or more")
     base = independent_params(lattice, params, base_bias)
     params = {name: params[name] for name in base}
     difference = jax.tree.map(lambda a, b: b - a, base, params)
     replicas, n = x.shape[:2]
 
     def sweep(key, x):
-        def one(replica):
+        def sweep_replica(replica):
             number, states, t_r = replica
             theta = jax.tree.map(lambda a, d: a + t_r * d, base, difference)
             return gibbs.sample(jax.random.fold_in(key, number), lattice, theta, states, sweeps, beta=beta)[0]
 
-        return jax.lax.map(one, (jnp.arange(replicas), x, t))
+        return jax.lax.map(sweep_replica, (jnp.arange(replicas), x, t))
 
     def round_(carry, number):
         x, taken = carry

@@ -25,7 +25,7 @@ MAX_MATRIX_STATES = 2**12
 
 
 def all_states(lattice: Lattice, levels: int) -> UInt8[np.ndarray, "S H W"]:
-    """The S = levels^sites states in order of their number. ValueError over 2^22 states."""
+    """Return the S = levels^sites states in order of their number. UserError over 2^22 states."""
     _check_size(lattice, levels, MAX_STATES)
     digits = np.empty((lattice.n_sites, levels**lattice.n_sites), np.uint8)
     for site in range(lattice.n_sites):
@@ -34,7 +34,7 @@ def all_states(lattice: Lattice, levels: int) -> UInt8[np.ndarray, "S H W"]:
 
 
 def state_numbers(x: UInt8[Array, "n H W"], levels: int) -> Int[np.ndarray, "n"]:
-    """The numbers of images in all_states. ValueError for a level outside 0..levels-1."""
+    """Return the numbers of images in all_states. UserError for a level outside 0..levels-1."""
     digits = np.asarray(x).reshape(len(x), -1)
     if digits.size and not 0 <= digits.min() <= digits.max() < levels:
         raise UserError(f"x: got levels {digits.min()} to {digits.max()}, allowed are 0 to {levels - 1}")
@@ -45,7 +45,7 @@ def state_numbers(x: UInt8[Array, "n H W"], levels: int) -> Int[np.ndarray, "n"]
 def natural_params(
     lattice: Lattice, params: Params, beta: float = 1.0, field: Float[Array, "H W L"] | None = None
 ) -> Params:
-    """beta (b + f) and beta W_ij as an edge tree: -beta E(x) is linear in it, with indicators as coefficients."""
+    """Return beta (b + f) and beta W_ij as an edge tree, in which -beta E(x) is linear."""
     check_params(lattice, params)
     bias = jnp.asarray(params["bias"])
     if field is not None:
@@ -59,7 +59,7 @@ def natural_params(
 def log_weights(
     lattice: Lattice, params: Params, beta: float = 1.0, field: Float[Array, "H W L"] | None = None
 ) -> Float[Array, "S"]:
-    """-beta E(x) of every state, in nats; dtype of the parameters. ValueError over 2^22 states."""
+    """Return -beta E(x) of every state, in nats; dtype of the parameters. UserError over 2^22 states."""
     natural = natural_params(lattice, params, beta, field)
     edges = {offset_name(offset): lattice.edges(offset) for offset in lattice.offsets}
     return _linear(natural, all_states(lattice, n_levels(params)), edges)
@@ -79,25 +79,25 @@ def _linear(natural: Params, states: UInt8[Array, "S H W"], edges: dict) -> Floa
 def log_partition(
     lattice: Lattice, params: Params, beta: float = 1.0, field: Float[Array, "H W L"] | None = None
 ) -> Float[Array, ""]:
-    """log Z in nats, differentiable."""
+    """Return log Z in nats, differentiable."""
     return jax.nn.logsumexp(log_weights(lattice, params, beta, field))
 
 
 def distribution(
     lattice: Lattice, params: Params, beta: float = 1.0, field: Float[Array, "H W L"] | None = None
 ) -> Float[Array, "S"]:
-    """p(x) of every state."""
+    """Return p(x) of every state."""
     return jax.nn.softmax(log_weights(lattice, params, beta, field))
 
 
 def log_likelihood(lattice: Lattice, params: Params, x: UInt8[Array, "n H W"], beta: float = 1.0) -> Float[Array, ""]:
-    """Mean log p(x) over images, in nats an image; jax.grad of it is the exact maximum-likelihood gradient."""
+    """Return the mean of log p(x) over images, in nats; jax.grad of it is the exact maximum-likelihood gradient."""
     weights = log_weights(lattice, params, beta)
     return weights[state_numbers(x, n_levels(params))].mean() - jax.nn.logsumexp(weights)
 
 
 def marginals(lattice: Lattice, params: Params, beta: float = 1.0, field: Float[Array, "H W L"] | None = None) -> dict:
-    """Expected sufficient statistics, numpy float64, shaped like edge parameters whatever the kind of params.
+    """Return expected sufficient statistics, numpy float64, shaped like edge parameters whatever the kind of params.
 
     {"bias": p(x_i = l), (H, W, L); "coupling": {name: p(x_i = a, x_j = b), (h, w, L, L)}}, by summing the distribution.
     """
@@ -116,7 +116,7 @@ def marginals(lattice: Lattice, params: Params, beta: float = 1.0, field: Float[
 def conditional(
     lattice: Lattice, params: Params, site: int, beta: float = 1.0, field: Float[Array, "H W L"] | None = None
 ) -> Float[np.ndarray, "S L"]:
-    """p(x_site = l | the other sites of state s), float64, as a ratio of enumerated probabilities; site = y W + x."""
+    """Return p(x_site = l | the other sites of state s), float64, by enumeration; site = y W + x."""
     levels = n_levels(params)
     p = np.asarray(distribution(lattice, params, beta, field), np.float64)
     return _conditional(p, site, levels)
@@ -129,7 +129,7 @@ def _conditional(p: Float[np.ndarray, "S"], site: int, levels: int) -> Float[np.
 
 
 def colour_blocks(lattice: Lattice) -> list[Int[np.ndarray, "sites"]]:
-    """The flat sites of each colour of the lattice's own colouring."""
+    """Return the flat sites of each colour of the colouring of the lattice."""
     colours = lattice.colouring.ravel()
     return [np.flatnonzero(colours == colour) for colour in range(lattice.n_colours)]
 
@@ -141,12 +141,12 @@ def sweep_matrix(
     beta: float = 1.0,
     clamp: Bool[np.ndarray, "H W"] | None = None,
 ) -> Float[np.ndarray, "S S"]:
-    """P[s, t], the probability that one sweep takes state s to state t, float64; a product of one kernel a block:
+    """Return P[s, t], the probability that one sweep takes state s to state t, float64; one kernel per block:
 
         K[s, t] = prod_(i in block) p(t_i | s without i) prod_(i not in block) [t_i = s_i]
 
     order: the blocks of flat sites, first to last; all sites of a block see the state before the block, so p is
-    stationary only if no edge joins two of them. clamp: True sites never change. ValueError over 2^12 states.
+    stationary only if no edge joins two of them. clamp: True sites never change. UserError over 2^12 states.
     """
     levels = n_levels(params)
     _check_size(lattice, levels, MAX_MATRIX_STATES)

@@ -16,7 +16,7 @@ from jaxgen.errors import UserError
 def naive_sample(
     seed: int, lattice: gibbs.Lattice, params: dict, x: UInt8[np.ndarray, "n H W"], n_sweeps: int, beta: float = 1.0
 ) -> UInt8[np.ndarray, "n H W"]:
-    """The states after `n_sweeps` raster scans of every chain of x.
+    """Return the states after `n_sweeps` raster scans of every chain of x.
 
     Args:
         seed: of NumPy's generator.
@@ -27,7 +27,7 @@ def naive_sample(
         beta: inverse temperature.
 
     Raises:
-        ValueError: n_sweeps < 1, or parameters that do not fit the lattice.
+        UserError: n_sweeps < 1, or parameters that do not fit the lattice.
     """
     gibbs.check_params(lattice, params)
     if n_sweeps < 1:
@@ -48,12 +48,12 @@ def naive_sample(
 
 
 def _neighbours(lattice: gibbs.Lattice, params: dict, beta: float) -> list[list[tuple[int, np.ndarray]]]:
-    """For every site i the pairs (j, beta W_ij[x_i, x_j])."""
-    found = [[] for _ in range(lattice.n_sites)]
+    """Return for every site i the pairs (j, beta W_ij[x_i, x_j])."""
+    neighbours = [[] for _ in range(lattice.n_sites)]
     for offset, coupling in gibbs.edge_couplings(lattice, params):
         coupling = beta * np.asarray(coupling, np.float64)
         coupling = coupling.reshape(-1, *coupling.shape[2:])
         for i, j, w in zip(*lattice.edges(offset), coupling, strict=True):
-            found[i].append((int(j), w))
-            found[j].append((int(i), w.T))
-    return found
+            neighbours[i].append((int(j), w))
+            neighbours[j].append((int(i), w.T))
+    return neighbours

@@ -38,9 +38,9 @@ class _Sites(NamedTuple):
 def log_partition(
     lattice: Lattice, params: Params, beta: float = 1.0, field: Float[Array, "H W L"] | None = None
 ) -> Float[Array, ""]:
-    """log Z in nats, differentiable; dtype of the parameters.
+    """Return log Z in nats, differentiable; dtype of the parameters.
 
-    Raises ValueError naming the lattice if it is not an open nearest-neighbour grid, or if L^(W+1) > 2^24.
+    Raises UserError naming the lattice if it is not an open nearest-neighbour grid, or if L^(W+1) > 2^24.
     """
     _check(lattice, params)
     return _log_partition(lattice, natural_params(lattice, params, beta, field))
@@ -49,7 +49,7 @@ def log_partition(
 def marginals(
     lattice: Lattice, params: Params, beta: float = 1.0, field: Float[Array, "H W L"] | None = None
 ) -> Params:
-    """Expected sufficient statistics, shaped like edge parameters whatever the kind of params; errors as log_partition.
+    """Return expected sufficient statistics, shaped like edge parameters for any params; errors as log_partition.
 
     {"bias": p(x_i = l), (H, W, L); "coupling": {name: p(x_i = a, x_j = b), (h, w, L, L)}}: the gradient of log Z in the
     natural parameters. The gradient of the mean log-likelihood is beta (the same means over the data - these). Memory:
@@ -60,7 +60,7 @@ def marginals(
 
 
 def draw(key: PRNGKeyArray, lattice: Lattice, params: Params, n: int, beta: float = 1.0) -> UInt8[Array, "n H W"]:
-    """n independent exact samples; draw i depends on key and i alone. Errors as log_partition, and for n < 1.
+    """Draw n independent exact samples; draw i depends on key and i alone. Errors as log_partition, and for n < 1.
 
     Forward filtering, backward sampling. Memory: H W L^W numbers, at most 2^28.
     """
@@ -97,7 +97,7 @@ def _marginals(lattice: Lattice, natural: Params) -> Params:
 
 
 def _sites(lattice: Lattice, natural: Params) -> tuple[int, _Sites]:
-    """The shorter side, and the sites in raster order of the grid standing upright."""
+    """Return the shorter side, and the sites in raster order of the grid standing upright."""
     bias, left, up = natural["bias"], natural["coupling"]["0,1"], natural["coupling"]["1,0"]
     if lattice.height < lattice.width:
         bias, left, up = bias.swapaxes(0, 1), up.swapaxes(0, 1), left.swapaxes(0, 1)
@@ -108,7 +108,7 @@ def _sites(lattice: Lattice, natural: Params) -> tuple[int, _Sites]:
 
 
 def _before_the_first(width: int, sites: _Sites) -> Float[Array, "L^W"]:
-    """A row of uniform sites above the grid, joined to nothing: its weights sum to one."""
+    """Return a row of uniform sites above the grid, joined to nothing: its weights sum to one."""
     levels = sites.bias.shape[1]
     return jnp.full(levels**width, -width * jnp.log(levels), sites.bias.dtype)
 

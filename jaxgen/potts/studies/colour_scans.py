@@ -28,12 +28,12 @@ _WINDOW = 5  # of `gibbs.integrated_autocorrelation_time`
 
 
 def in_four_colours(lattice: gibbs.Lattice, params: dict) -> tuple[gibbs.Lattice, dict]:
-    """The same model on a lattice that needs four colours: with diagonal edges of one direction, of zero coupling.
+    """Return the same model on a lattice of four colours: with diagonal edges of one direction and zero coupling.
 
-    ValueError for a lattice that needs more than two colours already.
+    UserError for a lattice that needs more than two colours already.
     """
     if lattice.n_colours > 2:
-        raise UserError(f"lattice: needs {lattice.n_colours} colours; allowed: one that two suffice for")
+        raise UserError(f"lattice has {lattice.n_colours} colours; allowed: a lattice for which two suffice")
     wider = gibbs.Lattice(lattice.height, lattice.width, (*lattice.offsets, _DIAGONAL), lattice.boundary)
     coupling, levels = params["coupling"], gibbs.n_levels(params)
     if gibbs.is_tied(params):
@@ -45,19 +45,19 @@ def in_four_colours(lattice: gibbs.Lattice, params: dict) -> tuple[gibbs.Lattice
 
 
 def relative_error(mixing: Mixing, tau: float) -> float:
-    """Standard error of tau / tau, sqrt(2 (2 M + 1) / n T) with M the window (Sokal 1997, eq. 3.19)."""
+    """Return the standard error of tau / tau, sqrt(2 (2 M + 1) / n T) with M the window (Sokal 1997, eq. 3.19)."""
     _, sweeps, chains = mixing.settled.shape
     return math.sqrt(2 * (2 * max(10.0, _WINDOW * tau) + 1) / (sweeps * chains))
 
 
-def scan_rows(found: Mapping[str, Mixing]) -> list[runs.Row]:
-    """tau of each scan over that of the first one, by observable, with two standard errors.
+def scan_rows(scans: Mapping[str, Mixing]) -> list[runs.Row]:
+    """Return rows of tau of each scan over that of the first, by observable, with two standard errors.
 
     Args:
-        found: the scans by name; the first is what the others are compared with.
+        scans: the runs by name; the others are compared with the first.
     """
     rows = []
-    (first, reference), *others = found.items()
+    (first, reference), *others = scans.items()
     for name, mixing in others:
         for what, mine, theirs in zip(("energy", "component"), mixing.times, reference.times, strict=True):
             quantity = f"{name} / {first}: autocorrelation time of the {what}"

@@ -71,7 +71,7 @@ class Sampler(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A sampler's run; (sweeps, share of readable chains) per start, where it was looked at; mean acceptance."""
+    """The run of a sampler, (sweeps, share of readable chains) per start where they were read, and mean acceptance."""
 
     mixing: Mixing
     shares: dict[str, list[tuple[int, float]]]

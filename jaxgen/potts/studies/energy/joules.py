@@ -1,7 +1,7 @@
 """Joules that a computation takes: from an energy counter where there is one, else from a stated power.
 
     counter:  E = (counter after - counter before) mod its range        GPU: NVML; CPU: RAPL, the whole package
-    stated:   E = P_core (CPU time after - CPU time before)              P_core: watts a busy core; of all threads
+    stated:   E = P_core (CPU time after - CPU time before)              P_core: watts per core; all threads
 
 A counter sees all that runs on the device meanwhile, idle power included; the stated power sees the process alone, and
 neither memory nor power supply.
@@ -20,9 +20,13 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 class Meter(NamedTuple):
-    """read: joules so far, one number a counter. source: in words. measured: False if it rests on a stated power.
+    """A source of energy readings.
 
-    ranges: where each counter starts again from 0.
+    Attributes:
+        source: in words.
+        measured: False if it rests on a stated power.
+        read: returns the joules so far, one number per counter.
+        ranges: where each counter starts again from 0.
     """
 
     source: str
@@ -32,7 +36,7 @@ class Meter(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """What `calls` calls took."""
+    """Joules and seconds of `calls` calls."""
 
     joules: float
     seconds: float
@@ -40,19 +44,19 @@ class Spent(NamedTuple):
 
 
 def find_meter(core_watts: float) -> Meter:
-    """NVML for a GPU, RAPL for a CPU whose counters may be read, else `core_watts` a busy core."""
+    """Return NVML for a GPU, RAPL for a CPU whose counters may be read, else `core_watts` per busy core."""
     meter = nvml_meter() if jax.default_backend() == "gpu" else rapl_meter(POWERCAP)
     return meter or stated_meter(core_watts)
 
 
 def stated_meter(core_watts: float) -> Meter:
-    """E = core_watts x CPU time of this process."""
-    source = f"stated power: {core_watts:g} W a core x CPU time of the process"
+    """Return E = core_watts x CPU time of this process."""
+    source = f"stated power: {core_watts:g} W per core x CPU time of the process"
     return Meter(source, False, lambda: [core_watts * time.process_time()], [math.inf])
 
 
 def rapl_meter(folder: Path) -> Meter | None:
-    """The packages' energy counters under `folder`; None where there are none, or they may not be read."""
+    """Return the energy counters of the packages under `folder`; None if there are none or they may not be read."""
     packages = sorted(folder.glob("intel-rapl:[0-9]")) + sorted(folder.glob("intel-rapl:[0-9][0-9]"))
 
     def read() -> list[float]:
@@ -67,7 +71,7 @@ def rapl_meter(folder: Path) -> Meter | None:
 
 
 def nvml_meter(library: ctypes.CDLL | None = None) -> Meter | None:
-    """The energy counter of the first GPU, in a library that every driver brings along; None where that fails.
+    """Return the energy counter of the first GPU, read through the library of the driver; None where that fails.
 
     Volta and later count millijoules since the driver was loaded.
     """
@@ -93,9 +97,9 @@ def nvml_meter(library: ctypes.CDLL | None = None) -> Meter | None:
 
 
 def measure_joules(meter: Meter, run: Callable[[int], object], seconds: float) -> Spent:
-    """Joules of `run(0)`, `run(1)`, .. for about `seconds`, at least one call; a call before them warms up.
+    """Measure the joules of `run(0)`, `run(1)`, .. for about `seconds`, at least one call; a call before them warms up.
 
-    `run` finishes its work before it returns. Counters are updated every 1 to 100 ms: let them run for a second.
+    `run` finishes its work before it returns. Counters are updated every 1 to 100 ms: measure for a second or more.
     """
     run(0)
     calls, begin, before = 0, time.perf_counter(), meter.read()

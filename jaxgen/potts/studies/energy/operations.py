@@ -25,7 +25,7 @@ _HASH_INJECTIONS = 6  # of two key words each
 
 
 class Work(NamedTuple):
-    """Of one site update. transcendentals: exponentials and the like, not in `operations`."""
+    """Operations, bytes and transcendentals of one site update; `operations` does not include transcendentals."""
 
     operations: float
     bytes: float
@@ -33,7 +33,7 @@ class Work(NamedTuple):
 
 
 def compiled_work(lattice: gibbs.Lattice, params: dict, chains: int, beta: float = 1.0) -> Work:
-    """The compiler's account of one update by `gibbs.sample(engine="lattice")`.
+    """Return the compiler's account of one update by `gibbs.sample(engine="lattice")`.
 
     Args:
         lattice: the graph.
@@ -61,21 +61,21 @@ def compiled_work(lattice: gibbs.Lattice, params: dict, chains: int, beta: float
 
 
 def _account(program, lattice: gibbs.Lattice, chains: int) -> Float[np.ndarray, "3"]:
-    """Operations, bytes and transcendentals of a compiled function of `chains` images."""
+    """Return operations, bytes and transcendentals of a compiled function of `chains` images."""
     x = jax.ShapeDtypeStruct((chains, lattice.height, lattice.width), jnp.uint8)
-    found = jax.jit(program).lower(x).compile().cost_analysis()
-    return np.array([found.get(name, 0.0) for name in ("flops", "bytes accessed", "transcendentals")])
+    account = jax.jit(program).lower(x).compile().cost_analysis()
+    return np.array([account.get(name, 0.0) for name in ("flops", "bytes accessed", "transcendentals")])
 
 
 def counted_by_hand(lattice: gibbs.Lattice, params: dict, chains: int) -> tuple[dict[str, float], float]:
-    """Operations of one update by part, and bytes, read off the formulas of `gibbs.lattice_engine`.
+    """Return operations of one update by part, and bytes, read off the formulas of `gibbs.engines.lattice`.
 
-    For up to four levels and a matrix an edge. Every neighbour of a site is counted anew, which the compiler does not
-    do where two sites of a tile have one in common; and so is all of a hash of which one word is used. The bytes are
-    a word of four sites read and written once a colour, and the tables once a sweep, shared by the chains.
+    For up to four levels and one matrix per edge. Every neighbour of a site is counted again, which the compiler does
+    not do where two sites of a tile share one; so is all of a hash of which one word is used. The bytes are
+    a word of four sites read and written once per colour, and the tables once per sweep, shared by the chains.
 
     Raises:
-        ValueError: tied couplings, or more than four levels, for which the engine has other forms.
+        UserError: tied couplings, or more than four levels, for which the engine has other forms.
     """
     levels = gibbs.n_levels(params)
     if gibbs.is_tied(params) or levels > 4:

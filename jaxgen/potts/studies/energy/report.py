@@ -96,9 +96,9 @@ def _chip_rows(study: EnergyStudy) -> list[runs.Row]:
     degree = chip.p_bit_degree(study.lattice, study.levels)
     first = f"projected: {study.sweeps} sweeps of {n} p-bits; "
     return [
-        runs.Row("hardware: cycles of a sample, E_cell", low, "J", "", first + _cited(chip.CELL_JOULES)),
-        runs.Row("hardware: cycles of a sample, SPICE", cycles, "J", "", first + _cited(chip.CYCLE_JOULES)),
-        runs.Row("hardware: reading a sample", read, "J", "", "projected: " + _cited(chip.READ_JOULES)),
+        runs.Row("hardware: cycles per sample, E_cell", low, "J", "", first + _cited(chip.CELL_JOULES)),
+        runs.Row("hardware: cycles per sample, SPICE", cycles, "J", "", first + _cited(chip.CYCLE_JOULES)),
+        runs.Row("hardware: reading one sample", read, "J", "", "projected: " + _cited(chip.READ_JOULES)),
         runs.Row("hardware: loading the model", load, "J", "", "projected: " + _cited(chip.WRITE_JOULES)),
         runs.Row("hardware: samples that take as much as one load", load / (cycles + read), "", "", "projected"),
         runs.Row(

@@ -1,9 +1,9 @@
-"""What sampling would cost on thermodynamic hardware, projected from published constants. Nothing here is measured.
+"""The energy of sampling on thermodynamic hardware, projected from published constants. Nothing here is measured.
 
     E = cycles + read + load
     cycles = K N E_cycle       K sweeps of N = H W (L - 1) p-bits, a pixel of L levels in thermometer code
-    read   = N E_read          once a sample
-    load   = N E_write         once a model: couplings and bias of every p-bit
+    read   = N E_read          once per sample
+    load   = N E_write         once per model: couplings and bias of every p-bit
 
 E_cycle is the E_cell of E = T K L^2 E_cell (Jelincic et al. 2025, arXiv:2510.23972) with T = 1 and L^2 = N. Taken for
 granted in favour of the hardware: a sweep of p-bits mixes as a sweep of pixels does, though the L - 1 p-bits of a pixel
@@ -32,15 +32,15 @@ CELL_JOULES = Constant(2e-15, "Jelincic et al. 2025, arXiv:2510.23972, E_cell")
 CYCLE_JOULES = Constant(7.09e-15, f"{_SPICE}, a Gibbs cycle of a p-bit")
 READ_JOULES = Constant(1.692e-12, f"{_SPICE}, reading a p-bit")
 WRITE_JOULES = Constant(153.6e-12, f"{_SPICE}, writing a p-bit's parameters")
-# Updates a second of binary spins, and what the processors may draw at most, without the host.
+# Updates per second of binary spins, and the largest power of the processors, without the host.
 PUBLISHED = {
     "THRML on eight B200, published": (
         Constant(186e9, "THRML, examples/02_spin_models"),
-        Constant(8 * 1000.0, "NVIDIA: 1,000 W a B200"),
+        Constant(8 * 1000.0, "NVIDIA: 1,000 W per B200"),
     ),
     "multi-spin CUDA on two V100, published": (
         Constant(766.26e9, "Romero et al. 2020, arXiv:1906.06297, code's README: Metropolis, one coupling for all"),
-        Constant(2 * 300.0, "NVIDIA: 300 W a V100"),
+        Constant(2 * 300.0, "NVIDIA: 300 W per V100"),
     ),
 }
 
@@ -54,22 +54,22 @@ class Projection(NamedTuple):
 
 
 def p_bits(lattice: gibbs.Lattice, levels: int) -> int:
-    """N = H W (L - 1)."""
+    """Return N = H W (L - 1)."""
     return lattice.n_sites * (levels - 1)
 
 
 def p_bit_degree(lattice: gibbs.Lattice, levels: int) -> int:
-    """Couplings of a p-bit: to those of every neighbouring pixel, and to the others of its own."""
+    """Return the couplings per p-bit: to those of every neighbouring pixel, and to the others of its own."""
     return 2 * len(lattice.offsets) * (levels - 1) + levels - 2
 
 
 def project(lattice: gibbs.Lattice, levels: int, sweeps: int, cycle: Constant = CYCLE_JOULES) -> Projection:
-    """The formula above for one sample of `sweeps` sweeps and one load of the model."""
+    """Return the formula above for one sample of `sweeps` sweeps and one load of the model."""
     n = p_bits(lattice, levels)
     return Projection(sweeps * n * cycle.value, n * READ_JOULES.value, n * WRITE_JOULES.value)
 
 
 def published_joules(name: str, lattice: gibbs.Lattice, levels: int, sweeps: int) -> float:
-    """A sample at one of the PUBLISHED rates, a pixel counted as L - 1 spins."""
+    """Return the joules per sample at one of the PUBLISHED rates, with L - 1 spins per pixel."""
     flips, watts = PUBLISHED[name]
     return sweeps * p_bits(lattice, levels) * watts.value / flips.value
