@@ -86,11 +86,12 @@ def engine_conditionals(name, mode):
         padded = tiles.with_halo(tiles.pack(x))
         found = []
         for quarter in range(4):
-            table = lattice_engine._quarter_tables(tiles, params, quarter, conditions, 0)
-            if mode is lattice_engine._PRODUCTS:
+            table = lattice_engine._quarter_tables(tiles, params, quarter, conditions, 0, mode.first)
+            if mode is lattice_engine.PRODUCTS:
                 table = jax.tree.map(jnp.exp, table)
-            table = lattice_engine._for_chains(table)
-            found.append(jnp.stack(lattice_engine._weights(tiles, padded, quarter, table, mode), -1))
+            layout = lattice_engine.layout_of(params)
+            table = layout.for_chains(table)
+            found.append(jnp.stack(lattice_engine._weights(tiles, padded, quarter, table, layout, mode), -1))
         return found
 
     image = np.empty((IMAGES, 2 * tiles.rows, 2 * tiles.columns, levels))
@@ -103,12 +104,12 @@ def engine_conditionals(name, mode):
 
 @pytest.mark.parametrize("name", TILED)
 def test_products_are_the_conditionals(name):
-    np.testing.assert_allclose(engine_conditionals(name, lattice_engine._PRODUCTS), case(name)[-1], atol=2e-6)
+    np.testing.assert_allclose(engine_conditionals(name, lattice_engine.PRODUCTS), case(name)[-1], atol=2e-6)
 
 
 @pytest.mark.parametrize("name", ["5x4 8", "6x8 G8 torus"])
 def test_sums_of_logarithms_are_the_conditionals(name):
-    np.testing.assert_allclose(engine_conditionals(name, lattice_engine._LOGARITHMS), case(name)[-1], atol=6e-6)
+    np.testing.assert_allclose(engine_conditionals(name, lattice_engine.LOGARITHMS), case(name)[-1], atol=6e-6)
 
 
 def test_the_fused_exponential():

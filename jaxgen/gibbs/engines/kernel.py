@@ -195,7 +195,7 @@ def run(
         )
     block = Block.for_chains(tiles, len(x))
     spare = -len(x) % block.chains
-    tables = [by_lattice._quarter_tables(tiles, params, q, conditions, spare) for q in range(4)]
+    layout = by_lattice.layout_of(params)
     around = {
         "keys": jax.random.bits(key, (n_sweeps, len(tiles.colours()), 2), jnp.uint32),
         "chain_ids": jnp.pad(conditions.chain_ids, (0, spare)),
@@ -204,35 +204,42 @@ def run(
     if conditions.clamp is not None:
         around["held"] = block.pack(by_lattice._spread(conditions.clamp, spare) * np.uint8(255))
 
-    def sweeps(tables, words, mode):
-        inputs = around | {"tables": [_rows(block, table) for table in tables], "words": words}
+    def tables_of(arithmetic):
+        return [by_lattice._quarter_tables(tiles, params, q, conditions, spare, arithmetic.first) for q in range(4)]
+
+    def sweeps(tables, words, arithmetic):
+        inputs = around | {"tables": [_rows(block, table, arithmetic.first) for table in tables], "words": words}
         leaves, tree = jax.tree.flatten(inputs)
         programs = len(words) // block.chains
         out_types = [jax.ShapeDtypeStruct(words.shape, jnp.uint32), jax.ShapeDtypeStruct((programs,), jnp.int32)]
-        kernel = functools.partial(_kernel, block, mode, tree)
+        kernel = functools.partial(_kernel, block, layout, arithmetic, tree)
         return launch(kernel, programs, out_types, (block.chains, block.row))(*leaves)
 
-    def by_products(tables, words):
-        return sweeps(jax.tree.map(jnp.exp, tables), words, by_lattice._PRODUCTS)
+    def by_products(relative, words):
+        return sweeps(jax.tree.map(jnp.exp, relative), words, by_lattice.PRODUCTS)
 
-    def by_logarithms(tables, words):
-        return sweeps(tables, words, by_lattice._LOGARITHMS)
+    def by_logarithms(relative, words):
+        return sweeps(tables_of(by_lattice.LOGARITHMS), words, by_lattice.LOGARITHMS)
 
-    largest = jnp.stack([by_lattice._exponent_bound(table) for table in tables]).max()
+    relative = tables_of(by_lattice.PRODUCTS)
+    largest = jnp.stack([by_lattice._exponent_bound(table) for table in relative]).max()
     words = block.pack(by_lattice._spread(x, spare))
     small = largest < by_lattice.LARGEST_EXPONENT
-    words, done = jax.lax.cond(small, by_products, by_logarithms, tables, words)
+    words, done = jax.lax.cond(small, by_products, by_logarithms, relative, words)
     return block.unpack(words)[: len(x)], SampleInfo(done.min(), free_sites(x, conditions.clamp))
 
 
-def _rows(block: Block, table: dict) -> dict:
-    """A `_quarter_tables` entry, cells last: bias (L, 1 or n, length), terms (length,) or (L - 1, L - 1, length)."""
+def _rows(block: Block, table: dict, first: int) -> dict:
+    """A `_quarter_tables` entry, cells last: bias (L, 1 or n, length), terms (length,) or (L, L, length).
+
+    Of relative tables (first = 1) the first row and column are 0 and left out.
+    """
     tied = table["terms"] and table["terms"][0].ndim == len(block.tiles.shape)
-    terms = [block.cells_last(term if tied else term[1:, 1:]) for term in table["terms"]]
+    terms = [block.cells_last(term if tied else term[first:, first:]) for term in table["terms"]]
     return {"bias": block.cells_last(jnp.moveaxis(table["bias"], -1, 1)), "terms": terms}
 
 
-def _kernel(block: Block, mode: tuple, tree, program: Array, *refs) -> None:
+def _kernel(block: Block, layout, arithmetic, tree, program: Array, *refs) -> None:
     """All sweeps of one block of chains."""
     *inputs, out, sweeps_done, words = refs
     given = jax.tree.unflatten(tree, inputs)
@@ -253,7 +260,7 @@ def _kernel(block: Block, mode: tuple, tree, program: Array, *refs) -> None:
 
             @pl.loop(0, chunks)
             def _(chunk, key=key, quarters=quarters):
-                _update_chunk(block, mode, quarters, key, given, words, first, chunk * THREADS)
+                _update_chunk(block, layout, arithmetic, quarters, key, given, words, first, chunk * THREADS)
 
         return done + 1
 
@@ -262,13 +269,13 @@ def _kernel(block: Block, mode: tuple, tree, program: Array, *refs) -> None:
     copy(words, 0, block.reach, out, first, 0)
 
 
-def _update_chunk(block, mode, quarters, key, given, words, first, start) -> None:
+def _update_chunk(block, layout, arithmetic, quarters, key, given, words, first, start) -> None:
     """Redraw the sites of one colour in THREADS cells of all chains of the block."""
     here = pl.ds(start, THREADS)
     number, row, column = (given["places"][k, here] for k in range(3))
     cells = _Cells(block, words, start, row, column)
     tables = [given["tables"][q] for q in quarters]
-    terms = [[_read(term, here) for term in table["terms"]] for table in tables]
+    terms = [[_read(term, here, arithmetic.first) for term in table["terms"]] for table in tables]
     alike = given["tables"][0]["bias"].shape[1] == 1
     shared = [_bias(table, 0, here) for table in tables] if alike else None
 
@@ -278,7 +285,7 @@ def _update_chunk(block, mode, quarters, key, given, words, first, start) -> Non
         seen = [{"bias": bias, "terms": term} for bias, term in zip(biases, terms, strict=True)]
         hashes = threefry2x32(key, (number, given["chain_ids"][first + chain]))
         held = given["held"][first + chain, here] if "held" in given else None
-        new = by_lattice._update_colour(cells, chain, quarters, seen, hashes, held, mode)
+        new = by_lattice._update_colour(cells, chain, quarters, seen, hashes, held, layout, arithmetic)
         words[chain, pl.ds(start + block.reach, THREADS)] = new
 
 
@@ -286,8 +293,10 @@ def _bias(table: dict, chain: Array | int, here) -> list[Float[Array, "128"]]:
     return [table["bias"][a, chain, here] for a in range(table["bias"].shape[0])]
 
 
-def _read(term, here) -> Array | list[list[Array]]:
-    """A strength, or the rows of a matrix."""
+def _read(term, here, first: int) -> Array | list[list[Array]]:
+    """A strength, or the rows of a matrix, numbered by levels from `first`."""
     if len(term.shape) == 1:
         return term[here]
-    return [[term[a, c, here] for c in range(term.shape[1])] for a in range(term.shape[0])]
+    left_out = [None] * first
+    rows = [left_out + [term[a, c, here] for c in range(term.shape[1])] for a in range(term.shape[0])]
+    return left_out + rows

@@ -9,11 +9,15 @@ reference, so P_0 = 1 and a neighbour costs (L - 1)^2 masked products; one unifo
 inside the loop (`threefry`), and both its words are used, one for each quarter of a checkerboard colour.
 
 A product of exponentials can overflow. Before the loop the largest exponent that any state could reach is bounded from
-the parameters; where it exceeds LARGEST_EXPONENT, the same loop runs on sums of logarithms, for any finite parameters.
+the parameters; where it exceeds LARGEST_EXPONENT, or is infinite, the same loop runs on sums of logarithms. There no
+level is the reference, since a difference of two levels loses the rest where one of them is huge: every level sums its
+own parameters, and the largest sum is taken off before the exponential. So the law holds for any finite parameters,
+and -inf forbids a level or a pair of levels. Where every level of a site is forbidden, its state is not defined.
 """
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,32 +58,35 @@ def run(
     tiles, n = Tiles(lattice), len(x)
     spare = -n % _LANES if n > 1 else 0
     chain_ids = jnp.pad(conditions.chain_ids, (0, spare))
-    tables = [_quarter_tables(tiles, params, q, conditions, spare) for q in range(4)]
+    layout = layout_of(params)
     held = None if conditions.clamp is None else tiles.pack(_spread(conditions.clamp, spare) * np.uint8(255))
     colours = tiles.colours()
     keys = jax.random.bits(key, (n_sweeps, len(colours), 2), jnp.uint32)
 
-    def sweeps(tables, words, mode):
+    def sweeps(tables, words, arithmetic):
         def sweep(carry, sweep_keys):
             padded, done = carry
             for quarters, colour_key in zip(colours, sweep_keys, strict=True):
                 hashes = threefry2x32((colour_key[0], colour_key[1]), _counters(tiles.shape, chain_ids), rounds)
-                seen = [_for_chains(tables[q]) for q in quarters]
-                padded = _update_colour(tiles, padded, quarters, seen, hashes, held, mode)
+                seen = [layout.for_chains(tables[q]) for q in quarters]
+                padded = _update_colour(tiles, padded, quarters, seen, hashes, held, layout, arithmetic)
             return (padded, done + 1), None
 
         (padded, done), _ = jax.lax.scan(sweep, (tiles.with_halo(words), jnp.int32(0)), keys)
         return tiles.shifted(padded, (0, 0)), done
 
-    def by_products(tables, words):
-        return sweeps(jax.tree.map(jnp.exp, tables), words, _PRODUCTS)
+    def by_products(relative, words):
+        return sweeps(jax.tree.map(jnp.exp, relative), words, PRODUCTS)
 
-    def by_logarithms(tables, words):
-        return sweeps(tables, words, _LOGARITHMS)
+    def by_logarithms(relative, words):
+        tables = [_quarter_tables(tiles, params, q, conditions, spare, LOGARITHMS.first) for q in range(4)]
+        return sweeps(tables, words, LOGARITHMS)
 
-    largest = jnp.stack([_exponent_bound(table) for table in tables]).max()
+    relative = [_quarter_tables(tiles, params, q, conditions, spare, PRODUCTS.first) for q in range(4)]
+    largest = jnp.stack([_exponent_bound(table) for table in relative]).max()
     words = tiles.pack(_spread(x, spare))
-    words, done = jax.lax.cond(largest < LARGEST_EXPONENT, by_products, by_logarithms, tables, words)
+    # Written so that NaN, which -inf less -inf gives, goes to the logarithms.
+    words, done = jax.lax.cond(largest < LARGEST_EXPONENT, by_products, by_logarithms, relative, words)
     return tiles.unpack(words)[:n], SampleInfo(done, free_sites(x, conditions.clamp))
 
 
@@ -110,9 +117,41 @@ def _exp(x: Float[Array, "*k"]) -> Float[Array, "*k"]:
     return jnp.where(t > -126.0, power * scale, 0.0)
 
 
-# (how a neighbour's term joins, how the joined terms become weights)
-_PRODUCTS = (operator.mul, _products)
-_LOGARITHMS = (operator.add, _exponentials)
+class Arithmetic(NamedTuple):
+    """How a neighbour's term joins, how the joined terms become weights, and the first level that tables hold.
+
+    first: 1 for tables relative to level 0, 0 for tables of all levels.
+    """
+
+    join: Callable
+    finish: Callable
+    first: int
+
+
+PRODUCTS = Arithmetic(operator.mul, _products, 1)
+LOGARITHMS = Arithmetic(operator.add, _exponentials, 0)
+
+
+class Layout(NamedTuple):
+    """How the tables of one kind of coupling are read inside the loop.
+
+    for_chains: a table of `_quarter_tables` with an axis for the chains.
+    start: (bias, shape) -> the weights before any neighbour has joined.
+    add: (weights, state, term, arithmetic) -> the weights with one neighbour's term.
+    split: the weights as a list of levels.
+    """
+
+    for_chains: Callable
+    start: Callable
+    add: Callable
+    split: Callable
+
+
+def layout_of(params: Params) -> Layout:
+    """Return the layout: one strength per offset, masked terms of a few levels, or rows of many."""
+    if is_tied(params):
+        return TIED
+    return MASKED if n_levels(params) <= _MASKED_LEVELS else ROWS
 
 
 def _spread(x: Array, spare: int) -> Array:
@@ -126,28 +165,43 @@ def _counters(shape: tuple[int, ...], chain_ids: UInt32[Array, "n"]) -> tuple[Ar
     return cell, jnp.broadcast_to(chain_ids, cell.shape)
 
 
-def _quarter_tables(tiles: Tiles, params: Params, quarter: int, conditions: Conditions, spare: int) -> dict:
-    """beta b and beta W as seen from the sites of one quarter, relative to level 0.
+def _quarter_tables(tiles: Tiles, params: Params, quarter: int, conditions: Conditions, spare: int, first: int) -> dict:
+    """Return beta b and beta W as seen from the sites of one quarter.
 
-    bias: (L, *cells, 1 or n). terms, one a neighbour: its tied strength (*cells,), or R[a, c] as (L, L, *cells) or, in
-    rows c, (*cells, L, L). R[0, :] = R[:, 0] = 0: the terms for c = 0 are moved into the bias. Where a site has no such
-    neighbour the term is 0.
+    bias: (L, *cells, 1 or n). terms, one per neighbour: its tied strength (*cells,), or R[a, c] as (L, L, *cells) or,
+    in rows c, (*cells, L, L). Where a site has no such neighbour the term is 0.
+
+    With first = 1 all is relative to level 0: R[0, :] = R[:, 0] = 0, and the terms for c = 0 are moved into the bias.
+    With first = 0 the largest level is taken off the bias and off each column c of R, which changes no conditional.
     """
-    lattice, levels = tiles.lattice, n_levels(params)
+    lattice, levels, tied = tiles.lattice, n_levels(params), is_tied(params)
     bias, terms = params["bias"][..., None], []
     if conditions.field is not None:
         bias = bias + jnp.moveaxis(_spread(conditions.field, spare), 0, -1)
     for seen in _seen_from_sites(lattice, params):
-        if not is_tied(params):
+        if not tied and first:
             seen = seen - seen[..., :1, :]
             bias = bias + seen[..., :1]
             seen = seen - seen[..., :1]
-        term = conditions.beta * tiles.quarter(seen, quarter)
-        if not is_tied(params):
+        elif not tied:
+            seen = _less_largest(seen)
+        term = _times(conditions.beta, tiles.quarter(seen, quarter))
+        if not tied:
             term = jnp.moveaxis(term, (-2, -1), (0, 1)) if levels <= _MASKED_LEVELS else jnp.swapaxes(term, -2, -1)
         terms.append(term)
-    bias = conditions.beta * (bias - bias[..., :1, :])
-    return {"bias": jnp.moveaxis(tiles.quarter(bias, quarter), -2, 0), "terms": terms}
+    bias = bias - bias[..., :1, :] if first else _less_largest(bias)
+    return {"bias": jnp.moveaxis(tiles.quarter(_times(conditions.beta, bias), quarter), -2, 0), "terms": terms}
+
+
+def _less_largest(array: Float[Array, "*k L m"]) -> Float[Array, "*k L m"]:
+    """The levels (axis -2) less the largest of them, unless all are forbidden."""
+    largest = array.max(-2, keepdims=True)
+    return array - jnp.where(largest == -jnp.inf, 0, largest)
+
+
+def _times(beta: Float[Array, ""], array: Float[Array, "*k"]) -> Float[Array, "*k"]:
+    """beta times an array; what is forbidden stays so at beta = 0."""
+    return jnp.where(array == -jnp.inf, array, beta * array)
 
 
 def _directions(lattice: Lattice) -> list[Offset]:
@@ -174,7 +228,7 @@ def _seen_from_sites(lattice: Lattice, params: Params) -> Iterator[Float[Array, 
 
 
 def _exponent_bound(table: dict) -> Float[Array, ""]:
-    """The largest |exponent| that any partial product could reach, whatever the neighbours' states."""
+    """The largest |exponent| that any partial product could reach, whatever the states; NaN if it is not known."""
     bound = jnp.abs(table["bias"]).max((0, -1))
     for term in table["terms"]:
         if term.ndim > bound.ndim:
@@ -183,51 +237,75 @@ def _exponent_bound(table: dict) -> Float[Array, ""]:
     return bound.max()
 
 
-def _update_colour(tiles, padded, quarters, tables, hashes, held, mode) -> UInt32[Array, "*padded n"]:
-    """Redraw the sites of one colour, given all others; `mode` says how terms join and become weights."""
+def _update_colour(tiles, padded, quarters, tables, hashes, held, layout, arithmetic) -> UInt32[Array, "*padded n"]:
+    """Redraw the sites of one colour, given all others."""
     centre = tiles.shifted(padded, (0, 0))
     drawn, redrawn = jnp.zeros_like(centre), np.uint32(0)
     for quarter, table, word in zip(quarters, tables, hashes, strict=False):
         byte = np.uint32(8 * quarter)
-        drawn = drawn | (_inverse_cdf(_weights(tiles, padded, quarter, table, mode), word) << byte)
+        drawn = drawn | (_inverse_cdf(_weights(tiles, padded, quarter, table, layout, arithmetic), word) << byte)
         redrawn = redrawn | (np.uint32(255) << byte)
     kept = ~redrawn if held is None else ~redrawn | held
     return tiles.with_halo((centre & kept) | (drawn & ~kept))
 
 
-def _for_chains(table: dict) -> dict:
-    """A table of `_quarter_tables` with an axis for the chains.
-
-    bias: a list of levels. terms: tied strengths (*cells, 1), or R as a list (a = 1..) of lists (c = 1..). For many
-    levels: bias (*cells, 1 or n, L) and terms (*cells, L, L), whose row c holds what a neighbour in c gives each level.
-    """
-    bias, terms, levels = table["bias"], table["terms"], range(1, len(table["bias"]))
-    if not terms or terms[0].ndim == bias.ndim - 2:
-        return {"bias": list(bias), "terms": [term[..., None] for term in terms]}
-    if len(bias) > _MASKED_LEVELS:
-        return {"bias": jnp.moveaxis(bias, 0, -1), "terms": terms}
-    return {"bias": list(bias), "terms": [[[term[a, c][..., None] for c in levels] for a in levels] for term in terms]}
-
-
-def _weights(tiles, padded, quarter, table, mode) -> list[Float[Array, "*cells n"]]:
-    """P_a for every level a of the sites of one quarter; `table` as `_for_chains` gives it."""
-    join, finish = mode
-    shape = tiles.shifted(padded, (0, 0)).shape
-    rows = table["bias"]
-    weights = [jnp.broadcast_to(bias, shape) for bias in rows] if isinstance(rows, list) else []
+def _weights(tiles, padded, quarter, table, layout, arithmetic) -> list[Float[Array, "*cells n"]]:
+    """P_a for every level a of the sites of one quarter; `table` as `layout.for_chains` gives it."""
+    weights = layout.start(table["bias"], tiles.shifted(padded, (0, 0)).shape)
     for offset, term in zip(_directions(tiles.lattice), table["terms"], strict=True):
         there, shift = tiles.neighbour(quarter, offset)
         state = (tiles.shifted(padded, shift) >> np.uint32(8 * there)) & np.uint32(255)
-        if isinstance(term, list):
-            for c in range(1, len(weights)):
-                for a in range(1, len(weights)):
-                    weights[a] = jnp.where(state == c, join(weights[a], term[a - 1][c - 1]), weights[a])
-        elif weights:  # tied: level a is favoured where the neighbour has it
-            weights = [jnp.where(state == a, join(weight, term), weight) for a, weight in enumerate(weights)]
-        else:
-            row = jnp.take_along_axis(term, state[..., None].astype(jnp.int32), axis=-2, mode="promise_in_bounds")
-            rows = join(rows, row)
-    return finish(weights or [rows[..., a] for a in range(rows.shape[-1])])
+        weights = layout.add(weights, state, term, arithmetic)
+    return arithmetic.finish(layout.split(weights))
+
+
+def _spread_levels(bias: list[Array], shape: tuple[int, ...]) -> list[Array]:
+    return [jnp.broadcast_to(level, shape) for level in bias]
+
+
+def _tied_for_chains(table: dict) -> dict:
+    """bias: a list of levels. terms: strengths (*cells, 1)."""
+    return {"bias": list(table["bias"]), "terms": [term[..., None] for term in table["terms"]]}
+
+
+def _add_tied(weights, state, term, arithmetic) -> list[Array]:
+    """Level a is favoured where the neighbour has it."""
+    return [jnp.where(state == a, arithmetic.join(weight, term), weight) for a, weight in enumerate(weights)]
+
+
+def _masked_for_chains(table: dict) -> dict:
+    """bias: a list of levels. terms: R as a list over a of lists over c of (*cells, 1)."""
+    levels = range(len(table["bias"]))
+    terms = [[[term[a, c][..., None] for c in levels] for a in levels] for term in table["terms"]]
+    return {"bias": list(table["bias"]), "terms": terms}
+
+
+def _add_masked(weights, state, term, arithmetic) -> list[Array]:
+    weights, levels = list(weights), range(arithmetic.first, len(weights))
+    for c in levels:
+        for a in levels:
+            weights[a] = jnp.where(state == c, arithmetic.join(weights[a], term[a][c]), weights[a])
+    return weights
+
+
+def _rows_for_chains(table: dict) -> dict:
+    """bias: (*cells, 1 or n, L). terms: (*cells, L, L), whose row c holds what a neighbour in c gives each level."""
+    return {"bias": jnp.moveaxis(table["bias"], 0, -1), "terms": table["terms"]}
+
+
+def _add_rows(weights, state, term, arithmetic) -> Array:
+    row = jnp.take_along_axis(term, state[..., None].astype(jnp.int32), axis=-2, mode="promise_in_bounds")
+    return arithmetic.join(weights, row)
+
+
+TIED = Layout(_tied_for_chains, _spread_levels, _add_tied, list)
+MASKED = Layout(_masked_for_chains, _spread_levels, _add_masked, list)
+ROWS = Layout(
+    _rows_for_chains,
+    lambda bias, shape: bias,
+    _add_rows,
+    lambda rows: [rows[..., a] for a in range(rows.shape[-1])],
+)
 
 
 def _inverse_cdf(weights: list[Float[Array, "*k"]], word: UInt32[Array, "*k"]) -> UInt32[Array, "*k"]:
