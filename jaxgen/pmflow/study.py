@@ -22,11 +22,11 @@ from jaxgen.training.task import check
 def prepare(config: PMFlowConfig) -> runs.Job:
     """Check every run of a comparison; return the job of `runs.execute` that trains, compares, draws and measures."""
     configs = model_configs(config)
-    for one in configs:
-        check(PMFlowTask.load(one))
+    for model_config in configs:
+        check(PMFlowTask.load(model_config))
 
     def job(folder: runs.RunFolder) -> runs.Report:
-        folders = {one: folder.path / "models" / one.folder for one in configs}
+        folders = {run: folder.path / "models" / run.folder for run in configs}
         params = _train_all(folders, config.epochs)
         return _report(config, collect(folders), params, folder)
 
