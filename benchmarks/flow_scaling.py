@@ -34,7 +34,7 @@ from jaxgen.runs.tables import aligned, markdown, write_between, write_json
 DT, SOFTENING, MU = 0.15, 0.4, 0.5
 LARGE_BATCH = 8192  # shared between devices
 LINEAR = (0.9, 1.1)  # exponents of the time that count as linear
-EFFICIENT = 0.9  # speed-up a device that counts as parallel without loss
+EFFICIENT = 0.9  # speed-up per device that counts as parallel without loss
 COLUMNS = ("varied", "path", "pass", "centres", "latent", "batch", "devices", "us", "low", "high", "x PyTorch loop")
 # PyTorch's threads spin while they wait; on a machine with other work that costs them a factor of 15.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
