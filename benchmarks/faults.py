@@ -45,9 +45,9 @@ FAMILIES = {
         "--digits=3", "--neighbourhood=4", "--batch_size=32", "--chains=32", "--cd_steps=1", "--steps=100000", *OFTEN,
     ),
     "vae": ("--network=mlp", "--width=32", "--latent=4", "--batch_size=32", "--steps=100000", *OFTEN),
-    "diffusion": ("--size=tiny", "--batch_size=8", "--timesteps=10", "--epochs=100", *OFTEN),
-    "pmflow": ("--models=mlp", "--seeds=1", "--epochs=100000", "--train_examples=64", "--batch_size=32"),
-    "energy_learning": ("--flagfile=experiments/flags/xor.flags", "--seeds=1", "--epochs=100000"),
+    "diffusion": ("--size=tiny", "--batch_size=8", "--timesteps=10", "--sample_steps=10", "--epochs=100", *OFTEN),
+    "pmflow": ("--models=mlp", "--seeds=1", "--epochs=10000", "--train_examples=64", "--batch_size=32"),
+    "energy_learning": ("--flagfile=experiments/flags/xor.flags", "--seeds=1", "--epochs=3000"),
     "information_bound": (
         "--num_samples=400", "--width=32", "--depth=1", "--batch_size=64", "--epochs=100000", "--eval_samples=1000",
         "--points_per_cell=2",
@@ -146,12 +146,16 @@ def kill(start: Start, workdir: Path, count: int, moment: Callable[[], float]) -
     What the next start says is read when it is killed in its turn; the last kill is judged by what lies on disk.
     """
     done, least = Killed(), None
-    for _ in range(count):
+    while done.tried < count:
         before = sealed(workdir)
         process = start()
         try:
             until_recorded(workdir, before, process)
         except RuntimeError:
+            if process.returncode == 0:  # it reached its end before the kill
+                shutil.rmtree(workdir)
+                least = None
+                continue
             done.blocked += 1
             done.tried += 1
             continue
@@ -162,6 +166,8 @@ def kill(start: Start, workdir: Path, count: int, moment: Callable[[], float]) -
         done.writing += writing(workdir)
         if least is not None:
             done.survived += went_on(error, least)
+        elif done.tried > 1:
+            done.survived += 1  # the kill before was followed by a start that reached the end
         least = sealed(workdir)
     checkpoints = training.Checkpoints(run_folder(workdir) / "checkpoints", read_only=True)
     done.survived += least is not None and (not least or checkpoints.steps()[-1] >= least)
@@ -178,7 +184,11 @@ def killed_row(config: FaultsConfig, command: str, start: Callable[[Path], Any],
     process = start(alone)
     # As many steps as will be compared; a run left alone on a busy machine need not do all.
     deadline = time.monotonic() + START_S
-    while process.poll() is None and max(numbers(alone), default=0) < max(broken) and time.monotonic() < deadline:
+    while (
+        process.poll() is None
+        and max(numbers(alone), default=0) < max(broken, default=0)
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.2)
     process.kill()
     process.communicate()
