@@ -15,8 +15,8 @@ from benchmarks.forked import ForkServer
 SCRIPTS = sorted(path.stem for path in (commands.ROOT / "experiments").glob("*.py") if path.stem != "__init__")
 NOT_PROGRAMS = ("side_by_side",)  # what the report is made of
 ODD = (
-    "", "-1", "0", "1e39", "nan", "inf", "-inf", "1e-300", str(2**31), str(2**32), str(2**63), str(10**20), "9" * 5000, "none",
-    "true", "0x10", "1,2", "3, 3", "a/b", "../x", "/dev/null", "\x1b[31m", "\udcff", "é", "%s", "{}", "~", "gs://b/x", "*",
+    "", "-1", "0", "1e39", "nan", "inf", "-inf", "1e-300", str(2**31), str(2**32), str(2**63), str(10**20), "9" * 5000,
+    "none", "true", "0x10", "1,2", "3, 3", "a/b", "../x", "/dev/null", "\x1b[31m", "\udcff", "é", "%s", "{}", "~", "*",
 )  # fmt: skip
 STARTS = 6  # of each script
 ACCEPTED_S = 6.0
