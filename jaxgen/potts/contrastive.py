@@ -21,6 +21,7 @@ from jaxgen import gibbs
 from jaxgen.errors import UserError
 from jaxgen.potts.model import PottsEBM, label_field
 from jaxgen.potts.statistics import mean_statistics
+from jaxgen.training.parallel import mean_over_devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,5 +221,6 @@ def _overlap_correlation(before, after, marginals) -> Float[Array, ""]:
     """Return (P(same) - P(same | independent)) / (1 - P(same | independent)), with the samples' own marginals."""
     if marginals.ndim == 1:  # means of spins
         marginals = jnp.stack([1 - marginals, 1 + marginals], -1) / 2
+    same, marginals = mean_over_devices(((before == after).mean(), marginals))
     by_chance = (marginals**2).sum(-1).mean()
-    return ((before == after).mean() - by_chance) / jnp.maximum(1 - by_chance, 1e-6)
+    return (same - by_chance) / jnp.maximum(1 - by_chance, 1e-6)

@@ -63,6 +63,19 @@ def parallel_step(
     return jax.pmap(device_step, axis_name=AXIS, devices=devices, donate_argnums=donated, out_axes=(0, None))
 
 
+def mean_over_devices(tree: PyTree) -> PyTree:
+    """Return the mean over all devices of a parallel step, called in its grad_fn; elsewhere the tree itself.
+
+    Metrics are averaged over devices by the step. One that is no mean itself, such as a correlation, is computed from
+    these means, so that it does not depend on the number of devices.
+    """
+    try:
+        devices = jax.lax.psum(1, AXIS)
+    except NameError:  # no such axis: the plain step, or a single call
+        return tree
+    return tree if devices == 1 else jax.lax.pmean(tree, AXIS)
+
+
 def any_process() -> Callable[[bool], Int[Array, ""]]:
     """A function that tells every process whether any of them passed True; all must call it, and none waits for it."""
     any_device = jax.pmap(lambda flag: jax.lax.pmax(flag, AXIS), axis_name=AXIS, devices=_devices(None), out_axes=None)

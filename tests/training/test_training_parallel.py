@@ -14,6 +14,7 @@ import pytest
 
 from jaxgen.training import create, make_train_step, parallel_step, replicate_data, replicate_state, shard_index
 from jaxgen.training import unreplicate_state as unreplicate
+from jaxgen.training.parallel import mean_over_devices
 
 HERE = Path(__file__).parent
 STEPS = 5
@@ -26,6 +27,17 @@ def toy_grad_fn():
     from toy_experiment import grad_fn
 
     return grad_fn
+
+
+def with_ratio(grad_fn):
+    """Add a metric that is no mean, only a function of means, as a correlation is."""
+
+    def apply(params, carry, key, batch):
+        grads, carry, metrics = grad_fn(params, carry, key, batch)
+        first, second = mean_over_devices((batch["x"].mean(), (batch["x"] ** 2).mean()))
+        return grads, carry, metrics | {"ratio": first**2 / second}
+
+    return apply
 
 
 def start():
@@ -44,10 +56,10 @@ def flat(state):
 def train():
     """The numbers of a short run on all devices of this process."""
     stacked, data, losses = replicate_state(start()), replicate_data(DATA), []
-    step = parallel_step(toy_grad_fn(), TX, ema_decay=0.9)
+    step = parallel_step(with_ratio(toy_grad_fn()), TX, ema_decay=0.9)
     for t in range(STEPS):
         stacked, metrics = step(stacked, data, shard_index(index_of(t)))
-        losses.append(float(metrics["loss"]))
+        losses.append([float(metrics["loss"]), float(metrics["ratio"])])
     shard = stacked.carry.addressable_data(0).shape
     state = unreplicate(stacked)
     return {"state": flat(state).tolist(), "losses": losses, "carry_shard": shard, "carry": state.carry.shape}
@@ -56,11 +68,12 @@ def train():
 @pytest.fixture(scope="module")
 def expected():
     """The same run by the plain step, on whole batches."""
-    step, state, losses = jax.jit(make_train_step(toy_grad_fn(), TX, ema_decay=0.9)), start(), []
+    step = jax.jit(make_train_step(with_ratio(toy_grad_fn()), TX, ema_decay=0.9))
+    state, losses = start(), []
     for t in range(STEPS):
         batch = {"x": DATA["x"][index_of(t)], "position": jnp.arange(8, dtype=jnp.uint32)}
         state, metrics = step(state, batch)
-        losses.append(float(metrics["loss"]))
+        losses.append([float(metrics["loss"]), float(metrics["ratio"])])
     return flat(state), losses
 
 
