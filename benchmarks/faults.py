@@ -231,7 +231,9 @@ def disk_row(command: str, start: Callable[[Path], Any], folder: Path) -> dict:
             process.kill()
             error = process.communicate()[1]
             lines = [
-                line for line in error.splitlines() if line and "step/s" not in line and not line.startswith("jax ")
+                line
+                for line in error.splitlines()
+                if line and not re.search("step/s|s/step", line) and not line.startswith("jax ")
             ]
             told = process.returncode == 2 and len(lines) == 1 and "make room" in lines[0]
             survived += told and readable(workdir)
