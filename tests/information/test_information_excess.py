@@ -141,6 +141,7 @@ def test_prediction_in_batches_is_prediction():
         information.cell_averages(jax.random.key(0), TEN, wavy, 1)
 
 
+@pytest.mark.slow
 def test_a_network_beside_others_trains_as_if_alone():
     """A network among three ends where it ends alone, from the same start, with nothing but its own examples."""
     options = scaling.EnsembleOptions(steps=12, batch_size=64)

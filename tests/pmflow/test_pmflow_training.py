@@ -15,6 +15,7 @@ from jaxgen.pmflow.task import classification_loss
 SHORT = {"train_examples": 320, "epochs": 1, "batch_size": 64}
 
 
+@pytest.mark.slow
 def test_stacked_gradients_are_those_of_each_seed_alone():
     model = pmflow.build_model("pmflow_mlp")
     keys = jax.random.split(jax.random.key(0), 3)
