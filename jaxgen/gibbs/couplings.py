@@ -2,13 +2,13 @@
 
     E(x) = - sum_i b_i[x_i] - sum_(i,j) W_ij[x_i, x_j]          x_i in 0..L-1,  p(x) proportional to exp(-beta E(x))
 
-    params = {"bias": (H, W, L), "coupling": {offset_name: (h, w, L, L)}}       an array of its own for every edge
+    params = {"bias": (H, W, L), "coupling": {offset_name: (h, w, L, L)}}       one matrix per edge
     params = {"bias": (H, W, L), "coupling": (n_offsets,)}                      tied: W_ij = w_offset delta(x_i, x_j)
 
 This is THRML's convention, so a coupling array reshaped to (edges, L, L) is the weight tensor of a THRML factor.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
@@ -20,8 +20,8 @@ Params = dict
 
 
 def is_tied(params: Params) -> bool:
-    """True for one coupling strength an offset, False for an L x L array an edge."""
-    return not isinstance(params["coupling"], dict)
+    """Whether there is one coupling strength per offset, rather than one L x L matrix per edge."""
+    return not isinstance(params["coupling"], Mapping)
 
 
 def n_levels(params: Params) -> int:
@@ -29,7 +29,7 @@ def n_levels(params: Params) -> int:
 
 
 def edge_couplings(lattice: Lattice, params: Params) -> Iterator[tuple[Offset, Float[Array, "h w L L"]]]:
-    """The offsets in the lattice's order, each with W_ij[x_i, x_j] for all its edges; tied strengths are spread out."""
+    """Yield every offset of the lattice, in its order, with W_ij[x_i, x_j] of all its edges; tied or not."""
     levels = n_levels(params)
     for k, offset in enumerate(lattice.offsets):
         if is_tied(params):
@@ -40,14 +40,14 @@ def edge_couplings(lattice: Lattice, params: Params) -> Iterator[tuple[Offset, F
 
 
 def check_params(lattice: Lattice, params: Params) -> None:
-    """Raise ValueError naming the entry if the tree or a shape does not fit the lattice."""
+    """Raise UserError naming the entry if the tree or a shape does not fit the lattice."""
     missing = {"bias", "coupling"} - set(params)
     if missing:
-        raise UserError(f"params: got entries {sorted(params)}, missing {sorted(missing)}")
+        raise UserError(f"params has entries {sorted(params)}; allowed: 'bias' and 'coupling'")
     bias, coupling = params["bias"], params["coupling"]
     if bias.ndim != 3 or bias.shape[:2] != (lattice.height, lattice.width) or not 2 <= bias.shape[2] <= 256:
         raise UserError(
-            f"params['bias']: got shape {bias.shape}, must be ({lattice.height}, {lattice.width}, L) with 2 <= L <= 256"
+            f"params['bias'] has shape {bias.shape}; allowed: ({lattice.height}, {lattice.width}, L), L in 2..256"
         )
     levels = bias.shape[2]
     if is_tied(params):
@@ -55,11 +55,11 @@ def check_params(lattice: Lattice, params: Params) -> None:
         return
     names = [offset_name(offset) for offset in lattice.offsets]
     if sorted(coupling) != sorted(names):
-        raise UserError(f"params['coupling']: got offsets {sorted(coupling)}, the lattice has {sorted(names)}")
+        raise UserError(f"params['coupling'] has offsets {sorted(coupling)}; allowed on this lattice: {sorted(names)}")
     for name, offset in zip(names, lattice.offsets, strict=True):
         _check_shape(f"coupling']['{name}", coupling[name], (*lattice.edge_shape(offset), levels, levels))
 
 
 def _check_shape(name: str, array: Shaped[Array, "..."], shape: tuple[int, ...]) -> None:
     if array.shape != shape:
-        raise UserError(f"params['{name}']: got shape {array.shape}, must be {shape}")
+        raise UserError(f"params['{name}'] has shape {array.shape}; allowed: {shape}")

@@ -32,11 +32,13 @@ BOUNDARIES = ("open", "periodic")
 class Lattice:
     """A height x width grid of sites; hashable, so it can be a static argument of a jitted function.
 
-    offsets: the edge directions (dy, dx), each with dy > 0, or dy = 0 and dx > 0.
+    height, width: integers, 1 or more.
+    offsets: the edge directions (dy, dx), any sequence of pairs of integers (stored as a tuple), each with
+        dy > 0, or dy = 0 and dx > 0.
     boundary: "open" (edges that would leave the grid are absent) or "periodic" (a torus; where two edges join the same
         pair of sites, as on a torus two sites wide, both count).
 
-    Raises ValueError naming the field: a size under 1, an unknown boundary, an offset that is repeated, not in the
+    Raises UserError naming the field: a size under 1, an unknown boundary, an offset that is repeated, not in the
     half-plane above, that joins a site to itself, or that joins no two sites of a grid this small.
     """
 
@@ -47,35 +49,45 @@ class Lattice:
 
     @classmethod
     def grid(cls, height: int, width: int, neighbourhood: str = "4", boundary: str = "open") -> "Lattice":
-        """Lattice with a named neighbourhood.
+        """Return the lattice of a named neighbourhood; offsets that join nothing on a grid this small are left out.
 
         "4": nearest neighbours. "8": diagonals too. "G8", "G12", "G16", "G20": nearest neighbours and the jumps (4, 1),
         (10, 9), (11, 14), (23, 6), each with its rotation by 90 degrees (Jelincic et al. 2025, appendix); every jump
         changes the parity of y + x, so two colours still suffice.
         """
         if neighbourhood not in _JUMPS:
-            raise UserError(f"neighbourhood: got {neighbourhood!r}, allowed are {', '.join(NEIGHBOURHOODS)}")
+            raise UserError(f"neighbourhood is {neighbourhood!r}; allowed: {', '.join(NEIGHBOURHOODS)}")
         offsets = []
         for dy, dx in _JUMPS[neighbourhood]:
             rotated = (dx, -dy)
             offsets += [(dy, dx), rotated if dx > 0 else (-rotated[0], -rotated[1])]
-        return cls(height, width, tuple(offsets), boundary)
+        bare = cls(height, width, (), boundary)
+        return cls(height, width, tuple(offset for offset in offsets if not bare._fault(offset)), boundary)
 
     def __post_init__(self):
         if self.boundary not in BOUNDARIES:
-            raise UserError(f"boundary: got {self.boundary!r}, allowed are {', '.join(BOUNDARIES)}")
+            raise UserError(f"boundary is {self.boundary!r}; allowed: {', '.join(BOUNDARIES)}")
         for name in ("height", "width"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}: got {getattr(self, name)}, must be at least 1")
+            if not _is_integer(getattr(self, name)) or getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)!r}; allowed: an integer, 1 or more")
+            object.__setattr__(self, name, int(getattr(self, name)))
+        object.__setattr__(self, "offsets", _pairs(self.offsets))
         for dy, dx in self.offsets:
             if dy < 0 or (dy == 0 and dx <= 0):
-                raise UserError(f"offsets: got {(dy, dx)}, must have dy > 0, or dy = 0 and dx > 0")
-            if self.boundary == "open" and (dy >= self.height or abs(dx) >= self.width):
-                raise UserError(f"offsets: {(dy, dx)} joins no two sites of an open {self.height} x {self.width} grid")
-            if self.boundary == "periodic" and dy % self.height == 0 and dx % self.width == 0:
-                raise UserError(f"offsets: {(dy, dx)} joins a site to itself on a {self.height} x {self.width} torus")
+                raise UserError(f"offsets has {(dy, dx)}; allowed: dy > 0, or dy = 0 and dx > 0")
+            if fault := self._fault((dy, dx)):
+                raise UserError(f"offsets has {(dy, dx)}, which {fault}; leave it out")
         if len(set(self.offsets)) < len(self.offsets):
-            raise UserError(f"offsets: got {self.offsets}, each may appear once")
+            raise UserError(f"offsets is {self.offsets}; allowed: each offset once")
+
+    def _fault(self, offset: Offset) -> str:
+        """Why an offset cannot be part of the lattice; empty if it can."""
+        dy, dx = offset
+        if self.boundary == "open" and (dy >= self.height or abs(dx) >= self.width):
+            return f"joins no two sites of an open {self.height} x {self.width} grid"
+        if self.boundary == "periodic" and dy % self.height == 0 and dx % self.width == 0:
+            return f"joins a site to itself on a {self.height} x {self.width} torus"
+        return ""
 
     @property
     def n_sites(self) -> int:
@@ -86,19 +98,19 @@ class Lattice:
         return sum(int(np.prod(self.edge_shape(offset))) for offset in self.offsets)
 
     def edge_shape(self, offset: Offset) -> tuple[int, int]:
-        """(h, w), the shape of the grid of sources of the edges of one offset."""
+        """Return (h, w), the shape of the grid of sources of the edges of one offset."""
         if self.boundary == "periodic":
             return self.height, self.width
         return self.height - abs(offset[0]), self.width - abs(offset[1])
 
     def edges(self, offset: Offset) -> tuple[Int[np.ndarray, "edges"], Int[np.ndarray, "edges"]]:
-        """Flat site numbers y W + x of the sources and the targets, in the row-major order of the coupling array."""
+        """Return the flat site numbers y W + x of sources and targets, in row-major order of the coupling array."""
         sites = np.arange(self.n_sites, dtype=np.int32).reshape(1, self.height, self.width)
         source, target = self.ends(sites, offset)
         return np.asarray(source).ravel(), np.asarray(target).ravel()
 
     def ends(self, x: Shaped[Array, "n H W"], offset: Offset) -> tuple[Array, Array]:
-        """Values at both ends of every edge of one offset: two arrays (n, h, w), sources and targets."""
+        """Return the values at both ends of every edge of one offset: two arrays (n, h, w), sources and targets."""
         dy, dx = offset
         if self.boundary == "periodic":
             xp = np if isinstance(x, np.ndarray) else x.__array_namespace__()
@@ -113,9 +125,10 @@ class Lattice:
         y, x = np.indices((self.height, self.width))
         for colours in ((y + x) % 2, 2 * (y % 2) + x % 2):
             if self.is_proper(colours):
-                return np.unique(colours, return_inverse=True)[1].reshape(colours.shape).astype(np.uint8)
+                return np.unique(colours, return_inverse=True)[1].reshape(colours.shape).astype(np.int32)
         colours = self._greedy_colouring()
-        assert self.is_proper(colours)
+        if not self.is_proper(colours):
+            raise RuntimeError(f"{self}: the greedy colouring gives both ends of an edge one colour")
         return colours
 
     @property
@@ -123,13 +136,13 @@ class Lattice:
         return int(self.colouring.max()) + 1
 
     def is_proper(self, colours: Int[np.ndarray, "H W"]) -> bool:
-        """True if no edge joins two sites of one colour."""
+        """Whether no edge joins two sites of one colour."""
         flat = np.asarray(colours).ravel()
         pairs = (self.edges(offset) for offset in self.offsets)
         return all(np.all(flat[source] != flat[target]) for source, target in pairs)
 
     def _greedy_colouring(self) -> Int[np.ndarray, "H W"]:
-        """Each site in raster order takes the least colour that none of its neighbours has."""
+        """Give each site, in raster order, the least colour that none of its neighbours has."""
         neighbours = [set() for _ in range(self.n_sites)]
         for offset in self.offsets:
             for i, j in zip(*self.edges(offset), strict=True):
@@ -139,9 +152,24 @@ class Lattice:
         for i in range(self.n_sites):
             taken = {colours[j] for j in neighbours[i]}
             colours[i] = next(c for c in range(len(taken) + 1) if c not in taken)
-        return colours.reshape(self.height, self.width).astype(np.uint8)
+        return colours.reshape(self.height, self.width).astype(np.int32)
+
+
+def _is_integer(value) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _pairs(offsets) -> tuple[Offset, ...]:
+    """Return the offsets as a tuple of pairs of Python integers, so that the lattice is hashable."""
+    try:
+        pairs = tuple(tuple(offset) for offset in offsets)
+    except TypeError:
+        pairs = None
+    if pairs is None or any(len(pair) != 2 or not all(map(_is_integer, pair)) for pair in pairs):
+        raise UserError(f"offsets is {offsets!r}; allowed: pairs of integers (dy, dx)")
+    return tuple((int(dy), int(dx)) for dy, dx in pairs)
 
 
 def offset_name(offset: Offset) -> str:
-    """The key of an offset in a parameter tree: "dy,dx", a string because checkpoints need string keys."""
+    """Return the key of an offset in a parameter tree: "dy,dx", a string because checkpoints need string keys."""
     return f"{offset[0]},{offset[1]}"

@@ -19,9 +19,9 @@ _SHORTEST = 10  # lags always summed, for processes that overshoot, whose first 
 
 
 def autocorrelation(series: Float[np.ndarray, "T n"]) -> Float[np.ndarray, "T"]:
-    """rho(0), .., rho(T-1), averaged over the chains, about the mean of all chains; rho(0) = 1.
+    """Return rho(0), .., rho(T-1), averaged over the chains, about the mean of all chains; rho(0) = 1.
 
-    Raises ValueError for a series that is not (T >= 4, n >= 1), finite, and not constant.
+    Raises UserError for a series that is not (T >= 4, n >= 1), not finite, or constant.
     """
     series = _checked(series)
     length = len(series)
@@ -31,9 +31,9 @@ def autocorrelation(series: Float[np.ndarray, "T n"]) -> Float[np.ndarray, "T"]:
 
 
 def integrated_autocorrelation_time(series: Float[np.ndarray, "T n"]) -> float:
-    """tau in sweeps, at least a little above 0: 1 for independent draws, (1 + phi) / (1 - phi) for an AR(1) process.
+    """Return tau in sweeps, above 0: 1 for independent draws, (1 + phi) / (1 - phi) for an AR(1) process.
 
-    The sum is cut at Sokal's window. infinity if no window is long enough, for the run is then too short to tell.
+    The sum is cut at Sokal's window. If no window is long enough, the run is too short to tell and tau is infinite.
     Errors as `autocorrelation`.
     """
     tau = 2 * np.cumsum(autocorrelation(series)) - 1
@@ -44,29 +44,30 @@ def integrated_autocorrelation_time(series: Float[np.ndarray, "T n"]) -> float:
 
 
 def effective_sample_size(series: Float[np.ndarray, "T n"]) -> float:
-    """n_eff = T n / tau: how many independent draws the chains are worth; 0 if the run is too short to tell."""
+    """Return n_eff = T n / tau, the number of independent draws the chains are worth; 0 if the run is too short."""
     series = _checked(series)
     return series.size / integrated_autocorrelation_time(series)
 
 
 def split_r_hat(series: Float[np.ndarray, "T n"]) -> float:
-    """Rank-normalised split R-hat, the larger of bulk and tail; below 1.01 the chains agree.
+    """Return the rank-normalised split R-hat, the larger of bulk and tail; below 1.01 the chains agree.
 
     Each chain is split in two, the values become normal scores z of their ranks, and with W the mean variance within
     the m half-chains of length T' and B / T' the variance between their means
 
         R-hat = sqrt(((T' - 1) / T' W + B / T') / W).
 
-    The tail takes |f - median| for f. From dispersed starts it tells whether the starts are forgotten. Errors as
-    `autocorrelation`.
+    The tail takes |f - median| for f. With an odd T the middle sample is left out of everything. From dispersed starts
+    R-hat tells whether the starts are forgotten. Errors as `autocorrelation`.
     """
     series = _checked(series)
-    return max(_r_hat(series), _r_hat(np.abs(series - np.median(series))))
-
-
-def _r_hat(series: Float[np.ndarray, "T n"]) -> float:
     half = len(series) // 2
     halves = np.concatenate([series[:half], series[-half:]], axis=1)
+    return max(_r_hat(halves), _r_hat(np.abs(halves - np.median(halves))))
+
+
+def _r_hat(halves: Float[np.ndarray, "half m"]) -> float:
+    half = len(halves)
     ranks = scipy.stats.rankdata(halves, axis=None).reshape(halves.shape)
     scores = scipy.stats.norm.ppf((ranks - 0.375) / (halves.size + 0.25))
     within = scores.var(0, ddof=1).mean()
@@ -79,9 +80,9 @@ def _r_hat(series: Float[np.ndarray, "T n"]) -> float:
 def _checked(series: Float[np.ndarray, "T n"]) -> Float[np.ndarray, "T n"]:
     series = np.asarray(series, np.float64)
     if series.ndim != 2 or len(series) < 4 or series.shape[1] < 1:
-        raise UserError(f"series: got shape {series.shape}, must be (T, n) with T >= 4 and n >= 1")
+        raise UserError(f"series has shape {series.shape}; allowed: (T, n) with T >= 4 and n >= 1")
     if not np.isfinite(series).all():
-        raise UserError("series: got a value that is not finite")
+        raise UserError("series has an entry that is not finite; allowed: finite numbers")
     if np.ptp(series) == 0:
-        raise UserError(f"series: every value is {series.flat[0]:g}, which has no correlation")
+        raise UserError(f"series: every value is {series.flat[0]:g}; allowed: a series that varies")
     return series

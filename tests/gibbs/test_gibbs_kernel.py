@@ -14,6 +14,7 @@ from oracles import random_params
 
 from jaxgen import UserError, gibbs
 from jaxgen.gibbs import Lattice
+from jaxgen.gibbs.arguments import checked_arguments
 from jaxgen.gibbs.engines import kernel as kernel_engine
 
 sample_module = importlib.import_module("jaxgen.gibbs.sample")
@@ -72,7 +73,7 @@ def test_an_older_jax_is_refused(monkeypatch):
 @pytest.mark.skipif(jax.__version_info__ < kernel_engine.OLDEST_JAX, reason="this jax cannot compile the kernel")
 def test_it_lowers_for_cuda():
     (lattice, params, x), around = arguments("matrices", 64)
-    conditions = sample_module._checked_conditions(lattice, params, x, 1.0, around["clamp"], around["field"], None)
+    params, x, conditions = checked_arguments(lattice, params, x, 1.0, around["clamp"], around["field"])
 
     def sampler(key, params, x, conditions):
         launch = functools.partial(kernel_engine.on_gpu)  # not itself: that is refused where there is no GPU

@@ -98,14 +98,17 @@ def test_lattices_are_values():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ((3, 3, ((0, 1),), "closed"), "boundary: got 'closed', allowed are open, periodic"),
-        ((0, 3, ((0, 1),)), "height: got 0, must be at least 1"),
-        ((3, -1, ((0, 1),)), "width: got -1, must be at least 1"),
-        ((3, 3, ((-1, 0),)), r"offsets: got \(-1, 0\), must have dy > 0, or dy = 0 and dx > 0"),
-        ((3, 3, ((0, 0),)), r"offsets: got \(0, 0\), must have dy > 0"),
-        ((3, 3, ((0, 3),)), r"offsets: \(0, 3\) joins no two sites of an open 3 x 3 grid"),
-        ((3, 4, ((3, 4),), "periodic"), r"offsets: \(3, 4\) joins a site to itself on a 3 x 4 torus"),
-        ((3, 3, ((0, 1), (1, 0), (0, 1))), "each may appear once"),
+        ((3, 3, ((0, 1),), "closed"), "boundary is 'closed'; allowed: open, periodic"),
+        ((0, 3, ((0, 1),)), "height is 0; allowed: an integer, 1 or more"),
+        ((3, -1, ((0, 1),)), "width is -1; allowed: an integer, 1 or more"),
+        ((3, 3, ((-1, 0),)), r"offsets has \(-1, 0\); allowed: dy > 0, or dy = 0 and dx > 0"),
+        ((3, 3, ((0, 0),)), r"offsets has \(0, 0\); allowed: dy > 0"),
+        ((3, 3, ((0, 3),)), r"offsets has \(0, 3\), which joins no two sites of an open 3 x 3 grid"),
+        ((3, 4, ((3, 4),), "periodic"), r"offsets has \(3, 4\), which joins a site to itself on a 3 x 4 torus"),
+        ((3, 3, ((0, 1), (1, 0), (0, 1))), "allowed: each offset once"),
+        ((3.0, 3, ((0, 1),)), "height is 3.0; allowed: an integer"),
+        ((3, 3, ((0, 1, 2),)), "offsets is .*; allowed: pairs of integers"),
+        ((3, 3, (0, 1)), "offsets is .*; allowed: pairs of integers"),
     ],
 )
 def test_refusals(arguments, message):
@@ -114,10 +117,26 @@ def test_refusals(arguments, message):
 
 
 def test_refused_grids():
-    with pytest.raises(ValueError, match="neighbourhood: got '6', allowed are 4, 8, G8, G12, G16, G20"):
+    with pytest.raises(ValueError, match="neighbourhood is '6'; allowed: 4, 8, G8, G12, G16, G20"):
         Lattice.grid(4, 4, "6")
-    with pytest.raises(ValueError, match=r"offsets: \(4, 1\) joins no two sites of an open 4 x 9 grid"):
-        Lattice.grid(4, 9, "G8")
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_grids_leave_out_offsets_that_join_nothing(boundary):
+    assert Lattice.grid(1, 5, boundary=boundary).offsets == ((0, 1),)
+    assert Lattice.grid(5, 1, boundary=boundary).offsets == ((1, 0),)
+    assert Lattice.grid(1, 1, "8", boundary).offsets == ()
+    assert Lattice.grid(4, 9, "G8").offsets == ((0, 1), (1, 0), (1, -4))
+
+
+def test_more_than_256_colours_are_proper():
+    complete = Lattice(1, 300, tuple((0, dx) for dx in range(1, 300)))
+    assert complete.n_colours == 300 and complete.is_proper(complete.colouring)
+
+
+def test_offsets_of_any_sequence_are_hashable():
+    lattice = Lattice(4, 4, [[0, 1], (np.int64(1), 0)])
+    assert lattice == Lattice.grid(4, 4) and hash(lattice) == hash(Lattice.grid(4, 4))
 
 
 ODD_TORI = [grid for grid in GRIDS if grid.boundary == "periodic" and (grid.height % 2 or grid.width % 2)]

@@ -16,6 +16,8 @@ CASES = [
     (3, 3, 4, "edge"),
     (4, 4, 2, "edge"),
     (2, 6, 3, "edge"),
+    (1, 5, 3, "edge"),
+    (4, 1, 2, "tied"),
     (3, 3, 4, "tied"),
     (2, 4, 3, "tied"),
 ]
@@ -142,8 +144,12 @@ def test_refusals():
         with pytest.raises(ValueError, match=message):
             transfer.draw(jax.random.key(0), lattice, random_params(0, lattice, levels), **{"n": 1, **kwargs})
 
-    refuse(Lattice.grid(4, 4, "8"), 2, "lattice: got offsets .* with open boundary, must be")
-    refuse(Lattice.grid(4, 4, boundary="periodic"), 2, "lattice: got offsets .* with periodic boundary, must be")
-    refuse(Lattice.grid(28, 12), 4, r"lattice: got shorter side 12 at 4 levels, L\^\(W\+1\) must be at most 16777216")
-    refuse(Lattice.grid(28, 10), 4, "lattice: draws would store 293601280 numbers, allowed are at most 268435456")
-    refuse(Lattice.grid(3, 3), 2, "n: got 0, must be at least 1", n=0)
+    refuse(Lattice.grid(4, 4, "8"), 2, "lattice has offsets .* boundary .open.; allowed")
+    refuse(Lattice.grid(4, 4, boundary="periodic"), 2, "lattice has offsets .* boundary .periodic.; allowed")
+    refuse(
+        Lattice.grid(28, 12),
+        4,
+        r"lattice has shorter side W = 12 at L = 4 levels; allowed: L\^\(W\+1\) of at most 16777216",
+    )
+    refuse(Lattice.grid(28, 10), 4, "lattice: draws would store 293601280 numbers; allowed: at most 268435456")
+    refuse(Lattice.grid(3, 3), 2, "n is 0; allowed: an integer, 1 or more", n=0)

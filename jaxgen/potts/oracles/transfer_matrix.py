@@ -8,7 +8,8 @@
 The sites are absorbed in raster order, so v_1 is the site above the new one and v_W the site on its left: time
 O(H W L^(W+1)) for any biases and couplings, W the shorter side. A message is stored flat, relative to its maximum, v_W
 the most significant digit in base L and v_1 the least. The gradient of log Z gives the marginals; sampling the terms of
-each sum from the last site to the first gives independent draws. Lattices: offsets (0, 1) and (1, 0), open boundary.
+each sum from the last site to the first gives independent draws. Lattices: offsets (0, 1) and (1, 0), open boundary; a
+single row or column has one of the two, a single site none.
 """
 
 import functools
@@ -20,7 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from jaxgen.errors import UserError
 from jaxgen.gibbs.couplings import Params, n_levels
-from jaxgen.gibbs.lattice import Lattice
+from jaxgen.gibbs.lattice import Lattice, offset_name
 from jaxgen.potts.oracles.enumeration import natural_params
 
 MAX_TERMS = 2**24
@@ -66,21 +67,24 @@ def draw(key: PRNGKeyArray, lattice: Lattice, params: Params, n: int, beta: floa
     """
     _check(lattice, params)
     if n < 1:
-        raise UserError(f"n: got {n}, must be at least 1")
+        raise UserError(f"n is {n}; allowed: an integer, 1 or more")
     stored = lattice.n_sites * n_levels(params) ** min(lattice.height, lattice.width)
     if stored > MAX_STORED:
-        raise UserError(f"lattice: draws would store {stored} numbers, allowed are at most {MAX_STORED}")
+        raise UserError(f"lattice: draws would store {stored} numbers; allowed: at most {MAX_STORED}")
     return _draw(key, lattice, natural_params(lattice, params, beta), n)
 
 
 def _check(lattice: Lattice, params: Params) -> None:
-    if sorted(lattice.offsets) != [(0, 1), (1, 0)] or lattice.boundary != "open":
+    if set(lattice.offsets) != set(Lattice.grid(lattice.height, lattice.width).offsets) or lattice.boundary != "open":
         raise UserError(
-            f"lattice: got offsets {lattice.offsets} with {lattice.boundary} boundary, must be (0, 1), (1, 0) with open"
+            f"lattice has offsets {lattice.offsets} and boundary {lattice.boundary!r}; "
+            "allowed: (0, 1) and (1, 0), boundary 'open'"
         )
     levels, width = n_levels(params), min(lattice.height, lattice.width)
     if levels ** (width + 1) > MAX_TERMS:
-        raise UserError(f"lattice: got shorter side {width} at {levels} levels, L^(W+1) must be at most {MAX_TERMS}")
+        raise UserError(
+            f"lattice has shorter side W = {width} at L = {levels} levels; allowed: L^(W+1) of at most {MAX_TERMS}"
+        )
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -98,13 +102,21 @@ def _marginals(lattice: Lattice, natural: Params) -> Params:
 
 def _sites(lattice: Lattice, natural: Params) -> tuple[int, _Sites]:
     """Return the shorter side, and the sites in raster order of the grid standing upright."""
-    bias, left, up = natural["bias"], natural["coupling"]["0,1"], natural["coupling"]["1,0"]
+    bias = natural["bias"]
+    left, up = (_couplings(lattice, natural, offset) for offset in ((0, 1), (1, 0)))
     if lattice.height < lattice.width:
         bias, left, up = bias.swapaxes(0, 1), up.swapaxes(0, 1), left.swapaxes(0, 1)
     _, width, levels = bias.shape
     left = jnp.pad(left, ((0, 0), (1, 0), (0, 0), (0, 0)))
     up = jnp.pad(up, ((1, 0), (0, 0), (0, 0), (0, 0)))
     return width, _Sites(bias.reshape(-1, levels), left.reshape(-1, levels, levels), up.reshape(-1, levels, levels))
+
+
+def _couplings(lattice: Lattice, natural: Params, offset: tuple[int, int]) -> Float[Array, "h w L L"]:
+    """Return the couplings of one offset; no edges where the lattice is too small to have it."""
+    levels = n_levels(natural)
+    none = jnp.zeros((*lattice.edge_shape(offset), levels, levels), natural["bias"].dtype)
+    return natural["coupling"].get(offset_name(offset), none)
 
 
 def _before_the_first(width: int, sites: _Sites) -> Float[Array, "L^W"]:

@@ -1,0 +1,167 @@
+"""The arguments of `gibbs.sample`: checked, converted to arrays, and placed on the same devices.
+
+Values are checked where they can be read: not those traced by jit, and not arrays spread over several processes.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.errors import UserError
+from jaxgen.gibbs.couplings import Params, check_params, n_levels
+from jaxgen.gibbs.graph import Graph
+from jaxgen.gibbs.graph_params import check_graph_params
+from jaxgen.gibbs.lattice import Lattice
+from jaxgen.gibbs.types import Conditions
+
+_MOST_CHAIN_ID = 2**32 - 1
+
+
+def checked_arguments(
+    lattice: Lattice | Graph, params: Params, x, beta=1.0, clamp=None, field=None, chain_ids=None
+) -> tuple[Params, jax.Array | np.ndarray, Conditions]:
+    """Return (params, x, conditions) as the engines take them. Raises UserError naming the argument."""
+    params = _checked_params(lattice, params)
+    logits = params["bias"].shape
+    if isinstance(lattice, Graph):
+        image, levels = (lattice.n_sites,), lattice.levels
+    else:
+        image, levels = (lattice.height, lattice.width), n_levels(params)
+    x = _checked_states(x, image, levels)
+    n = len(x)
+    clamp = None if clamp is None else _array("clamp", clamp)
+    if clamp is not None and (clamp.dtype != bool or clamp.shape not in (image, (n, *image))):
+        raise UserError(f"clamp is {clamp.dtype} {clamp.shape}; allowed: bool {image} or {(n, *image)}")
+    field = None if field is None else _array("field", field)
+    if field is not None:
+        if field.shape not in (logits, (n, *logits)):
+            raise UserError(f"field has shape {field.shape}; allowed: {logits} or {(n, *logits)}")
+        _check_energies("field", field)
+        if field.ndim == len(logits):
+            params, field = params | {"bias": params["bias"] + field}, None
+    return (
+        params,
+        x,
+        Conditions(
+            beta=_checked_beta(beta),
+            clamp=None if clamp is None else jnp.broadcast_to(clamp, x.shape),
+            field=field,
+            chain_ids=_checked_chain_ids(chain_ids, n),
+        ),
+    )
+
+
+def on_common_devices(tree):
+    """Return the tree with all its arrays on the devices of the leaf that is on the most.
+
+    Arrays that are there already keep their sharding; the others are copied to every one of those devices. Where one
+    device is enough, all arrays are bound to the device of the first leaf: JAX compiles once for bound arguments and
+    once more for free ones.
+    """
+    shardings = [leaf.sharding for leaf in jax.tree.leaves(tree) if readable(leaf) and isinstance(leaf, jax.Array)]
+    if not shardings:
+        return tree
+    widest = max(shardings, key=lambda sharding: len(sharding.device_set))  # the first of equals
+    target = widest
+    if len(widest.device_set) > 1:
+        mesh = getattr(widest, "mesh", None)
+        if mesh is None:
+            mesh = jax.sharding.Mesh(sorted(widest.device_set, key=lambda device: device.id), "devices")
+        target = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+    def placed(leaf):
+        if not readable(leaf):
+            return leaf
+        stays = isinstance(leaf, jax.Array) and leaf.sharding.device_set == widest.device_set
+        return leaf if stays and len(widest.device_set) > 1 else jax.device_put(leaf, target)
+
+    return jax.tree.map(placed, tree)
+
+
+def readable(value) -> bool:
+    """Whether this process can read the value now."""
+    return not isinstance(value, jax.core.Tracer) and getattr(value, "is_fully_addressable", True)
+
+
+def _checked_params(lattice: Lattice | Graph, params) -> Params:
+    if not isinstance(params, Mapping) or {"bias", "coupling"} - set(params):
+        got = f"has entries {sorted(params)}" if isinstance(params, Mapping) else f"is {type(params).__name__}"
+        raise UserError(f"params {got}; allowed: a mapping with 'bias' and 'coupling'")
+    coupling = params["coupling"]
+    if isinstance(coupling, Mapping):
+        coupling = {name: _array(f"params['coupling'][{name!r}]", coupling[name]) for name in coupling}
+    else:
+        coupling = _array("params['coupling']", coupling)
+    core = {"bias": _array("params['bias']", params["bias"]), "coupling": coupling}
+    (check_graph_params if isinstance(lattice, Graph) else check_params)(lattice, core)
+    for leaf in jax.tree.leaves(core):
+        _check_energies("params", leaf)
+    return core
+
+
+def _checked_states(x, image: tuple[int, ...], levels):
+    x = _array("x", x)
+    if x.dtype != jnp.uint8 or x.ndim != len(image) + 1 or x.shape[1:] != image or len(x) < 1:
+        raise UserError(
+            f"x is {x.dtype} {x.shape}; allowed: uint8 (n, {', '.join(map(str, image))}) with n of 1 or more"
+        )
+    if readable(x) and np.any(np.asarray(x) >= levels):
+        raise UserError(f"x has a state of {np.asarray(x).max()}; allowed: 0..{np.max(levels) - 1}")
+    return x
+
+
+def _checked_beta(beta) -> jax.Array:
+    beta = _array("beta", beta)
+    if beta.shape != () or not _is_real(beta):
+        raise UserError(f"beta is {beta.dtype} {beta.shape}; allowed: one finite number, 0 or more")
+    if readable(beta):
+        with np.errstate(over="ignore"):
+            value = np.asarray(beta).astype(np.float32)
+        if not np.isfinite(value) or value < 0:
+            raise UserError(f"beta is {np.asarray(beta)}; allowed: 0 or more, finite in float32")
+    return jnp.asarray(beta, jnp.float32)
+
+
+def _checked_chain_ids(chain_ids, n: int) -> jax.Array:
+    if chain_ids is None:
+        return jnp.arange(n, dtype=jnp.uint32)
+    chain_ids = _array("chain_ids", chain_ids)
+    if chain_ids.shape != (n,) or not jnp.issubdtype(chain_ids.dtype, jnp.integer):
+        raise UserError(f"chain_ids is {chain_ids.dtype} {chain_ids.shape}; allowed: integers of shape ({n},)")
+    if readable(chain_ids):
+        numbers, count = np.unique(np.asarray(chain_ids), return_counts=True)
+        if int(numbers[0]) < 0 or int(numbers[-1]) > _MOST_CHAIN_ID:
+            raise UserError(f"chain_ids has {numbers[0]}..{numbers[-1]}; allowed: 0..{_MOST_CHAIN_ID}")
+        if count.max() > 1:
+            raise UserError(f"chain_ids has {numbers[count.argmax()]} {count.max()} times; allowed: every number once")
+    return chain_ids.astype(jnp.uint32)
+
+
+def _check_energies(name: str, value) -> None:
+    """Biases, couplings and fields are real; finite, or -inf for a level or a pair of levels that is forbidden."""
+    if not _is_real(value):
+        raise UserError(f"{name} has dtype {value.dtype}; allowed: real numbers")
+    if readable(value):
+        with np.errstate(over="ignore"):
+            value = np.asarray(value).astype(np.float32)
+        if np.isnan(value).any() or (value == np.inf).any():
+            raise UserError(f"{name} has an entry that is NaN or +inf; allowed: finite, or -inf for forbidden")
+
+
+def _is_real(value) -> bool:
+    return jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
+
+
+def _array(name: str, value):
+    """Return an array as it is, and a number or nested lists as a numpy array."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        array = None
+    if array is None or array.dtype == object:
+        raise UserError(f"{name} is {type(value).__name__}; allowed: an array")
+    return array
