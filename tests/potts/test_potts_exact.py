@@ -181,5 +181,5 @@ def test_refusals():
         enumeration.log_likelihood(medium, params, np.full((1, 3, 3), [0, 1, 3], np.uint8))
     with pytest.raises(ValueError, match=r"field: got shape \(3, 3\), must be \(3, 3, 3\)"):
         enumeration.log_partition(medium, params, field=np.zeros((3, 3)))
-    with pytest.raises(ValueError, match=r"params\['bias'\]: got shape \(3, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"params\['bias'\] has shape \(3, 3, 3\)"):
         enumeration.log_partition(Lattice.grid(2, 3), params)

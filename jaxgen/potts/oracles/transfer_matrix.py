@@ -129,8 +129,11 @@ def _absorb(message: Float[Array, "L^W"], site: _Sites) -> tuple[Float[Array, "L
     """m_(t+1) less its maximum, and that maximum."""
     levels = len(site.bias)
     summed = jax.nn.logsumexp(message.reshape(1, -1, levels) + site.up.T[:, None, :], axis=2)
-    local = site.left.T + site.bias[:, None]
-    message = (summed.reshape(levels, levels, -1) + local[:, :, None]).reshape(-1)
+    if len(message) == levels:  # W = 1: the site above is the only one that is known
+        message = summed[:, 0] + site.bias
+    else:
+        local = site.left.T + site.bias[:, None]
+        message = (summed.reshape(levels, levels, -1) + local[:, :, None]).reshape(-1)
     scale = jax.lax.stop_gradient(message.max())
     return message - scale, scale
 
