@@ -19,7 +19,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from benchmarks import timing
 from benchmarks.crashes import crash_row
 from benchmarks.damage import checkpoint_row, data_row, nan_row, row
 from benchmarks.forked import ForkServer
+from benchmarks.full_disk import START_S, disk_row, run_folder
 from jaxgen import runs, training
 from jaxgen.errors import UserError
 from jaxgen.runs import option, seed_option
@@ -53,10 +54,7 @@ FAMILIES = {
         "--points_per_cell=2",
     ),
 }  # fmt: skip
-DISKS = ("200k", "600k", "1m")
 TWO = "information_bound"  # the command of the runs in two processes
-START_S = 300.0
-END_S = 60.0
 Start = Callable[[], Any]
 
 
@@ -72,12 +70,6 @@ class FaultsConfig:
     )
     json: str = option("", "file for the rows", group="benchmark")
     write: bool = option(False, "write the table into benchmarks/README.md", group="benchmark")
-
-
-def run_folder(workdir: Path) -> Path:
-    """Return the folder that holds the checkpoints: pmflow has one per model."""
-    inner = sorted(workdir.glob("models/*/checkpoints"))
-    return inner[0].parent if inner else workdir
 
 
 def numbers(workdir: Path) -> dict[int, dict[str, float]]:
@@ -198,66 +190,6 @@ def killed_row(config: FaultsConfig, command: str, start: Callable[[Path], Any],
     note = f"{done.writing} in the writing of a checkpoint, {done.blocked} starts blocked; "
     note += f"{len(common)} records equal bit for bit" if same else "records differ"
     return row("kill -9 at a random moment", command, done.tried, done.survived * same, note)
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[bool]:
-    """Mount a tmpfs at `folder` if this process may; yield whether."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    mounted = shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0
-    try:
-        yield bool(mounted)
-    finally:
-        if mounted:
-            subprocess.run(["umount", str(folder)], check=True)
-
-
-def disk_row(command: str, start: Callable[[Path], Any], folder: Path) -> dict:
-    """Run a command on disks that are too small, until it ends; what it saved must be whole."""
-    folder.mkdir()
-    survived, tried, longest, why = 0, 0, 0.0, ""
-    for size in DISKS:
-        with small_disk(folder / size, size) as mounted:
-            if not mounted:
-                return row("disk full", command, 0, 0, "not tried: this user may not mount a tmpfs")
-            workdir = folder / size / "run"
-            process, tried = start(workdir), tried + 1
-            until_full(folder / size, process)
-            full = time.monotonic()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=END_S)
-            longest = max(longest, time.monotonic() - full)
-            process.kill()
-            error = process.communicate()[1]
-            lines = [
-                line
-                for line in error.splitlines()
-                if line and not re.search("step/s|s/step", line) and not line.startswith("jax ")
-            ]
-            told = process.returncode == 2 and len(lines) == 1 and "make room" in lines[0]
-            survived += told and readable(workdir)
-            why = why or ("" if told else f"; says {' | '.join(lines)[-120:]}")
-    return row(f"disk of {', '.join(DISKS)} full", command, tried, survived, f"ended within {longest:.0f} s{why}")
-
-
-def until_full(disk: Path, process: Any) -> None:
-    """Wait until less than a checkpoint's smallest overhead is free, or the process has ended."""
-    deadline = time.monotonic() + START_S
-    while process.poll() is None and shutil.disk_usage(disk).free > 2**17 and time.monotonic() < deadline:
-        time.sleep(0.1)
-
-
-def readable(workdir: Path) -> bool:
-    """Return whether all checkpoints that have the name of a step are as they were sealed."""
-    folder = run_folder(workdir) / "checkpoints"
-    if not folder.exists():
-        return True
-    before = sorted(path.name for path in folder.iterdir() if path.name.isdecimal())
-    checkpoints = training.Checkpoints(folder)  # sets aside what is damaged
-    after = [str(step) for step in checkpoints.steps()]
-    checkpoints.close()
-    return sorted(after) == before
 
 
 def refused_row(command: str, server: ForkServer, folder: Path) -> dict:

@@ -8,7 +8,7 @@ import pytest
 from toy_experiment import ToyConfig
 from toy_experiment import run as toy
 
-from benchmarks import crashes, damage, faults
+from benchmarks import crashes, damage, faults, full_disk
 from benchmarks.forked import ForkServer
 from jaxgen import runs
 from jaxgen.errors import UserError
@@ -62,7 +62,7 @@ def test_a_full_disk_ends_a_command_with_pictures_within_a_minute(tmp_path, comm
             flags = [*faults.FAMILIES[command], f"--workdir={workdir}"]
             return server.start(f"experiments.{command}", *flags)
 
-        row = faults.disk_row(command, start, tmp_path / "disk")
+        row = full_disk.disk_row(command, start, tmp_path / "disk")
     if not row["tried"]:
         pytest.skip("this user may not mount a tmpfs")
     assert row["lost"] == 0 and row["tried"] == 3, row
