@@ -1,6 +1,7 @@
 """Runs on disks that are too small: they must end at once, in one line, and leave whole what they saved."""
 
 import contextlib
+import re
 import shutil
 import subprocess
 import time
