@@ -86,6 +86,8 @@ class Checkpoints:
                 self._verified_seal(step)
             except _DamagedError as damage:
                 self._set_aside(step, damage)
+        # A run killed after its last checkpoint had its name, and before older ones were deleted, saves no other.
+        self._prune()
 
     def save(
         self, step: int, state: TrainState, metrics: dict[str, float] | None = None, window: dict | None = None
