@@ -53,6 +53,9 @@ def disk_row(command: str, start: Callable[[Path], Any], folder: Path) -> dict:
             longest = max(longest, time.monotonic() - full)
             process.kill()
             error = process.communicate()[1]
+            if process.returncode == 0:  # the disk was large enough for all of the run
+                tried -= 1
+                continue
             lines = [
                 line
                 for line in error.splitlines()
