@@ -1,7 +1,8 @@
-"""MNIST (embedded in the package) and Fashion-MNIST, checked by content, with one fixed three-way split.
+"""MNIST (embedded in the package) and Fashion-MNIST, checked by content.
 
 Every file is accepted only if the SHA-256 of its raw IDX content is the one written here, wherever it came from, so
-equal names mean equal numbers. Sources: LeCun, Cortes and Burges (1998); Xiao, Rasul and Vollgraf (2017).
+equal names mean equal numbers. Images of one's own are read by `own_images` and have no checksum to meet. Sources:
+LeCun, Cortes and Burges (1998); Xiao, Rasul and Vollgraf (2017).
 """
 
 import hashlib
@@ -12,14 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from jaxtyping import UInt8
-
+from jaxgen.data.dataset import Dataset
 from jaxgen.data.idx import parse_idx, read_idx
 from jaxgen.errors import UserError
 from jaxgen.runs.atomic import atomic_write
-
-VALIDATION_SIZE = 6_000
 
 _TRAIN_IMAGES = "train-images-idx3-ubyte"
 _TRAIN_LABELS = "train-labels-idx1-ubyte"
@@ -28,22 +25,7 @@ _TEST_LABELS = "t10k-labels-idx1-ubyte"
 
 
 class MissingDataError(UserError, FileNotFoundError):
-    """A file of a dataset is nowhere to be had."""
-
-
-class Dataset(NamedTuple):
-    """Images and labels in their published order; the arrays are read-only.
-
-    Images are uint8 grey, 0 (background) to 255; labels are uint8 classes 0 to 9. `fingerprint` is the SHA-256 of
-    the four files' checksums: two datasets with one fingerprint hold the same bytes.
-    """
-
-    name: str
-    train_images: UInt8[np.ndarray, "60000 28 28"]
-    train_labels: UInt8[np.ndarray, "60000"]
-    test_images: UInt8[np.ndarray, "10000 28 28"]
-    test_labels: UInt8[np.ndarray, "10000"]
-    fingerprint: str
+    """A file of a dataset is neither on this machine nor on a mirror."""
 
 
 class Source(NamedTuple):
@@ -85,22 +67,20 @@ SOURCES = {
 
 
 def load(name: str = "mnist", *, data_dir: str | Path | None = None, download: bool = True) -> Dataset:
-    """A whole dataset in memory, every file verified by its checksum.
+    """Return a built-in dataset, every file verified by its checksum.
 
-    MNIST is read from the package. Fashion-MNIST is read from Debian's dataset-fashion-mnist if that is installed,
-    else from the cache (`JAXGEN_CACHE`, by default ~/.cache/jaxgen), into which it is first downloaded if need be.
+    MNIST is read from the package. Fashion-MNIST is read from the package dataset-fashion-mnist of Debian and Ubuntu if
+    that is installed, else from the cache (`JAXGEN_CACHE`, by default ~/.cache/jaxgen), into which it is downloaded
+    once. Without a network: install that Debian package, or copy the four files into a folder given as `data_dir`.
 
     Args:
         name: "mnist" or "fashion_mnist".
         data_dir: a folder that holds the four IDX files (.gz or plain); nothing else is then tried.
         download: whether missing files may be fetched from the public mirrors.
 
-    Returns:
-        The dataset.
-
     Raises:
-        ValueError: unknown name, or a file whose content is not the published one.
-        FileNotFoundError: a file is nowhere to be had; the message names it and what to do.
+        UserError: unknown name, or a file whose content is not the published one.
+        MissingDataError: a file is missing and cannot be downloaded; the message names it and what to do.
     """
     if name not in SOURCES:
         raise UserError(f"name: got {name!r}; allowed: {', '.join(SOURCES)}")
@@ -131,7 +111,7 @@ def _find(stem: str, directories: Sequence[Path]) -> Path | None:
 
 
 def fetch(filename: str, sha256: str, mirrors: Sequence[str], directory: Path, timeout: float = 30.0) -> Path:
-    """Download one IDX file from the first mirror that serves it whole and right.
+    """Download one IDX file from the first mirror whose content has the right checksum; return its path.
 
     The content is checked in memory before anything is written, then written to a temporary name and renamed, so
     that the folder never holds a partial or wrong file, even with several processes downloading at once.
@@ -140,14 +120,11 @@ def fetch(filename: str, sha256: str, mirrors: Sequence[str], directory: Path, t
         filename: name on the mirror and in `directory`.
         sha256: hexadecimal digest of the raw (decompressed) content.
         mirrors: addresses of folders, tried in order.
-        directory: where the file goes; made if it is missing.
+        directory: where the file goes; created if it is missing.
         timeout: seconds a mirror may stay silent before the next one is tried.
 
-    Returns:
-        Path of the file.
-
     Raises:
-        FileNotFoundError: no mirror delivered the file; the message says why for each and what to do instead.
+        MissingDataError: no mirror delivered the file; the message says why for each and what to do instead.
     """
     failures = []
     for mirror in mirrors:
@@ -167,53 +144,3 @@ def fetch(filename: str, sha256: str, mirrors: Sequence[str], directory: Path, t
         f"{directory / filename}: missing and not downloaded ({tried}). Put an intact copy there, or in a folder of "
         "your own given as data_dir (Fashion-MNIST on Debian: apt-get install dataset-fashion-mnist)"
     )
-
-
-def split(dataset: Dataset, part: str) -> tuple[UInt8[np.ndarray, "n 28 28"], UInt8[np.ndarray, "n"]]:
-    """One part of the fixed three-way split.
-
-    train is the first 54,000 of the published training order, validation its last 6,000, test the published 10,000.
-    The published order is already mixed over classes, so no seed enters the split.
-
-    Args:
-        dataset: from `load`.
-        part: "train", "validation" or "test".
-
-    Returns:
-        Images and labels, views into the dataset.
-
-    Raises:
-        ValueError: another part.
-    """
-    parts = {
-        "train": (dataset.train_images[:-VALIDATION_SIZE], dataset.train_labels[:-VALIDATION_SIZE]),
-        "validation": (dataset.train_images[-VALIDATION_SIZE:], dataset.train_labels[-VALIDATION_SIZE:]),
-        "test": (dataset.test_images, dataset.test_labels),
-    }
-    if part not in parts:
-        raise UserError(f"part: got {part!r}; allowed: {', '.join(parts)}")
-    return parts[part]
-
-
-def select(
-    images: UInt8[np.ndarray, "n h w"], labels: UInt8[np.ndarray, "n"], digits: Sequence[int]
-) -> tuple[UInt8[np.ndarray, "m h w"], UInt8[np.ndarray, "m"]]:
-    """The examples whose label is one of `digits`, in their order.
-
-    Args:
-        images: any array with one example a row.
-        labels: class of each example, 0 to 9.
-        digits: classes to keep, for example (3,).
-
-    Returns:
-        Images and labels, copies.
-
-    Raises:
-        ValueError: no digit, a digit outside 0 to 9, or images and labels of different lengths.
-    """
-    if len(images) != len(labels):
-        raise UserError(f"labels: got {len(labels)} for {len(images)} images; allowed: one label an image")
-    if len(digits) == 0 or any(digit not in range(10) for digit in digits):
-        raise UserError(f"digits: got {list(digits)}; allowed: one or more of 0 to 9")
-    keep = np.isin(labels, list(digits))
-    return images[keep], labels[keep]
