@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Shaped, UInt8
 from thrml import Block
 from thrml.block_sampling import BlockSamplingProgram
-from thrml.models import CategoricalGibbsConditional, DiscreteEBMFactor, IsingEBM, SpinGibbsConditional
+from thrml.models import CategoricalGibbsConditional, IsingEBM, SpinGibbsConditional
 from thrml.models.discrete_ebm import DiscreteEBMInteraction
 from thrml.models.ebm import AbstractFactorizedEBM
 from thrml.pgm import DEFAULT_NODE_SHAPE_DTYPES, AbstractNode
@@ -26,9 +26,7 @@ from thrml.pgm import DEFAULT_NODE_SHAPE_DTYPES, AbstractNode
 from jaxgen.errors import UserError
 from jaxgen.gibbs.graph import Graph
 from jaxgen.gibbs.graph_params import GraphParams
-
-_WAY_ROUND = "sample this model with THRML itself"
-_SIGNS = np.array([-1.0, 1.0])
+from jaxgen.gibbs.thrml_factors import WAY_ROUND, Term, check_loops, check_order, factor_term, numpy_for, scatter_add
 
 
 class ThrmlModel(NamedTuple):
@@ -88,45 +86,6 @@ class ThrmlModel(NamedTuple):
         return jnp.asarray(x)[:, self.sites(block)].astype(self.dtypes[type(block[0])])
 
 
-class _Term(NamedTuple):
-    """Weights of a batch of factors on the same number of nodes: one entry per factor.
-
-    nodes: lists of nodes, one or two. spin: whether each list is of spins. weights: first axis as long as the lists,
-    then one axis per categorical list.
-    """
-
-    nodes: tuple[Sequence[AbstractNode], ...]
-    spin: tuple[bool, ...]
-    weights: Array
-
-    def matrices(self, levels: int) -> Array:
-        """b (factors, L) or W (factors, L, L), spins written out, filled up with zeros."""
-        xp, weights, axis = _numpy_for(self.weights), self.weights, 1
-        for spin in self.spin:
-            if spin:
-                weights = xp.expand_dims(weights, axis) * _SIGNS.reshape([-1] + [1] * (weights.ndim - axis))
-            axis += 1
-        return xp.pad(weights, [(0, 0)] + [(0, levels - size) for size in weights.shape[1:]])
-
-
-def _numpy_for(*weights: Array):
-    """numpy, which compiles nothing, unless an array is traced."""
-    return jnp if any(isinstance(array, jax.core.Tracer) for array in weights) else np
-
-
-def _scatter_add(shape: tuple[int, ...], places: list[np.ndarray], values: list[Array]) -> Array:
-    """Zeros of a shape with every values[k] added at the rows places[k], float32."""
-    if _numpy_for(*values) is jnp:
-        total = jnp.zeros(shape)
-        for place, value in zip(places, values, strict=True):
-            total = total.at[place].add(value)
-        return total
-    total = np.zeros(shape)
-    for place, value in zip(places, values, strict=True):
-        np.add.at(total, place, np.asarray(value, np.float64))
-    return jnp.asarray(total, jnp.float32)
-
-
 def from_thrml(model: BlockSamplingProgram | AbstractFactorizedEBM) -> ThrmlModel:
     """The graph and the parameters of a THRML model of spins and categorical nodes with factors of one or two nodes.
 
@@ -137,7 +96,7 @@ def from_thrml(model: BlockSamplingProgram | AbstractFactorizedEBM) -> ThrmlMode
     other node types, a node joined to itself, interactions that differ between the two ends of an edge.
     """
     if isinstance(model, AbstractFactorizedEBM):
-        terms = [_factor_term(factor) for factor in model.factors]
+        terms = [factor_term(factor) for factor in model.factors]
         nodes = list(dict.fromkeys(node for term in terms for group in term.nodes for node in group))
         if isinstance(model, IsingEBM):
             nodes = list(dict.fromkeys([*model.nodes, *nodes]))
@@ -159,7 +118,7 @@ def _dtypes(types: set, node_shape_dtypes: dict) -> dict:
         if not scalar or not (shape.dtype == bool or jnp.issubdtype(shape.dtype, jnp.unsignedinteger)):
             raise UserError(
                 f"nodes of type {node_type.__name__} have the state {shape}; allowed: one bool (spins) or one unsigned "
-                f"integer (categorical). Otherwise {_WAY_ROUND}"
+                f"integer (categorical). Otherwise {WAY_ROUND}"
             )
         dtypes[node_type] = shape.dtype
     return dtypes
@@ -167,40 +126,6 @@ def _dtypes(types: set, node_shape_dtypes: dict) -> dict:
 
 def _is_spin_node(node: AbstractNode, dtypes: dict) -> bool:
     return jnp.issubdtype(dtypes[type(node)], jnp.bool_)
-
-
-def _factor_term(factor) -> _Term:
-    if not isinstance(factor, DiscreteEBMFactor):
-        raise UserError(
-            f"factor {type(factor).__name__} is not one of THRML's discrete factors; allowed: DiscreteEBMFactor and "
-            f"its subclasses. Otherwise {_WAY_ROUND}"
-        )
-    groups = [*factor.spin_node_groups, *factor.categorical_node_groups]
-    _check_order(type(factor).__name__, len(groups))
-    spin = (True,) * len(factor.spin_node_groups) + (False,) * len(factor.categorical_node_groups)
-    weights = factor.weights
-    term = _Term(
-        tuple(group.nodes for group in groups), spin, np.asarray(weights) if _numpy_for(weights) is np else weights
-    )
-    _check_loops([term])
-    return term
-
-
-def _check_order(name: str, order: int) -> None:
-    if order > 2:
-        raise UserError(
-            f"{name} joins {order} nodes; allowed: one or two. Write it as pairs with an auxiliary categorical node "
-            f"whose levels are the states of two of them, or {_WAY_ROUND}"
-        )
-
-
-def _check_loops(terms: Sequence[_Term]) -> None:
-    for term in terms:
-        if len(term.nodes) == 2 and any(a == b for a, b in zip(*term.nodes, strict=True)):
-            raise UserError(
-                "model: a factor joins a node to itself; allowed: two different nodes. Write W[a, a] as a factor of "
-                "that node alone"
-            )
 
 
 def _from_program(program: BlockSamplingProgram) -> ThrmlModel:
@@ -213,19 +138,19 @@ def _from_program(program: BlockSamplingProgram) -> ThrmlModel:
         if type(sampler) not in (SpinGibbsConditional, CategoricalGibbsConditional):
             raise UserError(
                 f"sampler {type(sampler).__name__} is not one of THRML's discrete conditionals; allowed: "
-                f"SpinGibbsConditional, CategoricalGibbsConditional. Otherwise {_WAY_ROUND}"
+                f"SpinGibbsConditional, CategoricalGibbsConditional. Otherwise {WAY_ROUND}"
             )
         if isinstance(sampler, CategoricalGibbsConditional):
             levels.update(dict.fromkeys(block.nodes, sampler.n_categories))
     terms = [term for k in range(len(spec.free_blocks)) for term in _program_terms(program, k, at, dtypes)]
-    _check_loops(terms)
+    check_loops(terms)
     free = {node for block in spec.free_blocks for node in block.nodes}
     colours = tuple(tuple(node for k in group for node in spec.free_blocks[k].nodes) for group in spec.sampling_order)
     blocks = (tuple(spec.free_blocks), tuple(spec.clamped_blocks))
     return _build(nodes, _undirected(terms, free), colours, *blocks, dtypes, levels)
 
 
-def _program_terms(program: BlockSamplingProgram, k: int, at: dict, dtypes: dict) -> Iterator[_Term]:
+def _program_terms(program: BlockSamplingProgram, k: int, at: dict, dtypes: dict) -> Iterator[Term]:
     """The interactions seen by the nodes of free block k: biases, and pairs with the node of the block first."""
     block = program.gibbs_spec.free_blocks[k]
     parts = (
@@ -238,20 +163,18 @@ def _program_terms(program: BlockSamplingProgram, k: int, at: dict, dtypes: dict
         if not isinstance(interaction, DiscreteEBMInteraction):
             raise UserError(
                 f"interaction {type(interaction).__name__} is none of THRML's discrete factors; allowed: "
-                f"DiscreteEBMInteraction. Otherwise {_WAY_ROUND}"
+                f"DiscreteEBMInteraction. Otherwise {WAY_ROUND}"
             )
-        _check_order("a factor of the program", 1 + len(inds))
+        check_order("a factor of the program", 1 + len(inds))
         head, slot = np.nonzero(np.asarray(active))
         heads = [block.nodes[i] for i in head]
         groups = [[at[ind, int(p)] for p in np.asarray(s)[head, slot]] for ind, s in zip(inds, slices, strict=True)]
         spin = tuple(_is_spin_node(group[0], dtypes) for group in (heads, *groups))
         weights = interaction.weights
-        yield _Term(
-            (heads, *groups), spin, (weights if _numpy_for(weights) is jnp else np.asarray(weights))[head, slot]
-        )
+        yield Term((heads, *groups), spin, (weights if numpy_for(weights) is jnp else np.asarray(weights))[head, slot])
 
 
-def _undirected(terms: list[_Term], free: set) -> list[_Term]:
+def _undirected(terms: list[Term], free: set) -> list[Term]:
     """Each edge from one end. UserError where its two ends see different weights."""
     kept, back = [], []
     number = {}
@@ -267,13 +190,13 @@ def _undirected(terms: list[_Term], free: set) -> list[_Term]:
             rows = np.flatnonzero(chosen)
             if len(rows):
                 ends = tuple([group[r] for r in rows] for group in term.nodes)
-                into.append(_Term(ends, term.spin, term.weights[rows]))
+                into.append(Term(ends, term.spin, term.weights[rows]))
     _check_symmetry([t for t in kept if len(t.nodes) == 2], back, free)
     return kept
 
 
-def _check_symmetry(forward: list[_Term], back: list[_Term], free: set) -> None:
-    if _numpy_for(*(term.weights for term in (*forward, *back))) is jnp:
+def _check_symmetry(forward: list[Term], back: list[Term], free: set) -> None:
+    if numpy_for(*(term.weights for term in (*forward, *back))) is jnp:
         return
     levels = max([2, *(size for term in (*forward, *back) for size in term.weights.shape[1:])])
     total = {}
@@ -311,10 +234,10 @@ def _build(nodes, terms, colours, free_blocks, clamped_blocks, dtypes, levels) -
     ends = np.cumsum([len(w) for w in weights], dtype=int)
     if not spins:
         turned = np.split(turned[:, None, None], ends[:-1]) if pairs else []
-        weights = [_numpy_for(w).where(t, w.swapaxes(1, 2), w) for w, t in zip(weights, turned, strict=True)]
+        weights = [numpy_for(w).where(t, w.swapaxes(1, 2), w) for w, t in zip(weights, turned, strict=True)]
     at_edges = np.split(place, ends[:-1]) if pairs else []
-    bias = _scatter_add((len(nodes), *shape), at_sites, biases)
-    coupling = _scatter_add((len(edges), *shape, *shape), at_edges, weights)
+    bias = scatter_add((len(nodes), *shape), at_sites, biases)
+    coupling = scatter_add((len(edges), *shape, *shape), at_edges, weights)
     of_colour = {node: c for c, group in enumerate(colours) for node in group}
     colouring = np.array([of_colour.get(node, len(colours)) for node in nodes])
     proper = bool(colours) and np.all(colouring[edges[:, 0]] != colouring[edges[:, 1]])
@@ -325,13 +248,13 @@ def _build(nodes, terms, colours, free_blocks, clamped_blocks, dtypes, levels) -
     return ThrmlModel(graph, params, clamp, tuple(nodes), free_blocks, clamped_blocks, dtypes)
 
 
-def _sizes(term: _Term) -> list[int]:
+def _sizes(term: Term) -> list[int]:
     """The number of levels on each side, as the weights have it."""
     rest = iter(term.weights.shape[1:])
     return [2 if spin else next(rest) for spin in term.spin]
 
 
-def _edges(pairs: list[_Term], number: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _edges(pairs: list[Term], number: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Distinct edges (E, 2); for every pair of every term its edge, and whether it has the edge's other direction."""
     ends = [[(number[a], number[b]) for a, b in zip(*term.nodes, strict=True)] for term in pairs]
     ends = np.array([pair for group in ends for pair in group], int).reshape(-1, 2)

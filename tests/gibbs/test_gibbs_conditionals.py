@@ -15,6 +15,7 @@ from torch_reference import potts as reference
 
 from jaxgen import gibbs
 from jaxgen.gibbs import Lattice
+from jaxgen.gibbs.engines import arithmetic
 from jaxgen.gibbs.engines import lattice as lattice_engine
 from jaxgen.gibbs.engines import thrml as thrml_engine
 from jaxgen.gibbs.engines.tiles import Tiles
@@ -87,9 +88,9 @@ def engine_conditionals(name, mode):
         found = []
         for quarter in range(4):
             table = lattice_engine._quarter_tables(tiles, params, quarter, conditions, 0, mode.first)
-            if mode is lattice_engine.PRODUCTS:
+            if mode is arithmetic.PRODUCTS:
                 table = jax.tree.map(jnp.exp, table)
-            layout = lattice_engine.layout_of(params)
+            layout = arithmetic.layout_of(params)
             table = layout.for_chains(table)
             found.append(jnp.stack(lattice_engine._weights(tiles, padded, quarter, table, layout, mode), -1))
         return found
@@ -104,19 +105,19 @@ def engine_conditionals(name, mode):
 
 @pytest.mark.parametrize("name", TILED)
 def test_products_are_the_conditionals(name):
-    np.testing.assert_allclose(engine_conditionals(name, lattice_engine.PRODUCTS), case(name)[-1], atol=2e-6)
+    np.testing.assert_allclose(engine_conditionals(name, arithmetic.PRODUCTS), case(name)[-1], atol=2e-6)
 
 
 @pytest.mark.parametrize("name", ["5x4 8", "6x8 G8 torus"])
 def test_sums_of_logarithms_are_the_conditionals(name):
-    np.testing.assert_allclose(engine_conditionals(name, lattice_engine.LOGARITHMS), case(name)[-1], atol=6e-6)
+    np.testing.assert_allclose(engine_conditionals(name, arithmetic.LOGARITHMS), case(name)[-1], atol=6e-6)
 
 
 def test_the_fused_exponential():
     x = np.concatenate([-np.logspace(-6, np.log10(86), 4001), [0.0]]).astype(np.float32)
-    got = np.asarray(lattice_engine._exp(x), np.float64)
+    got = np.asarray(arithmetic.exp(x), np.float64)
     np.testing.assert_allclose(got, np.exp(x.astype(np.float64)), rtol=1e-5)
-    assert np.all(np.asarray(lattice_engine._exp(np.array([-88.0, -1e3, -1e30, -np.inf], np.float32))) == 0)
+    assert np.all(np.asarray(arithmetic.exp(np.array([-88.0, -1e3, -1e30, -np.inf], np.float32))) == 0)
 
 
 @pytest.mark.parametrize("name", ["3x3 8 tied", "7x5 G8", "5x3 torus"])

@@ -26,7 +26,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt8
 
 from jaxgen.gibbs.couplings import n_levels
-from jaxgen.gibbs.engines.lattice import LARGEST_EXPONENT, _exp, _inverse_cdf
+from jaxgen.gibbs.engines.arithmetic import exp
+from jaxgen.gibbs.engines.lattice import LARGEST_EXPONENT, _inverse_cdf
 from jaxgen.gibbs.engines.threefry import threefry2x32
 from jaxgen.gibbs.graph import Graph
 from jaxgen.gibbs.graph_params import GraphParams, from_lattice_params, is_spin
@@ -305,5 +306,5 @@ def _draw(join: Callable, products: bool, table: Table, neighbours, states, word
     if not products:
         top = functools.reduce(jnp.maximum, weights)
         forbidden = top == -jnp.inf
-        weights = [_exp(weight - jnp.where(forbidden, 0.0, top)) for weight in weights]
+        weights = [exp(weight - jnp.where(forbidden, 0.0, top)) for weight in weights]
     return _inverse_cdf(weights, word).astype(states.dtype), forbidden

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8, UInt32
 from jaxgen.errors import UserError
 from jaxgen.gibbs.couplings import Params, is_tied, n_levels
 from jaxgen.gibbs.engines import lattice as by_lattice
+from jaxgen.gibbs.engines.arithmetic import LOGARITHMS, PRODUCTS, layout_of
 from jaxgen.gibbs.engines.threefry import threefry2x32
 from jaxgen.gibbs.engines.tiles import Tiles
 from jaxgen.gibbs.lattice import Lattice, Offset
@@ -195,7 +196,7 @@ def run(
         )
     block = Block.for_chains(tiles, len(x))
     spare = -len(x) % block.chains
-    layout = by_lattice.layout_of(params)
+    layout = layout_of(params)
     around = {
         "keys": jax.random.bits(key, (n_sweeps, len(tiles.colours()), 2), jnp.uint32),
         "chain_ids": jnp.pad(conditions.chain_ids, (0, spare)),
@@ -204,8 +205,8 @@ def run(
     if conditions.clamp is not None:
         around["held"] = block.pack(by_lattice._spread(conditions.clamp, spare) * np.uint8(255))
 
-    def tables_of(arithmetic):
-        return [by_lattice._quarter_tables(tiles, params, q, conditions, spare, arithmetic.first) for q in range(4)]
+    def tables_of(how):
+        return [by_lattice._quarter_tables(tiles, params, q, conditions, spare, how.first) for q in range(4)]
 
     def sweeps(tables, words, arithmetic):
         inputs = around | {"tables": [_rows(block, table, arithmetic.first) for table in tables], "words": words}
@@ -216,12 +217,12 @@ def run(
         return launch(kernel, programs, out_types, (block.chains, block.row))(*leaves)
 
     def by_products(relative, words):
-        return sweeps(jax.tree.map(jnp.exp, relative), words, by_lattice.PRODUCTS)
+        return sweeps(jax.tree.map(jnp.exp, relative), words, PRODUCTS)
 
     def by_logarithms(relative, words):
-        return sweeps(tables_of(by_lattice.LOGARITHMS), words, by_lattice.LOGARITHMS)
+        return sweeps(tables_of(LOGARITHMS), words, LOGARITHMS)
 
-    relative = tables_of(by_lattice.PRODUCTS)
+    relative = tables_of(PRODUCTS)
     largest = jnp.stack([by_lattice._exponent_bound(table) for table in relative]).max()
     words = block.pack(by_lattice._spread(x, spare))
     small = largest < by_lattice.LARGEST_EXPONENT

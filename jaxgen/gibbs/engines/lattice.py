@@ -15,9 +15,7 @@ own parameters, and the largest sum is taken off before the exponential. So the 
 and -inf forbids a level or a pair of levels. Where every level of a site is forbidden, its state is not defined.
 """
 
-import operator
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -25,20 +23,13 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8, UInt32
 
 from jaxgen.gibbs.couplings import Params, edge_couplings, is_tied, n_levels
+from jaxgen.gibbs.engines.arithmetic import LOGARITHMS, MASKED_LEVELS, PRODUCTS, layout_of
 from jaxgen.gibbs.engines.threefry import threefry2x32
 from jaxgen.gibbs.engines.tiles import Tiles
 from jaxgen.gibbs.lattice import Lattice, Offset
 from jaxgen.gibbs.types import Conditions, SampleInfo, free_sites
 
 LARGEST_EXPONENT = 80.0  # exp(88) overflows float32, and a sum of levels needs room
-_MASKED_LEVELS = 8  # up to here masked products beat reading rows of a table
-# 2^t on [0, 1], highest power first: Chebyshev interpolation of degree 6
-_EXP2 = (
-    np.polynomial.Chebyshev.interpolate(np.exp2, 6, [0, 1])
-    .convert(kind=np.polynomial.Polynomial)
-    .coef[::-1]
-    .astype(np.float32)
-)
 _LANES = 16  # chains in one AVX-512 vector; a batch is filled up to a multiple
 
 
@@ -90,70 +81,6 @@ def run(
     return tiles.unpack(words)[:n], SampleInfo(done, free_sites(x, conditions.clamp))
 
 
-def _products(weights: list[Array]) -> list[Array]:
-    return weights
-
-
-def _exponentials(weights: list[Array]) -> list[Array]:
-    top = weights[0]
-    for weight in weights[1:]:
-        top = jnp.maximum(top, weight)
-    return [_exp(weight - top) for weight in weights]
-
-
-def _exp(x: Float[Array, "*k"]) -> Float[Array, "*k"]:
-    """exp(x) for x <= 0 to 4e-6 relative, 0 below -87: 2^floor(t) times a polynomial in t - floor(t), t = x / ln 2.
-
-    XLA never fuses its own exponential into several consumers; this it does.
-    """
-    t = jnp.maximum(x * np.float32(np.log2(np.e)), -126.0)
-    down = t.astype(jnp.int32)
-    whole = down - (down.astype(jnp.float32) > t).astype(jnp.int32)  # floor, which not every kernel language has
-    rest = t - whole.astype(jnp.float32)
-    power = jnp.full_like(rest, _EXP2[0])
-    for coefficient in _EXP2[1:]:
-        power = power * rest + coefficient
-    scale = jax.lax.bitcast_convert_type((whole + 127) << 23, jnp.float32)
-    return jnp.where(t > -126.0, power * scale, 0.0)
-
-
-class Arithmetic(NamedTuple):
-    """How a neighbour's term joins, how the joined terms become weights, and the first level that tables hold.
-
-    first: 1 for tables relative to level 0, 0 for tables of all levels.
-    """
-
-    join: Callable
-    finish: Callable
-    first: int
-
-
-PRODUCTS = Arithmetic(operator.mul, _products, 1)
-LOGARITHMS = Arithmetic(operator.add, _exponentials, 0)
-
-
-class Layout(NamedTuple):
-    """How the tables of one kind of coupling are read inside the loop.
-
-    for_chains: a table of `_quarter_tables` with an axis for the chains.
-    start: (bias, shape) -> the weights before any neighbour has joined.
-    add: (weights, state, term, arithmetic) -> the weights with one neighbour's term.
-    split: the weights as a list of levels.
-    """
-
-    for_chains: Callable
-    start: Callable
-    add: Callable
-    split: Callable
-
-
-def layout_of(params: Params) -> Layout:
-    """Return the layout: one strength per offset, masked terms of a few levels, or rows of many."""
-    if is_tied(params):
-        return TIED
-    return MASKED if n_levels(params) <= _MASKED_LEVELS else ROWS
-
-
 def _spread(x: Array, spare: int) -> Array:
     """`spare` more chains, which start like the first; their results are dropped."""
     return x if spare == 0 else jnp.concatenate([x, jnp.broadcast_to(x[:1], (spare, *x.shape[1:]))])
@@ -187,7 +114,7 @@ def _quarter_tables(tiles: Tiles, params: Params, quarter: int, conditions: Cond
             seen = _less_largest(seen)
         term = _times(conditions.beta, tiles.quarter(seen, quarter))
         if not tied:
-            term = jnp.moveaxis(term, (-2, -1), (0, 1)) if levels <= _MASKED_LEVELS else jnp.swapaxes(term, -2, -1)
+            term = jnp.moveaxis(term, (-2, -1), (0, 1)) if levels <= MASKED_LEVELS else jnp.swapaxes(term, -2, -1)
         terms.append(term)
     bias = bias - bias[..., :1, :] if first else _less_largest(bias)
     return {"bias": jnp.moveaxis(tiles.quarter(_times(conditions.beta, bias), quarter), -2, 0), "terms": terms}
@@ -232,7 +159,7 @@ def _exponent_bound(table: dict) -> Float[Array, ""]:
     bound = jnp.abs(table["bias"]).max((0, -1))
     for term in table["terms"]:
         if term.ndim > bound.ndim:
-            term = jnp.abs(term).max((0, 1) if len(table["bias"]) <= _MASKED_LEVELS else (-2, -1))
+            term = jnp.abs(term).max((0, 1) if len(table["bias"]) <= MASKED_LEVELS else (-2, -1))
         bound = bound + jnp.abs(term)
     return bound.max()
 
@@ -257,55 +184,6 @@ def _weights(tiles, padded, quarter, table, layout, arithmetic) -> list[Float[Ar
         state = (tiles.shifted(padded, shift) >> np.uint32(8 * there)) & np.uint32(255)
         weights = layout.add(weights, state, term, arithmetic)
     return arithmetic.finish(layout.split(weights))
-
-
-def _spread_levels(bias: list[Array], shape: tuple[int, ...]) -> list[Array]:
-    return [jnp.broadcast_to(level, shape) for level in bias]
-
-
-def _tied_for_chains(table: dict) -> dict:
-    """bias: a list of levels. terms: strengths (*cells, 1)."""
-    return {"bias": list(table["bias"]), "terms": [term[..., None] for term in table["terms"]]}
-
-
-def _add_tied(weights, state, term, arithmetic) -> list[Array]:
-    """Level a is favoured where the neighbour has it."""
-    return [jnp.where(state == a, arithmetic.join(weight, term), weight) for a, weight in enumerate(weights)]
-
-
-def _masked_for_chains(table: dict) -> dict:
-    """bias: a list of levels. terms: R as a list over a of lists over c of (*cells, 1)."""
-    levels = range(len(table["bias"]))
-    terms = [[[term[a, c][..., None] for c in levels] for a in levels] for term in table["terms"]]
-    return {"bias": list(table["bias"]), "terms": terms}
-
-
-def _add_masked(weights, state, term, arithmetic) -> list[Array]:
-    weights, levels = list(weights), range(arithmetic.first, len(weights))
-    for c in levels:
-        for a in levels:
-            weights[a] = jnp.where(state == c, arithmetic.join(weights[a], term[a][c]), weights[a])
-    return weights
-
-
-def _rows_for_chains(table: dict) -> dict:
-    """bias: (*cells, 1 or n, L). terms: (*cells, L, L), whose row c holds what a neighbour in c gives each level."""
-    return {"bias": jnp.moveaxis(table["bias"], 0, -1), "terms": table["terms"]}
-
-
-def _add_rows(weights, state, term, arithmetic) -> Array:
-    row = jnp.take_along_axis(term, state[..., None].astype(jnp.int32), axis=-2, mode="promise_in_bounds")
-    return arithmetic.join(weights, row)
-
-
-TIED = Layout(_tied_for_chains, _spread_levels, _add_tied, list)
-MASKED = Layout(_masked_for_chains, _spread_levels, _add_masked, list)
-ROWS = Layout(
-    _rows_for_chains,
-    lambda bias, shape: bias,
-    _add_rows,
-    lambda rows: [rows[..., a] for a in range(rows.shape[-1])],
-)
 
 
 def _inverse_cdf(weights: list[Float[Array, "*k"]], word: UInt32[Array, "*k"]) -> UInt32[Array, "*k"]:
