@@ -21,6 +21,7 @@ class Figure(NamedTuple):
 
 FIGURES = (
     Figure("frechet", "Frechet", "lower"),
+    Figure("frechet_limit", "Frechet, n to infinity", "lower"),
     Figure("kid", "KID", "lower"),
     Figure("density", "density", "near real"),
     Figure("coverage", "coverage", "higher"),
@@ -38,7 +39,7 @@ def table(result: Evaluation) -> str:
     lines = [["figure", "samples", *columns, "better"]]
     for figure in FIGURES:
         others = [shown(result.baselines.get(column, {}).get(figure.key)) for column in columns]
-        lines.append([title(result, figure), shown(result.figures[figure.key]), *others, figure.better])
+        lines.append([title(result, figure), shown(result.figures.get(figure.key)), *others, figure.better])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([headline(result), *text, *remarks(result)])
@@ -48,7 +49,7 @@ def rows(result: Evaluation) -> list[runs.Row]:
     """The numbers of a record, floor and ceilings in the note of each."""
     found = []
     for figure in FIGURES:
-        value = result.figures[figure.key]
+        value = result.figures.get(figure.key)
         if value is None:
             continue
         beside = {name: result.baselines.get(name, {}).get(figure.key) for name in (FLOOR, INDEPENDENT, NOISE)}
@@ -107,7 +108,7 @@ def remarks(result: Evaluation) -> Sequence[str]:
 
 def title(result: Evaluation, figure: Figure) -> str:
     """The name of a figure; the Frechet distance bears that of its data set, because other features give others."""
-    return f"{TITLES[result.dataset]}-Frechet" if figure.key == "frechet" else figure.title
+    return f"{TITLES[result.dataset]}-{figure.title}" if figure.key.startswith("frechet") else figure.title
 
 
 def shown(value: float | None) -> str:
@@ -118,7 +119,8 @@ def shown(value: float | None) -> str:
 def _error(result: Evaluation, key: str) -> str:
     """How uncertain a figure is, where that is known."""
     if key == "frechet":
-        return f"{result.n:,} samples"
+        error = result.baselines[FLOOR].get("frechet_error")
+        return f"{result.n:,} samples" + (f"; standard deviation of real {shown(error)}" if error else "")
     if key == "kid":
         return f"standard error {shown(result.figures['kid_error'])}"
     if key == "accuracy":

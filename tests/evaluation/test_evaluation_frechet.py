@@ -5,6 +5,7 @@ import pytest
 import scipy.linalg
 
 from jaxgen.evaluation import Moments, frechet_distance, moments
+from jaxgen.evaluation.measures.frechet import frechet_limit
 
 
 def gaussian(rng, d):
@@ -62,3 +63,20 @@ def test_moments_are_unbiased_and_float64():
 def test_too_few_examples_are_refused():
     with pytest.raises(ValueError, match="features: got 64 examples of 64 numbers; allowed: more examples"):
         moments(np.zeros((64, 64)))
+
+
+def test_the_limit_has_no_bias_of_finite_samples():
+    """Of one law the distance of n samples is biased by b / n and its limit is 0; a shift is kept."""
+    rng = np.random.default_rng(3)
+    d, n = 16, 1000
+    law = Moments(np.zeros(d), np.eye(d))
+    raw, limits = [], []
+    for _ in range(12):
+        x = rng.normal(size=(n, d))
+        raw.append(frechet_distance(moments(x), law))
+        limits.append(frechet_limit(x, law))
+    error = np.std(limits, ddof=1) / 12**0.5
+    assert np.mean(raw) > 0.05 and abs(np.mean(limits)) < max(4 * error, 0.1 * np.mean(raw)), (raw, limits)
+    assert frechet_limit(x + 0.5, law) == pytest.approx(d * 0.25, abs=0.3)
+    with pytest.raises(ValueError, match="features: got 40 examples of 16 numbers; allowed: 64 examples or more"):
+        frechet_limit(x[:40], law)

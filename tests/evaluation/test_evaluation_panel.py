@@ -111,6 +111,13 @@ def test_the_floor_is_that_of_as_many_images(judged):
     assert judged["real"].baselines["real"] == fewer
     # With fewer samples the Frechet distance of one law is larger; it would be wrong to compare across n.
     assert fewer["frechet"] > evaluation.panel.floor(small, 4000)["frechet"]
+    # Not a single draw, whose error is stated, but the mean of twenty; the extrapolated value has no bias of n.
+    draws = (np.random.default_rng(k).permutation(len(small.train_images))[:2000] for k in range(30))
+    features = evaluation.apply_network("features", small.params["features"], small.train_images)[1]
+    distances = [evaluation.frechet_distance(evaluation.moments(features[k]), small.test_moments) for k in draws]
+    assert abs(fewer["frechet"] - np.mean(distances)) < np.std(distances, ddof=1)
+    assert 0 < fewer["frechet_error"] < fewer["frechet"]
+    assert fewer["frechet_limit"] < evaluation.panel.floor(small, 4000)["frechet"]
     stored = dataclasses.replace(small, baselines={"real": {"frechet": -1.0}})
     assert evaluation.panel.floor(stored, 10_000) == {"frechet": -1.0}
 
