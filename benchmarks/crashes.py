@@ -97,7 +97,7 @@ def outcome(folder: Path) -> tuple:
     ]
     checkpoints = sorted(path.name for path in (folder / "checkpoints").iterdir())
     unfinished = [path.name for path in folder.rglob(".tmp-*")]
-    return records, np.load(folder / "result.npy", allow_pickle=False).tobytes(), checkpoints, unfinished
+    return records, (folder / "result.npy").read_bytes(), checkpoints, unfinished
 
 
 def crash_row(folder: Path, every: int = 1) -> dict:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from benchmarks.gibbs_peers import Path, Problem
 from jaxgen import gibbs
 from jaxgen.errors import UserError
-from jaxgen.potts.oracles import enumeration
+from jaxgen.potts.oracles import enumeration, transfer_matrix
 
 ALPHA = 1e-5
 SWEEPS = 30
@@ -43,7 +43,7 @@ def row(engine: str, problem: Problem, p_exact: float | None, p_thrml: float, ok
 
 def p_against_exact(problem: Problem, states: Array) -> float:
     """Bonferroni-corrected p-value of the states under the exact law."""
-    law = exact if problem.levels**problem.lattice.n_sites <= enumeration.MAX_STATES else transfer
+    law = enumeration if problem.levels**problem.lattice.n_sites <= enumeration.MAX_STATES else transfer_matrix
     wanted = law.marginals(problem.lattice, problem.params())
     pairs = [np.asarray(wanted["coupling"][gibbs.offset_name(o)], np.float64) for o in problem.lattice.offsets]
     groups = [np.asarray(wanted["bias"], np.float64).reshape(-1, problem.levels)]

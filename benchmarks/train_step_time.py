@@ -277,7 +277,7 @@ def torch_paths(case: Case, steps: int, step_check: dict, sample_check: dict, co
     def train(seed):
         x0, n = images[index], case.batch
         t = torch.randint(0, TIMES, (n,), device=device)
-        shown = torch.where(torch.rand(n, device=device) < 0.1, diffusion.NO_LABEL, labels[index])
+        shown = torch.where(torch.rand(n, device=device) < 0.1, 10, labels[index])
         reference.train_step(model, optimiser, x0, t, shown, torch.randn_like(x0), left)
         wait()
 

@@ -14,17 +14,13 @@ Of several processes only process 0 reads and writes; in the others a Checkpoint
 """
 
 import concurrent.futures
-import contextlib
 import errno
 import json
-import logging
 import math
 import os
 import shutil
 import sys
 import time
-import zlib
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,20 +29,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.errors import UserError, quoted
-from jaxgen.runs.atomic import PREFIX, clear_temporary, naming, remove_whole, temporary_name
-from jaxgen.runs.processes import is_first, several
+from jaxgen.runs.atomic import clear_temporary, naming, remove_whole, temporary_name
+from jaxgen.runs.processes import is_first
+from jaxgen.training.orbax_io import orbax, orbax_args, quiet
+from jaxgen.training.seal import (
+    ARRAYS,
+    FORMAT,
+    SEAL,
+    DamagedError,
+    crc,
+    digests,
+    has_structure,
+    plain,
+    shapes,
+    upgraded,
+)
 from jaxgen.training.state import TrainState, data_to_keys, keys_to_data
 
 KEPT = 2
-SEAL = "seal.json"
-FORMAT = 2
-_ARRAYS = {1: "default", 2: "state"}  # the folder of the arrays, by format
 _OVERHEAD = 2**16  # bytes of a checkpoint besides its arrays
 _LOOKS = 20  # of a reader, at checkpoints that a running training replaces meanwhile
-
-
-class _DamagedError(Exception):
-    """A checkpoint is not what was written."""
 
 
 class Checkpoints:
@@ -84,7 +86,7 @@ class Checkpoints:
         for step in self.steps():
             try:
                 self._verified_seal(step)
-            except _DamagedError as damage:
+            except DamagedError as damage:
                 self._set_aside(step, damage)
         # A run killed after its last checkpoint had its name, and before older ones were deleted, saves no other.
         self._prune()
@@ -107,8 +109,8 @@ class Checkpoints:
         if self._read_only or not is_first():
             return
         arrays = jax.tree.map(np.asarray, keys_to_data(state))
-        seal = {"format": FORMAT, "step": step, "metrics": _plain(metrics or {}), "window": _plain(window or {})}
-        self._writing = self._writer.submit(self._write, step, arrays, seal | {"arrays": _shapes(arrays)})
+        seal = {"format": FORMAT, "step": step, "metrics": plain(metrics or {}), "window": plain(window or {})}
+        self._writing = self._writer.submit(self._write, step, arrays, seal | {"arrays": shapes(arrays)})
 
     def steps(self) -> list[int]:
         """Return the steps that have a checkpoint, in order."""
@@ -156,11 +158,11 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             _require_room(self._folder, arrays)
-            with _quiet():
-                _orbax().save(temporary / _ARRAYS[FORMAT], args=_orbax_args().StandardSave(arrays))
-            seal |= {"files": _digests(temporary)}
+            with quiet():
+                orbax().save(temporary / ARRAYS[FORMAT], args=orbax_args().StandardSave(arrays))
+            seal |= {"files": digests(temporary)}
             with naming(temporary / SEAL), open(temporary / SEAL, "w") as file:
-                file.write(json.dumps(seal | {"crc": _crc(seal)}, indent=1, allow_nan=False))
+                file.write(json.dumps(seal | {"crc": crc(seal)}, indent=1, allow_nan=False))
                 file.flush()
                 os.fsync(file.fileno())
             if (self._folder / str(step)).exists():
@@ -198,7 +200,7 @@ class Checkpoints:
         for step in self.steps() if self._best is not None else ():
             try:
                 value = self._read_seal(step)["metrics"].get(self._best, math.nan)
-            except _DamagedError:
+            except DamagedError:
                 continue
             if math.isfinite(value):
                 ranked.append((self._sign * value, -step))
@@ -214,7 +216,7 @@ class Checkpoints:
             inode = self._inode(steps[0])
             try:
                 state = self._restore(steps[0], template)
-            except (_DamagedError, UserError) as error:
+            except (DamagedError, UserError) as error:
                 if inode == self._inode(steps[0]):
                     if isinstance(error, UserError):
                         raise
@@ -235,7 +237,7 @@ class Checkpoints:
         path = self._folder / str(step)
         seal = self._verified_seal(step)
         arrays = keys_to_data(template)
-        there, here = seal["arrays"], _shapes(arrays)
+        there, here = seal["arrays"], shapes(arrays)
         for name in sorted(there.keys() | here.keys()):
             if there.get(name) != here.get(name):
                 raise UserError(
@@ -244,10 +246,10 @@ class Checkpoints:
                 )
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         wanted = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), arrays)
-        folder = path / _ARRAYS[seal["format"]]
+        folder = path / ARRAYS[seal["format"]]
         try:
-            with _quiet():
-                arrays = _orbax().restore(folder, args=_orbax_args().StandardRestore(wanted))
+            with quiet():
+                arrays = orbax().restore(folder, args=orbax_args().StandardRestore(wanted))
         # orbax and tensorstore raise a dozen types for what they cannot read; its files are as they were written.
         except Exception as error:
             raise UserError(
@@ -260,10 +262,10 @@ class Checkpoints:
     def _verified_seal(self, step: int) -> dict:
         """Return the seal of a checkpoint whose files are as it says."""
         seal = self._read_seal(step)
-        there = _digests(self._folder / str(step))
+        there = digests(self._folder / str(step))
         for name, digest in seal["files"].items():
             if there.get(name) != digest:
-                raise _DamagedError(f"{name} is {'changed' if name in there else 'missing'}")
+                raise DamagedError(f"{name} is {'changed' if name in there else 'missing'}")
         return seal
 
     def _read_seal(self, step: int) -> dict:
@@ -271,20 +273,20 @@ class Checkpoints:
         try:
             seal = json.loads((folder / SEAL).read_bytes())
         except FileNotFoundError:
-            raise _DamagedError(f"{SEAL} is missing, so it was not finished") from None
+            raise DamagedError(f"{SEAL} is missing, so it was not finished") from None
         except (ValueError, RecursionError, OSError):
-            raise _DamagedError(f"{SEAL} is changed") from None
+            raise DamagedError(f"{SEAL} is changed") from None
         if not isinstance(seal, dict):
-            raise _DamagedError(f"{SEAL} is changed")
+            raise DamagedError(f"{SEAL} is changed")
         written = seal.get("format", 1)
-        if isinstance(written, int) and written > FORMAT and seal.get("crc") == _crc(seal):
+        if isinstance(written, int) and written > FORMAT and seal.get("crc") == crc(seal):
             raise UserError(f"checkpoint {folder} has format {quoted(written)}; allowed: 1 to {FORMAT}, update jaxgen")
         if written == 1:
-            seal = _upgraded(seal, folder)
-        elif written != FORMAT or seal.get("crc") != _crc(seal):
-            raise _DamagedError(f"{SEAL} is changed")
-        if not _has_structure(seal):
-            raise _DamagedError(f"{SEAL} is changed")
+            seal = upgraded(seal, folder)
+        elif written != FORMAT or seal.get("crc") != crc(seal):
+            raise DamagedError(f"{SEAL} is changed")
+        if not has_structure(seal):
+            raise DamagedError(f"{SEAL} is changed")
         return seal | {"metrics": {name: float(value) for name, value in seal["metrics"].items()}}
 
     def _set_aside(self, step: int, damage: Exception) -> None:
@@ -307,102 +309,7 @@ class Checkpoints:
             return None
 
 
-def _orbax() -> Any:
-    """Return orbax's reader and writer, which waits for no other process."""
-    # orbax costs a good part of a second of start-up, and importing jaxgen.training should not.
-    import orbax.checkpoint as ocp
-
-    options = ocp.options.MultiprocessingOptions()
-    if several():
-        options = ocp.options.MultiprocessingOptions(
-            primary_host=0, active_processes={0}, barrier_sync_key_prefix="first"
-        )
-    handler = ocp.StandardCheckpointHandler(multiprocessing_options=options)
-    return ocp.Checkpointer(handler, multiprocessing_options=options)
-
-
 def _require_room(folder: Path, arrays: TrainState) -> None:
     """Raise OSError if the disk lacks room for the arrays, before a library writes half of them and prints stacks."""
     if shutil.disk_usage(folder).free < sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)) + _OVERHEAD:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep orbax from logging the stack of an error that it also raises."""
-    logger = logging.getLogger("absl")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-def _orbax_args() -> Any:
-    import orbax.checkpoint as ocp
-
-    return ocp.args
-
-
-def _upgraded(seal: dict, folder: Path) -> dict:
-    """Return a seal of format 1 with what it lacks; its metrics lie in a file of their own."""
-    path = folder / "metrics" / "metrics"
-    metrics: Any = {}
-    if path.exists():
-        try:
-            metrics = json.loads(path.read_bytes())
-        except (ValueError, RecursionError, OSError):
-            raise _DamagedError("metrics/metrics is changed") from None
-    return {"format": 1, "window": {}, "metrics": metrics} | seal
-
-
-def _has_structure(seal: dict) -> bool:
-    """Return whether a seal has the fields that are read from it, of the right types."""
-    files, arrays, metrics = (seal.get(name) for name in ("files", "arrays", "metrics"))
-    if not all(isinstance(part, dict) for part in (files, arrays, metrics, seal.get("window"))):
-        return False
-    try:
-        [float(value) for value in metrics.values()]
-    except (TypeError, ValueError):
-        return False
-    return bool(files) and all(isinstance(value, str) for value in arrays.values())
-
-
-def _digests(folder: Path) -> dict[str, int]:
-    """Return the CRC-32 of every file under a checkpoint folder, by relative path; a file that vanishes has none."""
-    digests = {}
-    for path in sorted(folder.rglob("*")):
-        if path.name == SEAL or path.name.startswith(PREFIX):
-            continue
-        try:
-            if path.is_file():
-                digests[path.relative_to(folder).as_posix()] = zlib.crc32(path.read_bytes())
-        except OSError:
-            continue
-    return digests
-
-
-def _crc(seal: dict) -> int:
-    """Return the CRC-32 of a seal's own content."""
-    content = {name: value for name, value in seal.items() if name != "crc"}
-    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
-
-
-def _plain(values: dict) -> dict:
-    """Return nested values as JSON has them: floats exactly, infinities and NaN as strings that float() reads."""
-    plain = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            plain[name] = _plain(value)
-        elif isinstance(value, int):
-            plain[name] = value
-        else:
-            plain[name] = float(value) if math.isfinite(float(value)) else str(float(value))
-    return plain
-
-
-def _shapes(arrays: TrainState) -> dict[str, str]:
-    """Return the type and shape of every leaf, by its path in the state."""
-    leaves: Iterable = jax.tree_util.tree_leaves_with_path(arrays)
-    return {jax.tree_util.keystr(path).lstrip("."): f"{leaf.dtype}{leaf.shape}" for path, leaf in leaves}

@@ -35,6 +35,7 @@ def test_a_kill_before_any_file_operation_loses_nothing(tmp_path):
     assert row["lost"] == 0 and row["tried"] > 8, row
 
 
+@pytest.mark.slow
 def test_the_kills_notice_a_checkpoint_that_is_deleted_in_place(tmp_path, monkeypatch):
     def in_place(folder):
         shutil.rmtree(folder)
@@ -76,14 +77,14 @@ def test_a_refused_start_does_not_block_the_right_one(tmp_path):
 
 
 def test_a_checkpoint_that_cannot_be_written_is_named_with_the_last_good_one(tmp_path, monkeypatch):
-    digests = checkpoint._digests
+    digests = checkpoint.digests
 
     def no_room_at_30(folder):
         if folder.name.endswith("-30"):
             raise OSError(28, "No space left on device")
         return digests(folder)
 
-    monkeypatch.setattr(checkpoint, "_digests", no_room_at_30)
+    monkeypatch.setattr(checkpoint, "digests", no_room_at_30)
     message = r"checkpoint not written: No space left on device; the last good checkpoint is step 20.*/30"
     with pytest.raises(OSError, match=message):
         toy(ToyConfig(steps=STEPS), tmp_path)

@@ -92,7 +92,7 @@ def test_bad_lists(field, text):
 def test_bad_flags(capsys):
     with pytest.raises(SystemExit) as end:
         runs.main(flow_scaling.ScalingConfig, flow_scaling.run, ["flow_scaling", "--repeats=3"])
-    assert end.value.code == 2 and "--repeats=3: allowed: an integer, 7 or more" in capsys.readouterr().err
+    assert end.value.code == 2 and "--repeats=3: allowed: an integer from 7 to 1000" in capsys.readouterr().err
 
 
 def test_two_devices_are_made_out_of_a_cpu():

@@ -30,6 +30,7 @@ def call(capsys, *flags):
     return code, printed.out, printed.err
 
 
+@pytest.mark.slow
 def test_rows_are_sane_and_a_wrong_peer_is_caught(tmp_path, capsys, monkeypatch):
     given, paths = [], program.torch_paths
     monkeypatch.setattr(program, "torch_paths", lambda *args: given.append(args) or paths(*args))
@@ -63,7 +64,7 @@ def test_rows_are_sane_and_a_wrong_peer_is_caught(tmp_path, capsys, monkeypatch)
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--repeats=3"], "--repeats=3: allowed: an integer, 7 or more"),
+        (["--repeats=3"], "--repeats=3: allowed: an integer from 7 to 1000"),
         (["--sample_steps=0"], "allowed: an integer from 1 to 300"),
     ],
 )

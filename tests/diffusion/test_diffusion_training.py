@@ -81,6 +81,7 @@ def test_one_device_and_four_give_the_same_numbers(expected):
     assert np.mean(np.abs(np.array(found["ema"]) - flat(expected[0].ema_params)) < 1e-5) > 0.99
 
 
+@pytest.mark.slow
 def test_moving_average_is_that_of_the_parameters(running, expected):
     state, passed, _ = expected
     average = flat(running[1].params)
@@ -129,6 +130,7 @@ def test_which_images_are_learnt_and_which_held_out():
     assert len(task.train) == 60_000 and np.array_equal(task.held_out, images.test_images)
 
 
+@pytest.mark.slow
 def test_held_out_losses_are_those_of_the_images(running):
     """The loss of each image with the draws of its number, though they come in batches and the last is padded."""
     task, state, _, _ = running

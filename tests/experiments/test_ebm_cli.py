@@ -61,6 +61,7 @@ def finished(tmp_path_factory):
     return workdir, out
 
 
+@pytest.mark.slow
 def test_a_run_leaves_all_that_is_promised(finished):
     workdir, out = finished
     assert json.loads((workdir / "config.json").read_text())["digits"] == "3"
@@ -136,6 +137,7 @@ def test_another_config_in_the_same_folder_is_refused(finished):
     assert code == 2 and "learning_rate: 0.02 -> 0.5" in err
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_bit_for_bit(finished, tmp_path):
     """kill -9 after the first checkpoint; the second start ends with the very state of the run left alone."""
     workdir = tmp_path / "killed"
@@ -155,6 +157,7 @@ def test_killed_run_resumes_bit_for_bit(finished, tmp_path):
     assert [r["step"] for r in runs.read_metrics(workdir / "metrics.jsonl")] == [5, 10, 15, 20, 25, 30]
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_the_number_of_devices(finished, tmp_path):
     code, _, err = run("ebm_cd", *SHORT, f"--workdir={tmp_path / 'many'}", devices=4)
     assert code == 0, err
@@ -165,6 +168,7 @@ def test_numbers_do_not_depend_on_the_number_of_devices(finished, tmp_path):
         assert np.mean(np.abs(a - b) < 2e-3) > 0.97
 
 
+@pytest.mark.slow
 def test_one_model_for_all_digits_samples_the_one_asked_for(tmp_path):
     flags = [flag for flag in SHORT if flag != "--digits=3"]
     code, _, err = run("ebm_cd", *flags, "--labels", "--digits=0,1", "--steps=60", f"--workdir={tmp_path / 'all'}")

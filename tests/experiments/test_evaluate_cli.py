@@ -8,10 +8,12 @@ from PIL import Image
 from small_reference import small_dataset
 
 from experiments import evaluate, evaluation_reference
-from jaxgen import data, evaluation, runs, training
+from jaxgen import data, evaluation, runs
 from jaxgen.evaluation import reference_build
 
 RNG = np.random.default_rng(0)
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -19,7 +21,7 @@ def small():
     """2,000 test images, 3,000 that train and 1,000 that validate; ceilings of 2,000 images; two codings."""
     dataset = small_dataset()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "configure", lambda: None)
+        patch.setattr(runs, "configure", lambda: None)
         patch.setattr(data, "load", lambda *_, **__: dataset)
         patch.setattr(data.datasets, "VALIDATION_SIZE", 1000)
         patch.setattr(reference_build, "MAX_SAMPLES", 2000)

@@ -19,6 +19,7 @@ def as_it_was(monkeypatch, tmp_path):
     jax.config.update("jax_compilation_cache_dir", before)
 
 
+@pytest.mark.slow
 def test_a_sound_machine(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     # The least throughput is not tested, for the machine may be busy; THRML's program takes long to compile.
@@ -32,6 +33,7 @@ def test_a_sound_machine(capsys, monkeypatch, tmp_path):
     assert "compilation cache: 0 files" in printed and printed.count("standard errors off") == 1
 
 
+@pytest.mark.slow
 def test_each_fault_is_named_with_the_way_to_mend_it(monkeypatch, capsys, tmp_path):
     real = metadata.version
 

@@ -43,6 +43,7 @@ def test_stacked_gradients_are_those_of_each_seed_alone():
     assert losses[2] == pytest.approx(-float(rows[np.arange(8), labels[:, 2]].mean()), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_every_seed_has_its_own_start_and_order_which_models_share():
     tasks = [
         pmflow.PMFlowTask.load(pmflow.ModelConfig(name, first, seeds, **SHORT))

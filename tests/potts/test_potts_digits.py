@@ -84,6 +84,7 @@ def panel(images, labels, reference):
     return types.SimpleNamespace(figures=figures, accuracy=accuracy, baselines={"real": figures})
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_a_file_that_the_panel_takes(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "load_reference", lambda *args, **options: None)
     monkeypatch.setattr(evaluation, "evaluate", panel)

@@ -49,6 +49,7 @@ def test_every_name_is_a_lattice_of_images():
     assert float(on_grid.sum()) == component.sum()
 
 
+@pytest.mark.slow
 def test_steps_are_planned_once_and_the_trained_lattice_is_measured_right(tmp_path, monkeypatch):
     """1 s a step and 3 s: three steps, kept by a second start; log p against enumeration over 2^12 states."""
     monkeypatch.setattr("jaxgen.potts.studies.lattices.task.step_seconds", lambda task: 1.0)

@@ -43,6 +43,7 @@ def test_the_mixture_over_labels_sums_to_one():
     np.testing.assert_allclose(np.exp(log_p), 0.75 * by_class[0] + 0.25 * by_class[1], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_bracket_holds_and_reports_its_progress():
     seen = []
     samples = jnp.asarray(exact_draws(2, LATTICE, PARAMS, 128))

@@ -28,6 +28,7 @@ def estimate(seed, tilt, n_temperatures=600):
     return both, [str(one.message) for one in caught if one.category is PartitionWarning]
 
 
+@pytest.mark.slow
 def test_an_error_bar_that_cannot_be_trusted_is_said_so():
     """All chains end in two of three modes: log Z is log(2/3) too low, with half of the chains effective."""
     log_z = float(transfer_matrix.log_partition(GRID, THREE_MODES))

@@ -54,6 +54,7 @@ LATTICE, LEVELS = SMALL_LATTICES["3x3 diagonals"]
 PARAMS = random_params(2, LATTICE, LEVELS, scale=1.0)
 
 
+@pytest.mark.slow
 def test_a_phase_changes_its_colour_alone_and_all_of_them_are_a_sweep():
     start = jnp.asarray(exact_draws(0, LATTICE, PARAMS, 4000))
     found = phases(jax.random.key(0), LATTICE, PARAMS, start, [0, 3])

@@ -17,6 +17,7 @@ PARAMS = random_params(0, LATTICE, 3)
 X = jnp.asarray(exact_draws(0, LATTICE, PARAMS, 16))
 
 
+@pytest.mark.slow
 def test_observables_are_those_of_the_states_and_the_last_sweep_is_the_state():
     direction = jnp.arange(6.0).reshape(2, 3)
     key = jax.random.key(1)

@@ -126,7 +126,7 @@ def test_a_checkpoint_has_its_name_only_when_it_is_sealed(tmp_path, monkeypatch)
         raise SystemExit  # no Exception, so nothing is cleared up
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "_digests", killed)
+        patch.setattr(checkpoint, "digests", killed)
         with pytest.raises(SystemExit):
             filled_on(tmp_path, 2)
     assert len(seen[0]) == 2 and seen[0][0].startswith(".tmp-") and seen[0][1] == "1"
@@ -173,7 +173,7 @@ def test_a_newer_format_is_refused_and_left_alone(tmp_path):
     filled(tmp_path, {4: None})
     path = tmp_path / "4" / "seal.json"
     seal = json.loads(path.read_text()) | {"format": 3}
-    path.write_text(json.dumps(seal | {"crc": checkpoint._crc(seal)}))
+    path.write_text(json.dumps(seal | {"crc": checkpoint.crc(seal)}))
     with pytest.raises(ValueError, match="4 has format 3; allowed: 1 to 2, update jaxgen"):
         Checkpoints(tmp_path)
     assert path.exists()
@@ -235,7 +235,7 @@ def test_a_reader_beside_a_writing_run_sees_one_whole_checkpoint_each_time(tmp_p
 def test_a_checkpoint_that_vanishes_while_it_is_read_is_not_taken_for_zeros(tmp_path, monkeypatch):
     """tensorstore gives zeros for files that are not there; the reader looks again instead."""
     filled(tmp_path, {1: None, 2: None})
-    real, reads = checkpoint._orbax, []
+    real, reads = checkpoint.orbax, []
 
     class Slow:
         def restore(self, folder, args):
@@ -245,7 +245,7 @@ def test_a_checkpoint_that_vanishes_while_it_is_read_is_not_taken_for_zeros(tmp_
                 shutil.rmtree(folder.parent)
             return state
 
-    monkeypatch.setattr(checkpoint, "_orbax", Slow)
+    monkeypatch.setattr(checkpoint, "orbax", Slow)
     assert latest(tmp_path, read_only=True) == 1
     assert reads == ["2", "1"]
 
