@@ -18,4 +18,5 @@ from jaxgen.data.levels import encode as encode
 from jaxgen.data.levels import psnr as psnr
 from jaxgen.data.own_images import load_images as load_images
 from jaxgen.data.source import images_option as images_option
+from jaxgen.data.source import name_of as name_of
 from jaxgen.data.source import open as open

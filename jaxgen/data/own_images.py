@@ -44,14 +44,12 @@ def load_images(path: str | Path) -> Dataset:
         UserError: it does not exist, cannot be read, or holds images that do not fit together; names the file.
     """
     path = Path(path).expanduser()
+    name = path.name.split(".")[0] or path.resolve().name
     if path.is_dir():
-        name = path.resolve().name
         parts, levels = _read_folder(path)
     elif path.suffix == ".npz":
-        name = path.stem
         parts, levels = _read_archive(path)
     elif path.is_file():
-        name = path.name.split(".")[0]
         parts, levels = {"train": _read_idx_pair(path)}, MOST_LEVELS
     else:
         raise UserError(f"images is {quoted(str(path))}, which does not exist; allowed: {_ALLOWED}")

@@ -1,5 +1,6 @@
 """Where the images of a run come from: a built-in dataset, or images of one's own."""
 
+from pathlib import Path
 from typing import Any
 
 from jaxgen.data.dataset import Dataset
@@ -17,6 +18,11 @@ def images_option(group: str = "data") -> Any:
         "files whose sub-folders are classes",
         group=group,
     )
+
+
+def name_of(dataset: str, images: str) -> str:
+    """Return what the images are called in titles: the dataset, or the file or folder of one's own."""
+    return Path(images).expanduser().name.split(".")[0] if images else dataset
 
 
 def open(dataset: str = "mnist", images: str = "", data_dir: str = "") -> Dataset:

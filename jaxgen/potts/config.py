@@ -1,16 +1,17 @@
 """The settings of a Potts EBM that is trained by contrastive divergence."""
 
 import dataclasses
-import re
 
-from jaxgen import gibbs
-from jaxgen.errors import UserError
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxgen import data, gibbs
 from jaxgen.potts.contrastive import ContrastiveSettings
 from jaxgen.potts.model import COUPLINGS, PottsEBM
 from jaxgen.runs import option, seed_option
 
-SIDE = 28  # pixels of both datasets
-N_CLASSES = 10
+SIDE = 28  # pixels of both built-in datasets
+N_CLASSES = 10  # of these
 BEST = ("validation_log_pl", "max")  # the metric by which the best checkpoint is kept
 
 
@@ -26,9 +27,10 @@ class PottsConfig:
     )
 
     dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
+    images: str = data.images_option()
     data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
     digits: str = option("all", "classes to keep: 'all', or numbers such as '3' or '0,1,7'", group="data")
-    levels: int = option(4, "grey levels per pixel", group="data", choices=(2, 4, 16))
+    levels: int = option(4, "grey levels per pixel", group="data", low=data.FEWEST_LEVELS, high=data.MOST_LEVELS)
 
     neighbourhood: str = option("4", "pixels joined to each pixel", group="model", choices=gibbs.NEIGHBOURHOODS)
     boundary: str = option("open", "edges of the image", group="model", choices=gibbs.BOUNDARIES)
@@ -61,23 +63,35 @@ class PottsConfig:
     )
 
 
-def classes(config: PottsConfig) -> list[int]:
-    """Return the classes that `digits` names. UserError if it is not "all" or a list of 0 to 9, each once."""
-    if config.digits == "all":
-        return list(range(N_CLASSES))
-    words = [word.strip() for word in config.digits.split(",")]
-    numbers = [int(word) for word in words if re.fullmatch("[0-9]", word)]
-    if len(numbers) < len(words) or len(set(numbers)) < len(numbers):
-        raise UserError(
-            f"digits is {config.digits!r}; allowed: 'all', or numbers 0 to 9, each once, such as '3' or '0,1,7'"
-        )
-    return numbers
+def classes(config: PottsConfig, n_classes: int = N_CLASSES) -> list[int]:
+    """Return the classes that `digits` names. UserError if it is not "all" or a list of classes, each once."""
+    return data.parse_classes(config.digits, n_classes, "digits")
 
 
-def build_model(config: PottsConfig) -> PottsEBM:
-    """Return the model that a config describes."""
-    lattice = gibbs.Lattice.grid(SIDE, SIDE, config.neighbourhood, config.boundary)
-    return PottsEBM(lattice, config.levels, config.coupling, N_CLASSES if config.labels else 0)
+def open_data(config: PottsConfig) -> data.Dataset:
+    """Return the images that a config names. UserError if they do not exist or are in colour."""
+    return data.open(config.dataset, config.images, config.data_dir).grey()
+
+
+def coded_part(
+    config: PottsConfig, dataset: data.Dataset, part: str
+) -> tuple[UInt8[np.ndarray, "n H W"], UInt8[np.ndarray, "n"]]:
+    """Return the states and labels of the selected classes in one part of a dataset."""
+    selected = classes(config, dataset.n_classes)
+    images, labels = data.select(*data.split(dataset, part), selected, dataset.n_classes)
+    return data.encode(images, config.levels), labels
+
+
+def build_model(config: PottsConfig, size: tuple[int, int] = (SIDE, SIDE), n_classes: int = N_CLASSES) -> PottsEBM:
+    """Return the model that a config describes.
+
+    Args:
+        config: the settings.
+        size: height and width of the images.
+        n_classes: classes of the labels, used if `config.labels`.
+    """
+    lattice = gibbs.Lattice.grid(*size, config.neighbourhood, config.boundary)
+    return PottsEBM(lattice, config.levels, config.coupling, n_classes if config.labels else 0)
 
 
 def contrastive_settings(config: PottsConfig) -> ContrastiveSettings:

@@ -12,7 +12,16 @@ from jaxtyping import Array, Float, Key, UInt8
 
 from jaxgen import data, runs, training
 from jaxgen.errors import UserError
-from jaxgen.potts.config import BEST, PottsConfig, build_model, classes, contrastive_settings
+from jaxgen.potts.config import (
+    BEST,
+    N_CLASSES,
+    PottsConfig,
+    build_model,
+    classes,
+    coded_part,
+    contrastive_settings,
+    open_data,
+)
 from jaxgen.potts.contrastive import contrastive_divergence, decay_couplings, persistent_chains
 from jaxgen.potts.evaluate import evaluation_hook, report
 from jaxgen.potts.keys import run_keys
@@ -24,7 +33,10 @@ _COMPONENT_IMAGES = 5000
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PottsTask:
-    """A model with its data: states uint8 (n, 28, 28) and labels uint8 (n,), the latter None without classes."""
+    """A model with its data: states uint8 (n, H, W) and labels uint8 (n,), the latter None without classes.
+
+    `n_classes` is the number of classes of the dataset, whether or not the model knows them.
+    """
 
     config: PottsConfig
     model: PottsEBM
@@ -32,25 +44,37 @@ class PottsTask:
     validation: UInt8[Array, "m H W"]
     train_label: UInt8[Array, "n"] | None
     validation_label: UInt8[Array, "m"] | None
+    n_classes: int = N_CLASSES
 
     @classmethod
     def load(cls, config: PottsConfig) -> "PottsTask":
         """Read, select and code the images. UserError naming the field that does not fit."""
-        selected = classes(config)
-        model = build_model(config)
-        dataset = data.load(config.dataset, data_dir=config.data_dir or None)
+        dataset = open_data(config)
+        model = build_model(config, dataset.size, dataset.n_classes)
         parts = {}
         for part in ("train", "validation"):
-            images, labels = data.select(*data.split(dataset, part), selected)
-            parts[part] = jnp.asarray(data.encode(images, config.levels))
+            states, labels = coded_part(config, dataset, part)
+            if not len(states):
+                raise UserError(f"digits is {config.digits!r}, of which there are no {part} images; allowed: 'all'")
+            parts[part] = jnp.asarray(states)
             parts[f"{part}_label"] = jnp.asarray(labels) if config.labels else None
-        return cls(config, model, **parts)
+        return cls(config, model, **parts, n_classes=dataset.n_classes)
+
+    @property
+    def classes(self) -> list[int]:
+        """Return the classes that are learned."""
+        return classes(self.config, self.n_classes)
+
+    @property
+    def name(self) -> str:
+        """Return what the images are called."""
+        return data.name_of(self.config.dataset, self.config.images)
 
     @property
     def title(self) -> str:
         """Return what is trained, in a line for records."""
         config = self.config
-        return f"{config.dataset} {config.digits}, neighbourhood {config.neighbourhood}, {config.coupling}"
+        return f"{self.name} {config.digits}, neighbourhood {config.neighbourhood}, {config.coupling}"
 
     def initial_state(self) -> tuple[training.TrainState, optax.GradientTransformation]:
         """Return parameters, optimiser and chains before the first step."""

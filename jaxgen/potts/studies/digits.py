@@ -13,9 +13,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, UInt8
 
-from jaxgen import data, gibbs, runs, training
+from jaxgen import gibbs, runs, training
 from jaxgen.errors import UserError
-from jaxgen.potts.config import PottsConfig, classes
+from jaxgen.potts.config import PottsConfig, classes, coded_part, open_data
 from jaxgen.potts.keys import digit_order_key
 from jaxgen.potts.likelihood.annealed_importance import class_params
 from jaxgen.potts.model import PottsEBM, label_field
@@ -85,11 +85,11 @@ class DigitsTask:
             if config.labels:
                 tasks.append(dataclasses.replace(whole, config=single))
                 continue
-            for digit in classes(config):
+            for digit in whole.classes:
                 own = PottsConfig(**shared | {"seed": seed, "digits": str(digit)})
                 alone = dataclasses.replace(whole.model, n_classes=0)
                 parts = whole.train[train_label == digit], whole.validation[validation_label == digit]
-                tasks.append(PottsTask(own, alone, *parts, None, None))
+                tasks.append(PottsTask(own, alone, *parts, None, None, whole.n_classes))
         return cls(config, tasks, whole.train, train_label)
 
     @property
@@ -97,13 +97,13 @@ class DigitsTask:
         """Return what is trained, in a line for records."""
         config = self.config
         kind = "one class-conditional model" if config.labels else "one model per digit"
-        title = f"{config.dataset} {config.digits}, {kind}, neighbourhood {config.neighbourhood}, {config.coupling}"
+        title = f"{self.tasks[0].name} {config.digits}, {kind}, neighbourhood {config.neighbourhood}, {config.coupling}"
         return title + ", quick" * config.quick
 
     @property
     def digits(self) -> list[int]:
         """Return the digits that are learned."""
-        return classes(self.config)
+        return classes(self.config, self.tasks[0].n_classes)
 
     @property
     def seeds(self) -> range:
@@ -184,6 +184,4 @@ class DigitsTask:
 
 def test_images(config: PottsConfig) -> tuple[UInt8[np.ndarray, "n H W"], UInt8[np.ndarray, "n"]]:
     """Return the coded test images of the selected classes, and their labels."""
-    images, labels = data.split(data.load(config.dataset, data_dir=config.data_dir or None), "test")
-    images, labels = data.select(images, labels, classes(config))
-    return data.encode(images, config.levels), labels
+    return coded_part(config, open_data(config), "test")

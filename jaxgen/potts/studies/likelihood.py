@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Array, UInt8
 from tqdm import tqdm
 
-from jaxgen import data, evaluation, gibbs, runs
-from jaxgen.potts.config import classes
+from jaxgen import evaluation, gibbs, runs
+from jaxgen.potts.config import coded_part, open_data
 from jaxgen.potts.evaluate import noise
 from jaxgen.potts.keys import likelihood_keys
 from jaxgen.potts.likelihood.annealed_importance import PartitionEstimate
@@ -126,9 +126,8 @@ def _from_arrays(arrays: dict[str, np.ndarray], states: UInt8[Array, "n H W"]) -
 def likelihood_rows(config: LikelihoodConfig, run: Restored, brackets: dict[int | None, Partition]) -> list[runs.Row]:
     """Return the likelihoods of the test images, and of two exact models fitted to the training images."""
     task, trained = run.task, run.task.config
-    dataset = data.load(trained.dataset, data_dir=trained.data_dir or None)
-    parts = {part: data.select(*data.split(dataset, part), classes(trained)) for part in ("validation", "test")}
-    x = data.encode(parts["test"][0], trained.levels)
+    dataset = open_data(trained)
+    (validation, _), (x, _) = (coded_part(trained, dataset, part) for part in ("validation", "test"))
     log_z = {y: both.low.log_z for y, both in brackets.items()}
     params, images = run.state.params, jnp.asarray(x)
     if None in log_z:
@@ -138,7 +137,6 @@ def likelihood_rows(config: LikelihoodConfig, run: Restored, brackets: dict[int 
     error = max(both.low.standard_error for both in brackets.values())
     effective = min(both.low.effective_chains for both in brackets.values())
     counts = evaluation.PairCounts.of(np.asarray(task.train), trained.levels)
-    validation = data.encode(parts["validation"][0], trained.levels)
     tree, _ = evaluation.choose_pseudo_count(counts, validation, _PSEUDO_COUNTS)
     pixels = evaluation.IndependentPixels.fit(np.asarray(task.train), trained.levels, 1.0)
     note = f"{len(x)} test images, {trained.levels} levels"

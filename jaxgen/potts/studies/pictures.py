@@ -10,7 +10,6 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxgen import gibbs
-from jaxgen.potts.config import SIDE, classes
 from jaxgen.potts.evaluate import noise
 from jaxgen.potts.figures.half_sweeps import advance, phases, phases_gif
 from jaxgen.potts.figures.landscape import Landscape, embed_images, landscape_figure, nearest, prototypes
@@ -58,7 +57,8 @@ def lattices(task: PottsTask) -> dict[str, gibbs.Lattice]:
     """Return the lattice of the run first, then those of the other neighbourhoods."""
     config = task.config
     names = dict.fromkeys([config.neighbourhood, *gibbs.NEIGHBOURHOODS])
-    return {name: gibbs.Lattice.grid(SIDE, SIDE, name, config.boundary) for name in names}
+    size = task.model.lattice.height, task.model.lattice.width
+    return {name: gibbs.Lattice.grid(*size, name, config.boundary) for name in names}
 
 
 def conditions(task: PottsTask, params: dict, label) -> dict:
@@ -103,7 +103,7 @@ def draw_landscape(path: Path, config: PicturesConfig, task: PottsTask, params: 
 def basins(config: PicturesConfig, task: PottsTask, images, labels) -> tuple[np.ndarray, list[str]]:
     """Return numbers and names of the basins: the classes of a model with labels, else the nearest prototypes."""
     if labels is not None:
-        selected = classes(task.config)
+        selected = task.classes
         return np.searchsorted(selected, labels), [f"class {y}" for y in selected]
     centres = prototypes(np.asarray(task.train), _PROTOTYPES, config.seed)
     return nearest(images, centres), [f"prototype {k + 1}" for k in range(_PROTOTYPES)]

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Array, UInt8
 
 from jaxgen.errors import UserError
-from jaxgen.potts.config import classes
 from jaxgen.potts.likelihood.annealed_importance import class_params
 from jaxgen.potts.model import PottsEBM
 from jaxgen.potts.task import PottsTask, restore_run
@@ -53,7 +52,7 @@ class Restored(NamedTuple):
         params = self.state.params
         if self.task.train_label is None:
             return {None: {name: params[name] for name in ("bias", "coupling")}}
-        return {y: class_params(params, y) for y in classes(self.task.config)}
+        return {y: class_params(params, y) for y in self.task.classes}
 
     def images(self, y: int | None) -> UInt8[Array, "n H W"]:
         """Return the training images of a class, or all of them for None."""
@@ -64,6 +63,6 @@ class Restored(NamedTuple):
         if self.task.train_label is None:
             if digit is not None:
                 raise UserError(f"digit is {digit}, but the model was trained without labels; allowed: none")
-        elif digit not in classes(self.task.config):
-            raise UserError(f"digit is {digit}; allowed for a model with labels: {classes(self.task.config)}")
+        elif digit not in self.task.classes:
+            raise UserError(f"digit is {digit}; allowed for a model with labels: {self.task.classes}")
         return digit

@@ -12,8 +12,9 @@ from jaxtyping import Array, Key, UInt8
 from tqdm import tqdm
 
 from jaxgen import data, gibbs, runs
+from jaxgen.data.own_images import LARGEST_SIDE
 from jaxgen.errors import UserError
-from jaxgen.potts.config import SIDE, classes
+from jaxgen.potts.config import coded_part, open_data
 from jaxgen.potts.evaluate import noise
 from jaxgen.potts.model import label_field
 from jaxgen.potts.studies.restored import CHECKPOINTS, Restored
@@ -33,8 +34,10 @@ class SampleConfig:
     start: str = option("noise", "first states", group="sampling", choices=("noise", "data", "chains"))
     engine: str = option("lattice", "Gibbs engine", group="sampling", choices=gibbs.ENGINES)
     beta: float = option(1.0, "inverse temperature, relative to that of training", group="sampling", low=0.0, high=1e6)
-    digit: int | None = option(None, "class to sample, for a model with labels", group="sampling", low=0, high=9)
-    clamp_top: int = option(0, "upper rows held at the values of test images", group="sampling", low=0, high=SIDE)
+    digit: int | None = option(None, "class to sample, for a model with labels", group="sampling", low=0, high=255)
+    clamp_top: int = option(
+        0, "upper rows held at the values of test images", group="sampling", low=0, high=LARGEST_SIDE
+    )
     checkpoint: str = option("last", "which checkpoint to restore", group="sampling", choices=CHECKPOINTS)
     gif: bool = option(False, "also animate the run", group="output")
 
@@ -58,6 +61,10 @@ def draw(config: SampleConfig, run: Restored) -> Drawn:
     model, params = run.task.model, run.state.params
     key_start, key_sweeps = jax.random.split(seed_key(config.seed))
     label = _labels(config, run)
+    if config.clamp_top > model.lattice.height:
+        raise UserError(
+            f"clamp_top is {config.clamp_top}; allowed: 0 to {model.lattice.height}, the height of the images"
+        )
     x, reference = _start(config, run, key_start)
     clamp = None
     if config.clamp_top:
@@ -125,11 +132,10 @@ def _start(
 ) -> tuple[UInt8[Array, "n H W"], UInt8[Array, "n H W"]]:
     """Return the first states, and as many test images."""
     trained = run.task.config
-    images, labels = data.split(data.load(trained.dataset, data_dir=trained.data_dir or None), "test")
-    images, labels = data.select(images, labels, classes(trained))
+    states, labels = coded_part(trained, open_data(trained), "test")
     if config.digit is not None:
-        images, labels = data.select(images, labels, [config.digit])
-    reference = jnp.asarray(data.encode(images[np.arange(config.n) % len(images)], trained.levels))
+        states, labels = data.select(states, labels, [config.digit], run.task.n_classes)
+    reference = jnp.asarray(states[np.arange(config.n) % len(states)])
     if config.start == "noise":
         return noise(key, run.task.model, config.n), reference
     if config.start == "data":
