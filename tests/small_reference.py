@@ -20,6 +20,7 @@ def small_dataset() -> data.Dataset:
         train_labels=whole.train_labels[:TRAIN],
         test_images=whole.test_images[:TEST],
         test_labels=whole.test_labels[:TEST],
+        n_validation=1000,
     )
 
 

@@ -44,7 +44,7 @@ class PottsTask:
     validation: UInt8[Array, "m H W"]
     train_label: UInt8[Array, "n"] | None
     validation_label: UInt8[Array, "m"] | None
-    n_classes: int = N_CLASSES
+    n_classes: int = dataclasses.field(default=N_CLASSES, kw_only=True)
 
     @classmethod
     def load(cls, config: PottsConfig) -> "PottsTask":

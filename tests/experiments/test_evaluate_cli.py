@@ -23,7 +23,6 @@ def small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "configure", lambda: None)
         patch.setattr(data, "load", lambda *_, **__: dataset)
-        patch.setattr(data.datasets, "VALIDATION_SIZE", 1000)
         patch.setattr(reference_build, "MAX_SAMPLES", 2000)
         patch.setattr(reference_build, "CODINGS", (None, 4))
         yield

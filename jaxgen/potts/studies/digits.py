@@ -89,7 +89,7 @@ class DigitsTask:
                 own = PottsConfig(**shared | {"seed": seed, "digits": str(digit)})
                 alone = dataclasses.replace(whole.model, n_classes=0)
                 parts = whole.train[train_label == digit], whole.validation[validation_label == digit]
-                tasks.append(PottsTask(own, alone, *parts, None, None, whole.n_classes))
+                tasks.append(PottsTask(own, alone, *parts, None, None, n_classes=whole.n_classes))
         return cls(config, tasks, whole.train, train_label)
 
     @property
