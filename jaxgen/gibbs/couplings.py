@@ -34,7 +34,8 @@ def edge_couplings(lattice: Lattice, params: Params) -> Iterator[tuple[Offset, F
     for k, offset in enumerate(lattice.offsets):
         if is_tied(params):
             shape = (*lattice.edge_shape(offset), levels, levels)
-            yield offset, jnp.broadcast_to(params["coupling"][k] * jnp.eye(levels), shape)
+            matrix = jnp.where(jnp.eye(levels, dtype=bool), params["coupling"][k], 0.0)  # a product makes -inf NaN
+            yield offset, jnp.broadcast_to(matrix, shape)
         else:
             yield offset, params["coupling"][offset_name(offset)]
 

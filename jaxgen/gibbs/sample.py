@@ -76,8 +76,7 @@ def sample(
       parameters or a field with NaN or +inf, a beta that is negative or not finite in float32.
 
     A parameter or field of -inf forbids a level or a pair of levels. From a start that is allowed, no forbidden state
-    is ever drawn. A site without an allowed level, as can be in a forbidden start, keeps its state in the engines
-    "lattice", "lattice13", "kernel" and "graph".
+    is ever drawn. What a site without an allowed level does, as can be in a forbidden start, depends on the engine.
 
     Arrays may lie on one device or be sharded over several in any way; noise depends on none of that.
     """

@@ -66,3 +66,26 @@ def test_a_pair_that_is_all_but_forbidden(jitted):
     counts = np.bincount(drawn @ np.array([4, 2, 1]), minlength=8)
     assert counts[p == 0].sum() == 0
     assert chi_square_p(counts[p > 0], p[p > 0] / p.sum()) > ALPHA
+
+
+EVERY_ENGINE = ("lattice", "graph", "sequential", "thrml", "columns")
+
+
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+@pytest.mark.parametrize("beta", [0.0, 1.0])
+def test_a_forbidden_level_is_forbidden_in_every_engine_at_any_beta(engine, beta):
+    x = jnp.ones((1000, 2, 3), jnp.uint8)
+    params = bias_alone((-np.inf, 0.0, 1.0))
+    drawn, _ = gibbs.sample(jax.random.key(2), LATTICE, params, x, 2, engine=engine, beta=beta)
+    counts = np.bincount(np.asarray(drawn).ravel(), minlength=3)
+    p = np.exp([0.0, beta])
+    assert counts[0] == 0 and chi_square_p(counts[1:], p / p.sum()) > ALPHA
+
+
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+def test_tied_couplings_that_forbid_keep_a_proper_colouring(engine):
+    params = {"bias": jnp.zeros((2, 3, 3)), "coupling": jnp.full(2, -jnp.inf)}
+    x = np.broadcast_to(LATTICE.colouring.astype(np.uint8), (1000, 2, 3))
+    drawn, _ = gibbs.sample(jax.random.key(3), LATTICE, params, x, 4, engine=engine)
+    assert all(np.all(here != there) for here, there in (LATTICE.ends(np.asarray(drawn), o) for o in LATTICE.offsets))
+    assert set(np.unique(drawn)) == {0, 1, 2}, "the third level is reached"

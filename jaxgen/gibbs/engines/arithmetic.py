@@ -54,6 +54,11 @@ def exp(x: Float[Array, "*k"]) -> Float[Array, "*k"]:
     return jnp.where(t > -126.0, power * scale, 0.0)
 
 
+def scaled(beta: Float[Array, ""] | float, theta: Float[Array, "*k"]) -> Float[Array, "*k"]:
+    """Return beta theta; -inf, which forbids, stays -inf at beta = 0 as well."""
+    return jnp.where(theta == -jnp.inf, theta, beta * theta)
+
+
 class Arithmetic(NamedTuple):
     """How a neighbour's term joins, how the joined terms become weights, and the first level that tables hold.
 

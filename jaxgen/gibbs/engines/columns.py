@@ -18,6 +18,7 @@ from jaxtyping import Array, PRNGKeyArray, UInt8
 from jaxgen.errors import UserError
 from jaxgen.gibbs.conditionals import conditional_logits
 from jaxgen.gibbs.couplings import Params, edge_couplings
+from jaxgen.gibbs.engines.arithmetic import scaled
 from jaxgen.gibbs.lattice import Lattice, offset_name
 from jaxgen.gibbs.types import Conditions, SampleInfo, free_sites
 
@@ -42,15 +43,13 @@ def run(
     levels = params["bias"].shape[-1]
 
     def draw(keys, x, parity: int):
-        potential = beta * around(x, field)
+        potential = scaled(beta, around(x, field))
         if clamp is not None:
             held = clamp[..., None] & (x[..., None] != jnp.arange(levels, dtype=x.dtype))
             potential = jnp.where(held, _NEVER, potential)
         # Down the column first, then chains, columns, levels.
         potential = jnp.moveaxis(potential[:, :, parity::2], 1, 0)
-        pair = (
-            jnp.zeros((lattice.height - 1, 1, 1, levels, levels)) if down is None else beta * down[:, None, parity::2]
-        )
+        pair = scaled(beta, down[:, None, parity::2])
         gumbel = jax.vmap(lambda k: jax.random.gumbel(k, (lattice.height, *potential.shape[2:])))(keys)
         return x.at[:, :, parity::2].set(jnp.moveaxis(_chains(potential, pair, jnp.moveaxis(gumbel, 1, 0)), 0, 1))
 

@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt8
 
 from jaxgen.gibbs.couplings import n_levels
-from jaxgen.gibbs.engines.arithmetic import exp
+from jaxgen.gibbs.engines.arithmetic import exp, scaled
 from jaxgen.gibbs.engines.lattice import LARGEST_EXPONENT, _inverse_cdf
 from jaxgen.gibbs.engines.threefry import threefry2x32
 from jaxgen.gibbs.graph import Graph
@@ -143,12 +143,7 @@ def _table(graph: Graph, params: GraphParams, tiles: Run, conditions: Conditions
         terms = jax.lax.optimization_barrier(jax.lax.optimization_barrier(both)[tiles.edges])
         n_tiles, degree, size = tiles.edges.shape
         terms = jnp.moveaxis(terms, -1, 2).reshape(n_tiles, degree, tiles.levels, tiles.others, size)
-    return Table(_scaled(conditions.beta, bias), _scaled(conditions.beta, terms))
-
-
-def _scaled(beta: Float[Array, ""], theta: Array) -> Array:
-    """beta theta; what is forbidden stays so, at beta = 0 as well."""
-    return jnp.where(theta == -jnp.inf, theta, beta * theta)
+    return Table(scaled(conditions.beta, bias), scaled(conditions.beta, terms))
 
 
 def _is_tied(table: Table) -> bool:

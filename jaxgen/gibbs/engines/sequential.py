@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from jaxgen.gibbs.couplings import Params, edge_couplings, n_levels
+from jaxgen.gibbs.engines.arithmetic import scaled
 from jaxgen.gibbs.lattice import Lattice
 from jaxgen.gibbs.types import Conditions, SampleInfo, free_sites
 
@@ -56,7 +57,7 @@ def run(
         def visit(site, flat):
             around = flat[:, neighbours[site]]
             pull = jnp.take_along_axis(weights[site][None], around[:, :, None, None], axis=3)[..., 0].sum(1)
-            theta = beta * (bias[site] + fields[:, site] + pull)
+            theta = scaled(beta, bias[site] + fields[:, site] + pull)
             keys = jax.vmap(lambda k: jax.random.fold_in(k, site))(sweep_keys)
             drawn = jax.vmap(jax.random.categorical)(keys, theta).astype(jnp.uint8)
             return flat.at[:, site].set(jnp.where(held[:, site], flat[:, site], drawn))

@@ -19,6 +19,8 @@ from jaxgen.gibbs.couplings import Params, edge_couplings, n_levels
 from jaxgen.gibbs.lattice import Lattice
 from jaxgen.gibbs.types import Conditions, SampleInfo, free_sites
 
+_FORBIDDEN = -1e30  # in place of -inf: THRML multiplies by masks of zeros, which makes -inf NaN
+
 
 class TemperedConditional(CategoricalGibbsConditional):
     """THRML's categorical conditional at inverse temperature `beta`, so that factor weights stay the parameters."""
@@ -27,7 +29,7 @@ class TemperedConditional(CategoricalGibbsConditional):
 
     def compute_parameters(self, *args):
         theta, state = super().compute_parameters(*args)
-        return self.beta * theta, state
+        return jnp.where(theta < _FORBIDDEN / 2, theta, self.beta * theta), state
 
 
 def potts_factors(lattice: Lattice, params: Params, nodes: list[CategoricalNode]) -> list[SquareCategoricalEBMFactor]:
@@ -67,6 +69,7 @@ def run(
 ) -> tuple[UInt8[Array, "n H W"], SampleInfo]:
     """`n_sweeps` sweeps of every chain by THRML. Noise is keyed by (chain, sweep, colour)."""
     beta, clamp, field, chain_ids = conditions
+    params, field = jax.tree.map(lambda a: jnp.where(a == -jnp.inf, _FORBIDDEN, a), (params, field))
     blocks = colour_sites(lattice)
 
     def chain(chain_id, x, clamp, field):
