@@ -1,7 +1,8 @@
 """How the lattice engine and its GPU kernel compute: products of exponentials, or sums of logarithms.
 
     PRODUCTS     weights P_a relative to level 0, a neighbour multiplies; fast, for exponents below LARGEST_EXPONENT
-    LOGARITHMS   sums of all levels, the largest is taken off before the exponential; for any finite parameters and -inf
+    LOGARITHMS   sums of all levels, the largest is taken off before the exponential; for large parameters
+                 and -inf, as exactly as float32 adds what meets at one level
 
 Tied couplings, masked terms of a few levels and rows of many levels are read in different layouts; see `Layout`.
 """

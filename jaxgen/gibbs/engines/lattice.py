@@ -11,8 +11,9 @@ inside the loop (`threefry`), and both its words are used, one for each quarter 
 A product of exponentials can overflow. Before the loop the largest exponent that any state could reach is bounded from
 the parameters; where it exceeds LARGEST_EXPONENT, or is infinite, the same loop runs on sums of logarithms. There no
 level is the reference, since a difference of two levels loses the rest where one of them is huge: every level sums its
-own parameters, and the largest sum is taken off before the exponential. So the law holds for any finite parameters,
-and -inf forbids a level or a pair of levels. Where every level of a site is forbidden, its state is not defined.
+own parameters, and the largest sum is taken off before the exponential. So a level of -1e8 leaves the law
+of the others exact, and -inf forbids a level or a pair of levels. What float32 cannot add is lost: a bias of 1 beside
+a coupling of 1e8 at the same level. Where every level of a site is forbidden, its state is not defined.
 """
 
 from collections.abc import Iterator
