@@ -20,6 +20,7 @@ from test_gibbs_graph import (
 
 from jaxgen.gibbs import graph_plan
 from jaxgen.gibbs.engines import graph as engine
+from jaxgen.gibbs.types import Conditions
 
 sample_module = importlib.import_module("jaxgen.gibbs.sample")
 CASE = "spins"
@@ -77,7 +78,7 @@ def test_weights_frozen(monkeypatch):
 
 def _table_arguments():
     graph = CASES[CASE][0]
-    conditions = sample_module.Conditions(jnp.float32(1), None, None, jnp.arange(N))
+    conditions = Conditions(jnp.float32(1), None, None, jnp.arange(N))
     return case_params(CASE, 1), graph_plan.plan(graph, N + -N % 16).runs[0], conditions, 0
 
 

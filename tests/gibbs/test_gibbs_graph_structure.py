@@ -62,9 +62,9 @@ def test_parameters_that_do_not_fit_are_refused_by_name(change, words):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ({"x": np.zeros((1, 4), np.uint8)}, r"x: got uint8 \(1, 4\), must be uint8 \(n, 3\)"),
-        ({"x": np.full((1, 3), 2, np.uint8)}, "x: got a state of 2"),
-        ({"x": np.array([[0, 2, 2]], np.uint8), "levels": [3, 3, 2]}, "x: got a state of 2"),
+        ({"x": np.zeros((1, 4), np.uint8)}, r"x is uint8 \(1, 4\); allowed: uint8 \(n, 3\)"),
+        ({"x": np.full((1, 3), 2, np.uint8)}, "x has a state of 2"),
+        ({"x": np.array([[0, 2, 2]], np.uint8), "levels": [3, 3, 2]}, "x has a state of 2"),
         ({"engine": "kernel"}, "engine is 'kernel'; allowed on a Graph: 'graph'"),
         ({"clamp": np.zeros((1, 4), bool)}, "clamp"),
         ({"field": np.zeros((3, 5), np.float32)}, "field"),

@@ -111,5 +111,5 @@ def test_a_start_tells_hidden_sites_apart():
 def test_a_lattice_that_joins_visible_sites_is_refused():
     with pytest.raises(ValueError, match=r"neighbourhood: '8' has \(1, 1\), which joins two visible sites"):
         potts.latent_lattice(4, 4, "8")
-    with pytest.raises(ValueError, match="neighbourhood: got 'G9'"):
+    with pytest.raises(ValueError, match="neighbourhood is 'G9'"):
         potts.latent_lattice(4, 4, "G9")
