@@ -1,6 +1,8 @@
 """Makes the repository and the tests' own helpers importable, keeps compiled programs on disk, and memory small."""
 
+import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +11,11 @@ from jaxtyping import install_import_hook
 
 TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
+
+# A shell that starts the tests in the background has them ignore SIGINT, and every process they start as well.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before JAX starts, so that both workers and the processes that tests start share what is compiled.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "jaxgen" / "tests"))
