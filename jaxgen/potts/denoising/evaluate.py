@@ -64,18 +64,12 @@ def report(task: "DenoisingTask", state: training.TrainState, folder: runs.RunFo
     denoising.levels_gif(folder.figures / "levels.gif", task, model)
     rows = [
         runs.Row("parameters", sum(leaf.size for leaf in jax.tree.leaves(state.params))),
-        runs.Row("training time", training_seconds(records, config.batch_size, config.steps), "s"),
+        runs.Row("training time", runs.training_seconds(records, config.batch_size), "s"),
         runs.Row("samples per second", len(images) / seconds, "", "", f"{how.sweeps} sweeps per noise level"),
         *judge(task, images, label),
     ]
     files = [folder.figures / name for name in ("samples.png", "levels.gif")]
     return runs.Report(task.title, "Potts energy-based model", rows, files)
-
-
-def training_seconds(records: list[dict[str, float]], batch_size: int, steps: int) -> float:
-    """Return the seconds of all updates from the recorded speeds, evaluation and checkpoints left out."""
-    speeds = [record["images_per_s"] for record in records if "images_per_s" in record]
-    return steps * batch_size / float(np.mean(speeds)) if speeds else 0.0
 
 
 def judge(task: "DenoisingTask", images: np.ndarray, label: np.ndarray) -> list[runs.Row]:

@@ -34,7 +34,6 @@ class DenoisingTask:
         train: their greys (2 levels) or levels, one row per image.
         train_label: classes; all 0 for a machine without classes.
         marginals: frequency of each level by class and pixel, none of them 0.
-        names: the classes, in order.
     """
 
     config: DenoisingConfig

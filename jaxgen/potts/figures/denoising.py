@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from jaxgen import data, runs, visualization
 from jaxgen.potts.denoising.evaluate import final_generation, task_images
-from jaxgen.potts.denoising.generate import Denoiser, Generation, stages
+from jaxgen.potts.denoising.generate import Denoiser, stages
 from jaxgen.potts.denoising.task import DenoisingTask
 
 _COLUMNS, _ROWS = 10, 10
@@ -39,16 +39,9 @@ def curves_figure(path: Path, records: Sequence[dict[str, float]]) -> None:
 
 
 def levels_gif(path: Path, task: DenoisingTask, model: Denoiser) -> None:
-    """Write an animation of 40 chains: the noisy input of each level, then the states after each sweep."""
-    how, label = final_generation(task), np.arange(40) % task.machine.n_classes
-    frames = []
-    by_sweeps = [
-        list(stages(task.key("samples"), model, label, Generation(sweeps, how.guidance, how.last_beta)))
-        for sweeps in range(1, how.sweeps + 1)
-    ]
-    # Level t of the run with all sweeps starts from x^t; its first sweeps are those of a run with fewer from the same.
-    for number, (_, _, noisy) in enumerate(by_sweeps[-1]):
-        frames.append(noisy)
-        frames.append(by_sweeps[-1][number][1])
+    """Write an animation of 40 chains: the noisy input of each level, then what its sweeps make of it."""
+    label, frames = np.arange(40) % task.machine.n_classes, []
+    for _, states, noisy in stages(task.key("samples"), model, label, final_generation(task)):
+        frames += [noisy, states]
     grids = [visualization.image_grid(data.decode(frame, task.config.levels), _COLUMNS) for frame in frames]
     visualization.save_gif(path, [*grids, *[grids[-1]] * 6], fps=2.5, scale=2)
