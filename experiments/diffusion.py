@@ -12,7 +12,7 @@ from jaxgen import diffusion, runs, training
 
 def run(config: diffusion.DiffusionConfig, workdir) -> None:
     """Train, then draw, measure and evaluate."""
-    training.run_task(diffusion.DiffusionTask.load, config, workdir)
+    training.run_task(diffusion.DiffusionTask.load, diffusion.with_images(config), workdir)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def run(config: SampleConfig, workdir: Path) -> None:
     params = state.ema_params if config.weights == "average" else state.params
     real, known = None, None
     if config.inpaint:
-        real, known = inpainting.known_images(task.config.dataset, task.config.data_dir, label, config.inpaint)
+        real, known = inpainting.known_images(task.images(), label, config.inpaint)
         known = known._replace(repeats=config.repeats)
     settings = diffusion.Generation(
         config.sampler, config.steps, config.guidance, config.eta, config.clip_x0, config.time_grid

@@ -7,6 +7,7 @@ The parts are imported from their modules: `process`, `schedules`, `objectives`,
 from jaxgen.diffusion.config import DiffusionConfig as DiffusionConfig
 from jaxgen.diffusion.config import build_diffusion as build_diffusion
 from jaxgen.diffusion.config import build_objective as build_objective
+from jaxgen.diffusion.config import with_images as with_images
 from jaxgen.diffusion.evaluate import classes_in_turn as classes_in_turn
 from jaxgen.diffusion.evaluate import draw_images as draw_images
 from jaxgen.diffusion.guidance import make_denoiser as make_denoiser

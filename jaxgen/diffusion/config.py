@@ -6,6 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jaxgen import data
 from jaxgen.diffusion.model import Diffusion
 from jaxgen.diffusion.objectives import Objective
 from jaxgen.diffusion.process import PREDICTIONS, make_process
@@ -35,6 +36,7 @@ class DiffusionConfig:
     checkpoint_every: int = option(1000, "steps between checkpoints", group="run", low=1, high=MOST_STEPS)
 
     dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
+    images: str = data.images_option()
     data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
     part: str = option(
         "train",
@@ -42,9 +44,9 @@ class DiffusionConfig:
         group="data",
         choices=PARTS,
     )
-    side: int = option(28, "height and width of the images", group="data", low=4, high=1024)
-    channels: int = option(1, "channels of the images", group="data", low=1, high=16)
-    classes: int = option(10, "number of classes of the labels", group="data", low=1, high=100_000)
+    side: int = option(28, "height and width of the images; read from --images", group="data", low=4, high=1024)
+    channels: int = option(1, "channels of the images; read from --images", group="data", low=1, high=16)
+    classes: int = option(10, "number of classes; read from --images", group="data", low=1, high=100_000)
 
     size: str = option("small", "U-Net; the next six flags change its parts", group="model", choices=tuple(SIZES))
     base: int | None = option(None, "channels at full width, a multiple of 8", group="model", low=8, high=4096)
@@ -91,6 +93,24 @@ class DiffusionConfig:
     flow_images: int = option(
         64, "of these, images in the bound by the probability-flow ODE", group="final samples", low=2, high=10_000
     )
+
+
+def with_images(config: DiffusionConfig) -> DiffusionConfig:
+    """Return the config with side, channels and classes of the images of one's own, if it names any.
+
+    The run folder then says how the model is built, so that it is restored without the images.
+
+    Raises:
+        UserError: images that are not square, or what `data.load_images` refuses.
+    """
+    if not config.images:
+        return config
+    images = data.open(images=config.images, data_dir=config.data_dir)
+    height, width = images.size
+    if height != width:
+        size = f"{height} x {width} pixels"
+        raise UserError(f"images has {size} in {images.name}; allowed: square images, crop them first")
+    return dataclasses.replace(config, side=height, channels=images.channels, classes=images.n_classes)
 
 
 def build_unet(config: DiffusionConfig) -> UNet:

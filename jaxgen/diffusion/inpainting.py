@@ -56,12 +56,16 @@ def known_mask(region: str, height: int, width: int) -> Bool[Array, "height widt
 
 
 def known_images(
-    dataset: str, data_dir: str, label: Int[np.ndarray, "n"], region: str
+    images: data.Dataset, label: Int[np.ndarray, "n"], region: str
 ) -> tuple[UInt8[np.ndarray, "n height width"], Known]:
     """Return test images of the classes `label`, and what is known of them with this region missing."""
-    images, classes = data.split(data.load(dataset, data_dir=data_dir or None), "test")
+    test, classes = data.split(images, "test")
     turn = np.array([np.sum(label[:k] == digit) for k, digit in enumerate(label)])
     places = {digit: np.flatnonzero(classes == digit) for digit in set(label.tolist())}
-    real = images[[places[digit][k % len(places[digit])] for digit, k in zip(label.tolist(), turn, strict=True)]]
+    missing = [digit for digit, rows in places.items() if not len(rows)]
+    if missing:
+        there = sorted(set(classes.tolist()))
+        raise UserError(f"digits names {missing[0]}, of which there are no test images; allowed: {there}")
+    real = test[[places[digit][k % len(places[digit])] for digit, k in zip(label.tolist(), turn, strict=True)]]
     unit = (real[..., None] if real.ndim == 3 else real).astype(np.float32) / 127.5 - 1
     return real, Known(unit, known_mask(region, *real.shape[1:3]))

@@ -105,16 +105,16 @@ def panel_rows(
     config: DiffusionConfig, images: UInt8[np.ndarray, "n ..."], label: Int[np.ndarray, "n"], how: str
 ) -> tuple[list[runs.Row], str]:
     """Return the rows and the table of the evaluation panel; nothing for too few samples."""
-    if len(images) < evaluation.MIN_SAMPLES:
+    reference = evaluation.reference_for(len(images), config.dataset, config.images, config.data_dir)
+    if reference is None:
         return [], ""
-    reference = evaluation.load_reference(config.dataset, data_dir=config.data_dir or None)
     result = evaluation.evaluate(images, label, reference)
     accuracy = result.accuracy.overall
     goal = 0.95 if config.size in ("tiny", "compact") else 0.99
     first = runs.Row(
         f"conditional accuracy at w = {config.guidance:g}",
         accuracy.value,
-        target=f">= {goal}" if config.dataset == "mnist" else "",
+        target=f">= {goal}" if config.dataset == "mnist" and not config.images else "",
         note=f"95 % interval {accuracy.low:.4f} to {accuracy.high:.4f}; {how}",
     )
     others = [row for row in evaluation.rows(result) if not row.quantity.startswith("conditional")]

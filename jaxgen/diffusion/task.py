@@ -41,7 +41,7 @@ class DiffusionTask:
         if config.sample_steps > config.timesteps:
             raise UserError(f"sample_steps is {config.sample_steps}; allowed: 1 to timesteps={config.timesteps}")
         diffusion = build_diffusion(config)
-        images = data.load(config.dataset, data_dir=config.data_dir or None)
+        images = data.open(config.dataset, config.images, config.data_dir)
         if config.part == "all":
             task = cls(config, diffusion, images.train_images, images.train_labels, *data.split(images, "test"))
         else:
@@ -63,11 +63,16 @@ class DiffusionTask:
             if int(labels.max()) >= config.classes:
                 raise UserError(f"classes is {config.classes}; allowed: more than the largest label, {labels.max()}")
 
+    def images(self) -> data.Dataset:
+        """Return the images that the run learns from, read anew."""
+        return data.open(self.config.dataset, self.config.images, self.config.data_dir)
+
     @property
     def title(self) -> str:
         """What is trained, for records."""
         config = self.config
-        return f"{config.dataset}, {config.size} U-Net, {config.prediction}, {config.epochs:g} epochs"
+        name = data.name_of(config.dataset, config.images)
+        return f"{name}, {config.size} U-Net, {config.prediction}, {config.epochs:g} epochs"
 
     @property
     def steps(self) -> int:

@@ -37,9 +37,14 @@ from jaxgen.evaluation.measures.kid import squared_mmd as squared_mmd
 from jaxgen.evaluation.measures.manifold import Manifold as Manifold
 from jaxgen.evaluation.measures.manifold import expected_coverage as expected_coverage
 from jaxgen.evaluation.measures.manifold import manifold as manifold
+from jaxgen.evaluation.measures.sliced_wasserstein import sliced_wasserstein as sliced_wasserstein
 from jaxgen.evaluation.networks import AccuracyNetwork as AccuracyNetwork
 from jaxgen.evaluation.networks import FeatureNetwork as FeatureNetwork
 from jaxgen.evaluation.networks import apply_network as apply_network
+from jaxgen.evaluation.own_reference import build_reference as build_reference
+from jaxgen.evaluation.own_reference import open_reference as open_reference
+from jaxgen.evaluation.own_reference import own_rules as own_rules
+from jaxgen.evaluation.own_reference import reference_for as reference_for
 from jaxgen.evaluation.panel import Evaluation as Evaluation
 from jaxgen.evaluation.panel import evaluate as evaluate
 from jaxgen.evaluation.reference import Reference as Reference
@@ -50,6 +55,8 @@ from jaxgen.evaluation.report import rows as rows
 from jaxgen.evaluation.report import table as table
 from jaxgen.evaluation.report import to_json as to_json
 from jaxgen.evaluation.samples import MIN_SAMPLES as MIN_SAMPLES
+from jaxgen.evaluation.samples import STANDARD as STANDARD
+from jaxgen.evaluation.samples import Rules as Rules
 from jaxgen.evaluation.samples import Samples as Samples
 from jaxgen.evaluation.samples import check_samples as check_samples
 from jaxgen.evaluation.samples import load_samples as load_samples

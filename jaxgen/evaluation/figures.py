@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxgen import visualization
-from jaxgen.evaluation.networks import N_CLASSES
 from jaxgen.evaluation.panel import FLOOR, Evaluation
 from jaxgen.evaluation.reference import Reference
 from jaxgen.evaluation.report import FIGURES, shown, title
@@ -72,17 +71,25 @@ def _accuracy(axes: Axes, result: Evaluation) -> None:
     ceiling = result.baselines[FLOOR]["accuracy"]
     axes.axhline(ceiling, color="C3", linestyle="--", linewidth=1, label=f"real test images, all: {ceiling:.4f}")
     overall = result.accuracy.overall.value
-    axes.set(xlabel="class asked for", ylabel="share read as that class", ylim=(0, 1.12), xticks=range(N_CLASSES))
+    axes.set(
+        xlabel="class asked for", ylabel="share read as that class", ylim=(0, 1.12), xticks=_ticks(len(result.read))
+    )
     axes.set_title(f"conditional accuracy {overall:.4f}, 95 % intervals", fontsize=10)
     axes.legend(fontsize=8, loc="upper right")
 
 
+def _ticks(n_classes: int) -> range:
+    """Return about ten classes to be named on the axis, evenly spaced."""
+    return range(0, n_classes, -(-n_classes // 10))
+
+
 def _read_as(axes: Axes, result: Evaluation, reference: Reference) -> None:
     """Without labels: the share of samples read as each class, beside that of the test images."""
-    test = np.bincount(reference.test_labels, minlength=N_CLASSES)
-    place = np.arange(N_CLASSES)
+    n_classes = reference.n_classes
+    test = np.bincount(reference.test_labels, minlength=n_classes)
+    place = np.arange(n_classes)
     axes.bar(place - 0.2, result.read / result.n, 0.4, color="0.6", label="samples, as read")
     axes.bar(place + 0.2, test / test.sum(), 0.4, color="C3", alpha=0.6, label="test images")
-    axes.set(xlabel="class", ylabel="share", xticks=place)
+    axes.set(xlabel="class", ylabel="share", xticks=_ticks(n_classes))
     axes.set_title("no labels given: what samples are read as", fontsize=10)
     axes.legend(fontsize=8)

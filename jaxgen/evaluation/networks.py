@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Float32, UInt8
 
 from jaxgen.data import evaluation_slices
 
+SIDE = 28  # of the images that the networks take
 N_CLASSES = 10
 N_FEATURES = 64
 _PATCH, _STRIDE, _WIDTH = 12, 4, 192
@@ -45,7 +46,7 @@ class AccuracyNetwork(nn.Module):
     def __call__(
         self, images: Float[Array, "batch 28 28"]
     ) -> tuple[Float[Array, "batch 10"], Float[Array, "batch 192"]]:
-        corners = range(0, 28 - _PATCH + 1, _STRIDE)
+        corners = range(0, SIDE - _PATCH + 1, _STRIDE)
         patches = [images[:, y : y + _PATCH, x : x + _PATCH].reshape(len(images), -1) for y in corners for x in corners]
         x = nn.relu(nn.Dense(32)(jnp.stack(patches, axis=1)))
         x = nn.Dense(_WIDTH)(x.reshape(len(images), -1))
@@ -62,6 +63,15 @@ def normalise(x: Float[Array, "..."]) -> Float[Array, "..."]:
 NETWORKS = {"features": FeatureNetwork(), "accuracy": AccuracyNetwork()}
 
 
+def fitted(images: UInt8[np.ndarray, "n H W"]) -> UInt8[np.ndarray, "n 28 28"]:
+    """Return grey images resized to the size that the networks take, linearly and without aliasing."""
+    if images.shape[1:] == (SIDE, SIDE):
+        return images
+    resize = jax.jit(lambda x: jax.image.resize(x.astype(jnp.float32), (len(x), SIDE, SIDE), "linear"))
+    pieces = [np.asarray(resize(images[part])) for part in evaluation_slices(len(images), _BATCH)]
+    return np.rint(np.concatenate(pieces).clip(0, 255)).astype(np.uint8)
+
+
 def apply_network(
     name: str, params: dict, images: UInt8[np.ndarray, "n 28 28"]
 ) -> tuple[Float32[np.ndarray, "n 10"], Float32[np.ndarray, "n width"]]:
@@ -76,7 +86,7 @@ def apply_network(
     for part in evaluation_slices(len(images), _BATCH):
         some = images[part]
         # Whole batches only, so that one program serves any n.
-        padded = np.concatenate([some, np.zeros((_BATCH - len(some), 28, 28), np.uint8)])
+        padded = np.concatenate([some, np.zeros((_BATCH - len(some), SIDE, SIDE), np.uint8)])
         logits, features = _apply(NETWORKS[name], params, padded)
         pieces.append((np.asarray(logits)[: len(some)], np.asarray(features)[: len(some)]))
     return np.concatenate([logits for logits, _ in pieces]), np.concatenate([features for _, features in pieces])

@@ -19,9 +19,9 @@ from jaxgen.evaluation.measures.conditional_accuracy import ConditionalAccuracy,
 from jaxgen.evaluation.measures.copies import Nearest, nearest_training
 from jaxgen.evaluation.measures.diversity import class_diversity, diversity_ratio
 from jaxgen.evaluation.measures.frechet import frechet_distance, frechet_limit, moments
-from jaxgen.evaluation.measures.kid import kernel_distance
+from jaxgen.evaluation.measures.kid import SUBSET, kernel_distance
 from jaxgen.evaluation.measures.manifold import manifold
-from jaxgen.evaluation.networks import N_CLASSES, apply_network
+from jaxgen.evaluation.measures.sliced_wasserstein import sliced_wasserstein
 from jaxgen.evaluation.reference import Reference
 from jaxgen.evaluation.samples import MAX_SAMPLES, check_samples
 
@@ -57,10 +57,12 @@ class Evaluation:
     chosen: Int64[np.ndarray, "n"]
     figures: dict[str, float | None]
     accuracy: ConditionalAccuracy | None
-    read: Int64[np.ndarray, "10"]
+    read: Int64[np.ndarray, "C"]
     searched: Int64[np.ndarray, "m"]
     nearest: Nearest
     baselines: dict[str, dict[str, float | None]]
+    n_train: int = 60_000
+    built_in: bool = True
 
     @property
     def n(self) -> int:
@@ -74,20 +76,21 @@ def evaluate(
     """All figures of samples but the classification accuracy score.
 
     Args:
-        images: uint8 grey or float in [0, 1], (n, 28, 28), 2,000 or more; decoded, if the reference is coded.
+        images: uint8 grey or float in [0, 1], (n, H, W), as many as the reference asks for; decoded, if the reference
+            is coded.
         labels: the class that each sample should show, or None.
-        reference: of `load_reference`.
+        reference: of `load_reference`, `build_reference` or `open_reference`.
         pieces: where the results so far are kept, so that a second start does only the rest.
 
     Raises:
         UserError: naming what is wrong with images or labels, see `check_samples`.
     """
-    samples = check_samples(images, labels, reference.levels)
+    samples = check_samples(images, labels, reference.levels, reference.rules)
     chosen = some_of(len(samples.images))
     images = samples.images[chosen]
     labels = None if samples.labels is None else samples.labels[chosen]
     searched = some_of(len(images), SEARCHED)
-    with runs.progress(5, "judging", "part") as bar:
+    with runs.progress(6, "evaluating", "part") as bar:
 
         def part(name: str, compute: Callable[[], dict]) -> dict:
             bar.set_postfix_str(name)
@@ -95,19 +98,16 @@ def evaluate(
             bar.update()
             return result
 
-        features = part("features", lambda: {"a": apply_network("features", reference.params["features"], images)[1]})[
-            "a"
-        ]
-        read = part(
-            "accuracy", lambda: {"a": apply_network("accuracy", reference.params["accuracy"], images)[0].argmax(1)}
-        )["a"]
+        features = part("features", lambda: {"a": reference.features(images)})["a"]
+        read = part("accuracy", lambda: {"a": reference.read(images)})["a"]
         nearest = Nearest(
             **part("nearest", lambda: nearest_training(images[searched], reference.train_images)._asdict())
         )
         shown = read if labels is None else labels
         figures = _numbers(part("figures", lambda: _arrays(feature_figures(features, shown, reference))))
+        figures |= _numbers(part("sliced", lambda: _arrays({"sliced": sliced(images, reference)})))
         lowest = _numbers(part("floor", lambda: _arrays(floor(reference, len(images)))))
-    right = None if labels is None else conditional_accuracy(read, labels)
+    right = None if labels is None else conditional_accuracy(read, labels, reference.n_classes)
     figures["copies"] = float(np.median(nearest.distance)) / reference.test_distance
     figures["accuracy"] = None if right is None else right.overall.value
     return Evaluation(
@@ -118,10 +118,12 @@ def evaluate(
         chosen=chosen,
         figures=figures,
         accuracy=right,
-        read=np.bincount(read, minlength=N_CLASSES),
+        read=np.bincount(read, minlength=reference.n_classes),
         searched=searched,
         nearest=nearest,
         baselines=reference.baselines | {FLOOR: lowest},
+        n_train=len(reference.train_images),
+        built_in=reference.built_in,
     )
 
 
@@ -137,15 +139,21 @@ def feature_figures(
     features: Float32[np.ndarray, "n 64"], labels: UInt8[np.ndarray, "n"], reference: Reference
 ) -> dict[str, float | None]:
     """Every figure that features tell."""
-    kid = kernel_distance(features, reference.test_features)
+    subset = min(SUBSET, min(len(features), len(reference.test_features)) // 2)
+    kid = kernel_distance(features, reference.test_features, subset)
     return {
         "frechet": frechet_distance(moments(features), reference.test_moments),
         "frechet_limit": frechet_limit(features, reference.test_moments),
         "kid": kid.mean,
         "kid_error": kid.standard_error,
         **manifold(reference.test_features, features, real_radius=reference.test_radii)._asdict(),
-        "diversity": diversity_ratio(class_diversity(features, labels), reference.test_diversity),
+        "diversity": diversity_ratio(class_diversity(features, labels, reference.n_classes), reference.test_diversity),
     }
+
+
+def sliced(images: UInt8[np.ndarray, "n H W"], reference: Reference) -> float:
+    """Return the sliced Wasserstein distance of images to the test images."""
+    return sliced_wasserstein(images, reference.test_images)
 
 
 @functools.lru_cache(maxsize=8)
@@ -156,16 +164,17 @@ def floor(reference: Reference, n: int) -> dict[str, float | None]:
     single choice. The stored figures of 10,000 images are of a single choice. "accuracy" and "copies" are those of
     the test images: the network has learnt the training images, and they are their own nearest neighbours.
     """
-    if n == MAX_SAMPLES and FLOOR in reference.baselines:
-        return reference.baselines[FLOOR]
     total = len(reference.train_images)
+    if n == MAX_SAMPLES and FLOOR in reference.baselines:
+        return reference.baselines[FLOOR] | {"sliced": sliced(reference.train_images[some_of(total, n)], reference)}
     pool, chosen = some_of(total, max(n, _POOL)), some_of(total, n)
-    features = apply_network("features", reference.params["features"], reference.train_images[pool])[1]
+    features = reference.features(reference.train_images[pool])
     figures = feature_figures(features[np.searchsorted(pool, chosen)], reference.train_labels[chosen], reference)
     rng = np.random.default_rng(_SEED)
     draws = (features[rng.choice(len(pool), min(n, len(pool)), replace=False)] for _ in range(_DRAWS))
     distances = [frechet_distance(moments(draw), reference.test_moments) for draw in draws]
     return figures | {
+        "sliced": sliced(reference.train_images[chosen], reference),
         "frechet": float(np.mean(distances)),
         "frechet_error": float(np.std(distances, ddof=1)),
         "frechet_limit": frechet_limit(features, reference.test_moments),

@@ -5,17 +5,20 @@ import functools
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float32, Float64, Int, UInt8
 
 from jaxgen import data
 from jaxgen.errors import UserError
+from jaxgen.evaluation.measures.copies import nearest_training
 from jaxgen.evaluation.measures.diversity import class_diversity
 from jaxgen.evaluation.measures.frechet import Moments, moments
 from jaxgen.evaluation.measures.manifold import squared_radii
-from jaxgen.evaluation.networks import NETWORKS, apply_network
+from jaxgen.evaluation.networks import NETWORKS, apply_network, fitted
+from jaxgen.evaluation.samples import MIN_SAMPLES, Rules
 from jaxgen.evaluation.weights import PACKAGED, read_arrays, read_binding, unpack
 
 CODINGS = (None, 16, 4, 2)
+FEWEST_OWN_SAMPLES = 256  # four times the 64 features, for the extrapolated Frechet distance
 _DRIFT = 1e-3  # of a feature's mean, in standard deviations; float32 on another device stays below 1e-5
 
 
@@ -24,40 +27,63 @@ class Reference:
     """Everything samples are compared with.
 
     Attributes:
-        dataset: "mnist" or "fashion_mnist".
+        dataset: name of the images.
         levels: the coding of all images here, None for 8 bits.
-        params: parameters of each network, by its name.
-        train_images, train_labels: the published training images.
-        test_images, test_labels: the published test images.
+        params: parameters of each network, by its name; without "accuracy" for images of one's own.
+        train_images, train_labels: all training images.
+        test_images, test_labels: the test images.
         test_features: of the feature network.
         test_moments: of these features.
         test_distance: median distance of 2,000 test images to their nearest training image.
-        test_accuracy: of the accuracy network, on these test images.
+        test_accuracy: of `read`, on these test images.
         baselines: figures of the floor and the ceilings, by name.
+        n_classes: number of classes.
+        built_in: whether the images are MNIST or Fashion-MNIST as published.
     """
 
     dataset: str
     levels: int | None
     params: dict[str, dict]
-    train_images: UInt8[np.ndarray, "60000 28 28"]
-    train_labels: UInt8[np.ndarray, "60000"]
-    test_images: UInt8[np.ndarray, "10000 28 28"]
-    test_labels: UInt8[np.ndarray, "10000"]
-    test_features: Float32[np.ndarray, "10000 64"]
+    train_images: UInt8[np.ndarray, "N H W"]
+    train_labels: UInt8[np.ndarray, "N"]
+    test_images: UInt8[np.ndarray, "n H W"]
+    test_labels: UInt8[np.ndarray, "n"]
+    test_features: Float32[np.ndarray, "n 64"]
     test_moments: Moments
     test_distance: float
     test_accuracy: float
     baselines: dict[str, dict[str, float | None]]
+    n_classes: int = 10
+    built_in: bool = True
+
+    def features(self, images: UInt8[np.ndarray, "m H W"]) -> Float32[np.ndarray, "m 64"]:
+        """Return the features of images, resized first if they have not the size of the network."""
+        return apply_network("features", self.params["features"], fitted(images))[1]
+
+    def read(self, images: UInt8[np.ndarray, "m H W"]) -> Int[np.ndarray, "m"]:
+        """Return the class that each image is read as, by the accuracy network if there is one for these images.
+
+        Otherwise it is the class of the nearest training image.
+        """
+        if "accuracy" in self.params:
+            return apply_network("accuracy", self.params["accuracy"], images)[0].argmax(1)
+        return self.train_labels[nearest_training(images, self.train_images).index].astype(np.int64)
+
+    @property
+    def rules(self) -> Rules:
+        """What samples must have to be compared with these images."""
+        fewest = MIN_SAMPLES if self.built_in else FEWEST_OWN_SAMPLES
+        return Rules(self.test_images.shape[1:], self.n_classes, fewest)
 
     @functools.cached_property
-    def test_radii(self) -> Float64[np.ndarray, "10000"]:
+    def test_radii(self) -> Float64[np.ndarray, "n"]:
         """Squared distance from the features of each test image to the fifth nearest of the others."""
         return squared_radii(self.test_features)
 
     @functools.cached_property
-    def test_diversity(self) -> Float64[np.ndarray, "10"]:
+    def test_diversity(self) -> Float64[np.ndarray, "C"]:
         """Mean pairwise feature distance in each class of test images."""
-        return class_diversity(self.test_features, self.test_labels)
+        return class_diversity(self.test_features, self.test_labels, self.n_classes)
 
 
 def load_reference(
@@ -67,7 +93,7 @@ def load_reference(
     folder: str | Path | None = None,
     data_dir: str | Path | None = None,
 ) -> Reference:
-    """The reference of a dataset in one coding.
+    """Return the reference of a built-in dataset in one coding.
 
     Args:
         dataset: "mnist" or "fashion_mnist".
@@ -76,9 +102,9 @@ def load_reference(
         data_dir: as for `data.load`.
 
     Raises:
-        ValueError: another coding; a file that is missing, damaged, changed or made from other data; features that
+        UserError: another coding; a file that is missing, damaged, changed or made from other data; features that
             come out otherwise on this device than where the reference was made.
-        FileNotFoundError: the dataset is nowhere to be had.
+        MissingDataError: the dataset is neither on this machine nor to be downloaded.
     """
     if levels not in CODINGS:
         raise UserError(f"levels: got {levels}; allowed: none, {', '.join(map(str, CODINGS[1:]))}")
@@ -108,9 +134,9 @@ def assemble(
     test_accuracy: float = 0.0,
     baselines: dict[str, dict[str, float | None]] | None = None,
 ) -> Reference:
-    """A reference from its parts, with the features of the test images computed here."""
+    """Return a reference from its parts, with the features of the test images computed here."""
     test = coded(images.test_images, levels)
-    features = apply_network("features", params["features"], test)[1]
+    features = apply_network("features", params["features"], fitted(test))[1]
     return Reference(
         dataset=images.name,
         levels=levels,
@@ -124,14 +150,16 @@ def assemble(
         test_distance=test_distance,
         test_accuracy=test_accuracy,
         baselines=baselines or {},
+        n_classes=images.n_classes,
+        built_in=images.built_in,
     )
 
 
-def coded(images: UInt8[np.ndarray, "n 28 28"], levels: int | None) -> UInt8[np.ndarray, "n 28 28"]:
-    """Grey images as they look after coding to so many levels; None leaves them as they are."""
+def coded(images: UInt8[np.ndarray, "n H W"], levels: int | None) -> UInt8[np.ndarray, "n H W"]:
+    """Return grey images as they look after coding to so many levels; None leaves them as they are."""
     return images if levels is None else data.decode(data.encode(images, levels), levels)
 
 
 def coding_name(levels: int | None) -> str:
-    """The name of a coding in files and tables."""
+    """Return the name of a coding in files and tables."""
     return "8-bit" if levels is None else f"{levels}-level"

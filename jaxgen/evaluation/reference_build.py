@@ -88,14 +88,18 @@ def measured(images: data.Dataset, levels: int | None, params: dict[str, dict], 
 
 
 def ceilings(
-    train: UInt8[np.ndarray, "n 28 28"], levels: int | None, seed: int
-) -> dict[str, UInt8[np.ndarray, "m 28 28"]]:
-    """10,000 images with each pixel drawn from its own histogram, and as many with every level equally likely."""
+    train: UInt8[np.ndarray, "n H W"], levels: int | None, seed: int, number: int | None = None
+) -> dict[str, UInt8[np.ndarray, "m H W"]]:
+    """Return images with each pixel drawn from its own histogram, and as many with every level equally likely.
+
+    There are `number` of each, by default 10,000.
+    """
+    number = number or MAX_SAMPLES
     key_pixels, key_noise = jax.random.split(jax.random.key(seed))
     count = levels or 256
     states = train if levels is None else data.encode(train, levels)
-    pixels = IndependentPixels.fit(states, count, pseudo_count=0.0).sample(key_pixels, MAX_SAMPLES)
-    noise = np.asarray(jax.random.randint(key_noise, (MAX_SAMPLES, *train.shape[1:]), 0, count)).astype(np.uint8)
+    pixels = IndependentPixels.fit(states, count, pseudo_count=0.0).sample(key_pixels, number)
+    noise = np.asarray(jax.random.randint(key_noise, (number, *train.shape[1:]), 0, count)).astype(np.uint8)
     drawn = {INDEPENDENT: pixels, NOISE: noise}
     return drawn if levels is None else {name: data.decode(states, levels) for name, states in drawn.items()}
 

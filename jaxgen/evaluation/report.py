@@ -23,6 +23,7 @@ FIGURES = (
     Figure("frechet", "Frechet", "lower"),
     Figure("frechet_limit", "Frechet, n to infinity", "lower"),
     Figure("kid", "KID", "lower"),
+    Figure("sliced", "sliced Wasserstein", "lower"),
     Figure("density", "density", "near real"),
     Figure("coverage", "coverage", "higher"),
     Figure("precision", "precision", "near real"),
@@ -87,8 +88,8 @@ def headline(result: Evaluation) -> str:
     """What was compared with what."""
     coding = coding_name(result.levels)
     drawn = "" if result.n == result.given else f", a fixed random choice of {result.given:,}"
-    against = f"the {result.n_test:,} test images of {TITLES[result.dataset]}, {coding}"
-    return f"{result.n:,} samples{drawn}, against {against}; real: {result.n:,} training images"
+    against = f"the {result.n_test:,} test images of {TITLES.get(result.dataset, result.dataset)}, {coding}"
+    return f"{result.n:,} samples{drawn}, against {against}; real: {min(result.n, result.n_train):,} training images"
 
 
 def remarks(result: Evaluation) -> Sequence[str]:
@@ -98,7 +99,13 @@ def remarks(result: Evaluation) -> Sequence[str]:
     if result.accuracy:
         overall = result.accuracy.overall
         lines.append(f"conditional accuracy, 95 % interval: {overall.low:.4f} to {overall.high:.4f}")
-    if result.n != MAX_SAMPLES:
+    if not result.built_in:
+        lines.append(
+            "features are those of a network trained on MNIST, after resizing to 28 x 28 pixels; they compare "
+            "generators of these images only. Classes are read from the nearest training image. Sliced Wasserstein "
+            "and copies take no network"
+        )
+    elif result.n != MAX_SAMPLES:
         lines.append(
             f"the Frechet distance of {result.n:,} samples is biased upward against that of {MAX_SAMPLES:,}: compare "
             f"it with the real column, also of {result.n:,}; the other columns are of {MAX_SAMPLES:,}"
@@ -108,7 +115,9 @@ def remarks(result: Evaluation) -> Sequence[str]:
 
 def title(result: Evaluation, figure: Figure) -> str:
     """The name of a figure; the Frechet distance bears that of its data set, because other features give others."""
-    return f"{TITLES[result.dataset]}-{figure.title}" if figure.key.startswith("frechet") else figure.title
+    if not figure.key.startswith("frechet"):
+        return figure.title
+    return f"{TITLES[result.dataset]}-{figure.title}" if result.built_in else f"{figure.title}, MNIST features"
 
 
 def shown(value: float | None) -> str:
@@ -146,7 +155,7 @@ def reference_rows(binding: dict, seconds: dict[str, float]) -> list[runs.Row]:
             values = ", ".join(
                 f"{figure.title} {shown(figures[figure.key])}"
                 for figure in FIGURES[1:]
-                if figures[figure.key] is not None and figure.key != "accuracy"
+                if figures.get(figure.key) is not None and figure.key != "accuracy"
             )
             found.append(runs.Row(f"{coding}: {name}, {baseline}", figures["frechet"], note=values))
     return found

@@ -1,4 +1,4 @@
-"""What comes in: images with or without labels, checked before anything is computed from them."""
+"""Samples to be evaluated: images with or without labels, checked before anything is computed from them."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,24 +7,35 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from jaxgen import data, runs
-from jaxgen.errors import UserError
-from jaxgen.evaluation.networks import N_CLASSES
+from jaxgen.errors import UserError, shortened
 
-SIDE = 28
 MIN_SAMPLES = 2000  # two disjoint subsets of KID; well above the 64 numbers of a feature vector
 MAX_SAMPLES = 10_000  # as many as there are test images
+
+
+class Rules(NamedTuple):
+    """What samples must have: size of the images, number of classes, least number of samples."""
+
+    size: tuple[int, int] = (28, 28)
+    n_classes: int = 10
+    fewest: int = MIN_SAMPLES
+
+
+STANDARD = Rules()
 
 
 class Samples(NamedTuple):
     """Checked samples: uint8 grey, their classes or None, and the number of levels they are coded with or None."""
 
-    images: UInt8[np.ndarray, "n 28 28"]
+    images: UInt8[np.ndarray, "n H W"]
     labels: UInt8[np.ndarray, "n"] | None
     levels: int | None
 
 
-def load_samples(path: str | Path, levels: int | None = None, labels: bool | None = None) -> Samples:
-    """Samples of an NPZ file.
+def load_samples(
+    path: str | Path, levels: int | None = None, labels: bool | None = None, rules: Rules = STANDARD
+) -> Samples:
+    """Return the samples of an NPZ file.
 
     It holds `images`, uint8 grey or floats in [0, 1], or `states`, 0 to levels - 1; perhaps `levels`; perhaps `labels`.
 
@@ -32,44 +43,51 @@ def load_samples(path: str | Path, levels: int | None = None, labels: bool | Non
         path: the file.
         levels: the coding, where the file does not say it.
         labels: True insists on labels, False ignores them, None takes them if they are there.
+        rules: what they must have.
 
     Raises:
-        ValueError: no such file or not NPZ, arrays missing or contradictory, or what `check_samples` refuses.
+        UserError: no such file or not NPZ, arrays missing or contradictory, or what `check_samples` refuses.
     """
     arrays = _read(Path(path))
     levels = _levels(path, arrays, levels)
     if labels and "labels" not in arrays:
-        raise UserError(f"labels: got none in {path}; allowed with --labels: one class, 0 to 9, a sample")
+        raise UserError(
+            f"labels: got none in {path}; allowed with --labels: one class, 0 to {rules.n_classes - 1}, per sample"
+        )
     given = None if labels is False else arrays.get("labels")
+    coding = None if levels == data.MOST_LEVELS else levels
     if "states" not in arrays:
-        return check_samples(arrays["images"], given, levels)
+        return check_samples(arrays["images"], given, coding, rules)
     states = arrays["states"]
     if states.dtype.kind not in "iu" or states.ndim != 3:
-        raise UserError(f"states: got {states.dtype} of shape {states.shape}; allowed: integers (n, {SIDE}, {SIDE})")
-    return check_samples(data.decode(states, levels), given, levels)
+        size = f"(n, {rules.size[0]}, {rules.size[1]})"
+        raise UserError(f"states: got {states.dtype} of shape {states.shape}; allowed: integers {size}")
+    return check_samples(data.decode(states, levels), given, coding, rules)
 
 
 def check_samples(
-    images: UInt8[np.ndarray, "n 28 28"] | Float[np.ndarray, "n 28 28"],
+    images: UInt8[np.ndarray, "n H W"] | Float[np.ndarray, "n H W"],
     labels: Int[np.ndarray, "n"] | None = None,
     levels: int | None = None,
+    rules: Rules = STANDARD,
 ) -> Samples:
-    """The samples as uint8, or ValueError naming what is wrong.
+    """Return the samples as uint8.
 
     Args:
         images: grey 0 to 255, or floats in [0, 1], which are rounded to the nearest of 256 greys as a file would.
-        labels: classes 0 to 9.
-        levels: 2, 4 or 16 if the images are states decoded by `data.decode`.
+        labels: classes, 0 to n_classes - 1.
+        levels: number of levels if the images are states decoded by `data.decode`.
+        rules: what they must have.
 
     Raises:
-        ValueError: wrong shape, type or range, not finite, too few, labels that do not fit, or greys that are none of
+        UserError: wrong shape, type or range, not finite, too few, labels that do not fit, or greys that are none of
             the decoded levels.
     """
     images = np.asarray(images)
-    if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
-        raise UserError(f"images: got shape {images.shape}; allowed: (n, {SIDE}, {SIDE})")
-    if len(images) < MIN_SAMPLES:
-        raise UserError(f"images: got {len(images)}; allowed: {MIN_SAMPLES} or more")
+    if images.ndim != 3 or images.shape[1:] != rules.size:
+        raise UserError(f"images: got shape {images.shape}; allowed: (n, {rules.size[0]}, {rules.size[1]})")
+    if len(images) < rules.fewest:
+        raise UserError(f"images: got {len(images)}; allowed: {rules.fewest} or more")
     if np.issubdtype(images.dtype, np.floating):
         if not np.isfinite(images).all():
             raise UserError(f"images: got {np.sum(~np.isfinite(images))} values nan or infinite; allowed: [0, 1]")
@@ -80,22 +98,24 @@ def check_samples(
         raise UserError(f"images: got dtype {images.dtype}; allowed: uint8 grey, or floats in [0, 1]")
     if levels is not None:
         allowed = data.decode(np.arange(levels), levels)
-        found = np.flatnonzero(np.bincount(images.ravel(), minlength=256))
-        if not np.isin(found, allowed).all():
+        greys = np.flatnonzero(np.bincount(images.ravel(), minlength=256))
+        if not np.isin(greys, allowed).all():
             raise UserError(
-                f"images: got {len(found)} greys, among them {np.setdiff1d(found, allowed)[0]}; allowed with "
-                f"levels={levels}: {', '.join(map(str, allowed))}"
+                f"images: got {len(greys)} greys, among them {np.setdiff1d(greys, allowed)[0]}; allowed with "
+                f"levels={levels}: {shortened(', '.join(map(str, allowed)), 60)}"
             )
-    return Samples(images, None if labels is None else _check_labels(np.asarray(labels), len(images)), levels)
+    if labels is not None:
+        labels = _check_labels(np.asarray(labels), len(images), rules.n_classes)
+    return Samples(images, labels, levels)
 
 
-def _check_labels(labels: np.ndarray, n: int) -> UInt8[np.ndarray, "n"]:
+def _check_labels(labels: np.ndarray, n: int, n_classes: int) -> UInt8[np.ndarray, "n"]:
     if labels.shape != (n,):
         raise UserError(f"labels: got shape {labels.shape} for {n} images; allowed: ({n},)")
     if labels.dtype.kind not in "iu":
-        raise UserError(f"labels: got dtype {labels.dtype}; allowed: integers 0 to {N_CLASSES - 1}")
-    if labels.min() < 0 or labels.max() >= N_CLASSES:
-        raise UserError(f"labels: got classes {labels.min()} to {labels.max()}; allowed: 0 to {N_CLASSES - 1}")
+        raise UserError(f"labels: got dtype {labels.dtype}; allowed: integers 0 to {n_classes - 1}")
+    if labels.min() < 0 or labels.max() >= n_classes:
+        raise UserError(f"labels: got classes {labels.min()} to {labels.max()}; allowed: 0 to {n_classes - 1}")
     return labels.astype(np.uint8)
 
 
@@ -107,16 +127,17 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _levels(path: str | Path, arrays: dict[str, np.ndarray], stated: int | None) -> int | None:
-    """The coding of a file, from the file or the caller, who may not disagree."""
-    found = arrays.get("levels")
-    if found is not None and (found.shape != () or found.dtype.kind not in "iu"):
-        raise UserError(f"levels: got {found.dtype} of shape {found.shape} in {path}; allowed: one integer")
-    found = None if found is None else int(found)
-    if found is not None and stated not in (None, found):
-        raise UserError(f"levels is {stated}, but {path} says {found}; allowed: {found}")
-    levels = stated if found is None else found
+    """Return the coding of a file, from the file or the caller. UserError if they contradict each other."""
+    array = arrays.get("levels")
+    if array is not None and (array.shape != () or array.dtype.kind not in "iu"):
+        raise UserError(f"levels: got {array.dtype} of shape {array.shape} in {path}; allowed: one integer")
+    in_file = None if array is None else int(array)
+    if in_file is not None and stated not in (None, in_file):
+        raise UserError(f"levels is {stated}, but {path} says {in_file}; allowed: {in_file}")
+    levels = stated if in_file is None else in_file
+    allowed = f"{data.FEWEST_LEVELS} to {data.MOST_LEVELS}"
     if levels is None and "states" in arrays:
-        raise UserError(f"levels: got none for the states of {path}; allowed: {data.ALLOWED_LEVELS}")
-    if levels is not None and levels not in data.ALLOWED_LEVELS:
-        raise UserError(f"levels: got {levels} in {path}; allowed: {', '.join(map(str, data.ALLOWED_LEVELS))}")
+        raise UserError(f"levels: got none for the states of {path}; allowed: {allowed}")
+    if levels is not None and not data.FEWEST_LEVELS <= levels <= data.MOST_LEVELS:
+        raise UserError(f"levels: got {levels} in {path}; allowed: {allowed}")
     return levels

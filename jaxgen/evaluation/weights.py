@@ -55,8 +55,17 @@ def write_binding(folder: Path, dataset: str, binding: dict) -> None:
         temporary.write_text(json.dumps(binding | {"seal": _seal(binding)}, indent=1, allow_nan=False) + "\n")
 
 
-def read_binding(folder: Path, dataset: str, fingerprint: str) -> dict:
-    """The content of folder/dataset.json. ValueError naming it if it is missing, changed or made from other data."""
+def read_binding(folder: Path, dataset: str, fingerprint: str | None) -> dict:
+    """Return the content of folder/dataset.json.
+
+    Args:
+        folder: the folder of the weights.
+        dataset: name of the dataset they were made from.
+        fingerprint: of the dataset that is there, or None where only the networks are wanted.
+
+    Raises:
+        UserError: it is missing, changed or made from other data; names the file.
+    """
     path = folder / f"{dataset}.json"
     if not path.is_file():
         raise UserError(f"{path}: no such file; {_REBUILD} --dataset={dataset}")
@@ -67,7 +76,7 @@ def read_binding(folder: Path, dataset: str, fingerprint: str) -> dict:
         raise UserError(f"{path}: damaged ({error!r}); {_REBUILD}") from error
     if seal != _seal(binding):
         raise UserError(f"{path}: SHA-256 of the content is {_seal(binding)}, sealed as {seal}; {_REBUILD}")
-    if binding["fingerprint"] != fingerprint:
+    if fingerprint is not None and binding["fingerprint"] != fingerprint:
         raise UserError(f"{path}: made from data {binding['fingerprint']}, these are {fingerprint}; {_REBUILD}")
     return binding
 

@@ -4,7 +4,7 @@ import dataclasses
 
 from jaxtyping import Array, Key
 
-from jaxgen import training
+from jaxgen import data, training
 from jaxgen.runs import option, seed_option
 from jaxgen.runs.config import MOST_STEPS
 from jaxgen.vae import networks
@@ -25,6 +25,7 @@ class VAEConfig:
     checkpoint_every: int = option(2000, "steps between checkpoints", group="run", low=1, high=MOST_STEPS)
 
     dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
+    images: str = data.images_option()
     data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
     levels: int = option(
         2,

@@ -50,7 +50,7 @@ def final_rows(task: "VAETask", params: dict, bounds: Bounds, drawn: Drawn, seco
     config = task.config
     coding = {2: "fixed stochastic binarisation", 256: "8-bit grey"}.get(config.levels, f"{config.levels} levels")
     about = f"{len(bounds.elbo)} test images, {coding}" + ", class given" * config.conditional
-    target = ">= -102" if config.levels == 2 and config.dataset == "mnist" else ""
+    target = ">= -102" if config.levels == 2 and config.dataset == "mnist" and not config.images else ""
     pixels = math.prod(task.test.shape[1:])
     return [
         runs.Row("parameters", sum(leaf.size for leaf in jax.tree.leaves(params))),
@@ -79,12 +79,13 @@ def panel_rows(task: "VAETask", drawn: Drawn) -> tuple[list[runs.Row], list[str]
     Draws are evaluated in their own coding, means as 8-bit images.
     """
     config = task.config
-    if len(drawn.states) < evaluation.MIN_SAMPLES:
-        return [], []
-    levels = None if config.levels == 256 else config.levels
     rows, tables = [], []
-    for name, images, coding in (("draws", grey(drawn.states, config.levels), levels), ("means", drawn.means, None)):
-        reference = evaluation.load_reference(config.dataset, coding, data_dir=config.data_dir or None)
+    sets = (("draws", grey(drawn.states, config.levels), config.levels), ("means", drawn.means, None))
+    for name, images, coding in sets:
+        source = config.dataset, config.images, config.data_dir
+        reference = evaluation.reference_for(len(images), *source, coding)
+        if reference is None:
+            return [], []
         result = evaluation.evaluate(images, drawn.labels, reference)
         tables.append(f"\n{name}\n{evaluation.table(result)}")
         rows += [dataclasses.replace(row, quantity=f"{row.quantity}, {name}") for row in evaluation.rows(result)]

@@ -38,8 +38,8 @@ class VAETask:
     @classmethod
     def load(cls, config: VAEConfig) -> "VAETask":
         """Read and code the images. Raises UserError naming the field that does not fit."""
-        dataset = data.load(config.dataset, data_dir=config.data_dir or None)
-        model, law = build_model(config, dataset.train_images.shape[1:])
+        dataset = data.open(config.dataset, config.images, config.data_dir).grey()
+        model, law = build_model(config, dataset.size, dataset.n_classes)
         parts = {}
         for part in ("train", "validation", "test"):
             images, labels = data.split(dataset, part)
@@ -54,7 +54,8 @@ class VAETask:
         """What is trained, for records."""
         config = self.config
         coding = {2: "stochastically binarised", 256: "8-bit"}.get(config.levels, f"{config.levels} levels")
-        return f"{config.dataset} {coding}, {config.network}" + ", class-conditional" * config.conditional
+        name = data.name_of(config.dataset, config.images)
+        return f"{name} {coding}, {config.network}" + ", class-conditional" * config.conditional
 
     def initial_state(self) -> tuple[training.TrainState, optax.GradientTransformation]:
         """Return the state before the first step, and the optimiser."""

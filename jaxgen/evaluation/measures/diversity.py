@@ -1,4 +1,4 @@
-"""How different from one another are the samples of one class?
+"""Diversity within a class: how different from one another are its samples?
 
     D_k = mean over pairs i < j of class k of |f_i - f_j|,     diversity = mean over classes of D_k(samples) / D_k(test)
 
@@ -10,17 +10,18 @@ from jaxtyping import Float, Float64, Int
 
 from jaxgen.errors import UserError
 from jaxgen.evaluation.measures.manifold import squared_distances
-from jaxgen.evaluation.networks import N_CLASSES
 
 
-def class_diversity(features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"]) -> Float64[np.ndarray, "10"]:
-    """D_k of every class; nan where there are not two examples."""
+def class_diversity(
+    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"], n_classes: int = 10
+) -> Float64[np.ndarray, "n_classes"]:
+    """Return D_k of every class; NaN where there are not two examples."""
     features = np.asarray(features, np.float64)
-    return np.asarray([_mean_distance(features[labels == k]) for k in range(N_CLASSES)])
+    return np.asarray([_mean_distance(features[labels == k]) for k in range(n_classes)])
 
 
-def diversity_ratio(fake: Float64[np.ndarray, "10"], real: Float64[np.ndarray, "10"]) -> float:
-    """Mean of D_k(fake) / D_k(real) over the classes that have both. ValueError if none has."""
+def diversity_ratio(fake: Float64[np.ndarray, "C"], real: Float64[np.ndarray, "C"]) -> float:
+    """Return the mean of D_k(fake) / D_k(real) over the classes that have both. UserError if none has."""
     both = np.isfinite(fake) & np.isfinite(real)
     if not both.any():
         raise UserError("features: got no class with two examples; allowed: at least one class with two")

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from jaxgen import data
 from jaxgen.potts.denoising.noise import SCHEDULES
 from jaxgen.runs import option, seed_option
 
@@ -16,9 +17,14 @@ class DenoisingConfig:
     checkpoint_every: int = option(1000, "steps between checkpoints", group="run", low=1, high=2**31 - 1)
 
     dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
+    images: str = data.images_option()
     data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
     levels: int = option(
-        2, "grey levels per pixel; with 2, grey is the probability of white", group="data", choices=(2, 4, 16)
+        2,
+        "grey levels per pixel; with 2, grey is the probability of white",
+        group="data",
+        low=data.FEWEST_LEVELS,
+        high=data.MOST_LEVELS,
     )
     crop: float = option(
         0.003, "leave out pixels whose mean brightness is at most this share of white", group="data", low=0.0, high=0.5

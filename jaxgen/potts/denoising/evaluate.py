@@ -75,9 +75,10 @@ def report(task: "DenoisingTask", state: training.TrainState, folder: runs.RunFo
 def judge(task: "DenoisingTask", images: np.ndarray, label: np.ndarray) -> list[runs.Row]:
     """Return the rows of the evaluation panel; none for too few images or images of another size."""
     config = task.config
-    if len(images) < evaluation.MIN_SAMPLES:
+    source = config.dataset, config.images, config.data_dir
+    reference = evaluation.reference_for(len(images), *source, config.levels)
+    if reference is None:
         return []
-    reference = evaluation.load_reference(config.dataset, config.levels, data_dir=config.data_dir or None)
     grey = data.decode(images, config.levels)
     result = evaluation.evaluate(grey, label.astype(np.uint8) if config.labels else None, reference)
     return evaluation.rows(result)

@@ -50,7 +50,7 @@ class DenoisingTask:
         """Read, cut and code the images. UserError naming the field that does not fit."""
         if config.warmup >= config.steps:
             raise UserError(f"warmup is {config.warmup}; allowed: less than steps={config.steps}")
-        dataset = data.load(config.dataset, data_dir=config.data_dir or None)
+        dataset = data.open(config.dataset, config.images, config.data_dir).grey()
         images, label = data.split(dataset, "train")
         flat = images.reshape(len(images), -1)
         pixels = np.flatnonzero(flat.mean(0) > 255 * config.crop)
@@ -58,7 +58,7 @@ class DenoisingTask:
         if config.levels > 2:
             train = data.encode(train, config.levels)
         label = label if config.labels else np.zeros_like(label)
-        n_classes = int(label.max()) + 1
+        n_classes = dataset.n_classes if config.labels else 1
         marginals = level_frequencies(train, label, n_classes, config.levels)
         machine = DenoisingMachine(len(pixels), config.levels, config.hidden, config.noise_steps, n_classes)
         statistics = fit_statistics(marginals.mean(0), config.noise_steps)
@@ -68,9 +68,10 @@ class DenoisingTask:
     def title(self) -> str:
         """Return what is trained, in a line for records."""
         config = self.config
+        name = data.name_of(config.dataset, config.images)
         classes = ", class-conditional" if config.labels else ""
         return (
-            f"{config.dataset}, denoising machine, {config.levels} levels, {config.hidden} hidden units, "
+            f"{name}, denoising machine, {config.levels} levels, {config.hidden} hidden units, "
             f"{config.noise_steps} noise levels{classes}"
         )
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, UInt8
 from tqdm import tqdm
 
 from jaxgen import data, evaluation, gibbs, runs
-from jaxgen.potts.config import classes
+from jaxgen.errors import UserError
 from jaxgen.potts.evaluate import noise
 from jaxgen.potts.keys import mixing_keys
 from jaxgen.potts.likelihood.log_likelihood import base_biases
@@ -118,7 +118,9 @@ def dispersed(config: ConvergenceConfig, run: Restored, own: UInt8[Array, "n H W
 def reader(run: Restored, y: int | None) -> Callable[[Array], float]:
     """Return a function of states: the share that the accuracy network reads, confidently, as a trained class."""
     config = run.task.config
-    selected = classes(config) if y is None else [y]
+    selected = run.task.classes if y is None else [y]
+    if config.images:
+        raise UserError("workdir has a model of images of your own, which no network reads; allowed: --dataset")
     reference = evaluation.load_reference(config.dataset, config.levels, data_dir=config.data_dir or None)
 
     def read(states: Array) -> float:

@@ -150,7 +150,7 @@ def report(task: DigitsTask, state: training.TrainState, folder: runs.RunFolder)
     """Measure the models of every seed, and show ten samples of every digit of the first."""
     config, models = task.config, task.single_models(state.params)
     images = test_images(config)
-    reference = evaluation.load_reference(config.dataset, config.levels, data_dir=config.data_dir or None)
+    reference = evaluation.open_reference(config.dataset, config.images, config.data_dir, config.levels)
     figures = [measure_seed(task, models, seed, images, reference, folder) for seed in task.seeds]
     picture = folder.figures / "samples.png"
     digits_figure(picture, task, *figures[0].samples)
@@ -172,7 +172,7 @@ def measure_seed(
     states, shown, speed = digit_samples(task, models, seed, folder.samples / f"seed{seed}.npz")
     partitions = digit_partitions(task, models, seed, states, folder.path / f"log_z_seed{seed}.json")
     terms = digit_log_terms(task, models, seed, {y: values["log_z"] for y, values in partitions.items()}, x)
-    images = evaluation.check_samples(data.decode(states, config.levels), shown, config.levels)
+    images = evaluation.check_samples(data.decode(states, config.levels), shown, reference.levels, reference.rules)
     judged = evaluation.evaluate(images.images, images.labels, reference)
     return SeedFigures(
         samples=(states, shown),
