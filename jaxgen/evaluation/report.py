@@ -36,7 +36,7 @@ FIGURES = (
 
 def table(result: Evaluation) -> str:
     """The figures as aligned text, floor and ceilings beside each."""
-    columns = [FLOOR, INDEPENDENT, NOISE] + [CODED] * (result.levels is not None)
+    columns = [FLOOR, INDEPENDENT, NOISE] + [CODED] * (CODED in result.baselines)
     lines = [["figure", "samples", *columns, "better"]]
     for figure in FIGURES:
         others = [shown(result.baselines.get(column, {}).get(figure.key)) for column in columns]
