@@ -113,7 +113,7 @@ def test_sampling_from_the_run(finished, flags, shape):
 @pytest.mark.parametrize(
     "module, flags, message",
     [
-        ("ebm_cd", ["--levels=3"], "--levels=3: allowed: one of 2, 4, 16"),
+        ("ebm_cd", ["--levels=1"], "--levels=1: allowed: an integer from 2 to 256"),
         ("ebm_cd", ["--cd_steps=0"], "--cd_steps=0: allowed: an integer from 1 to 1000000000"),
         ("ebm_cd", ["--digits=12"], "digits is '12'; allowed: 'all'"),
         ("ebm_cd", ["--no_such_flag=1"], "no_such_flag"),
@@ -227,7 +227,7 @@ def test_a_record_is_made_again_by_its_command(tmp_path):
     code, _, err = commands.run(module, *flags, f"--workdir={tmp_path / 'again'}")
     assert code == 0, err
     again = json.loads((tmp_path / "again" / "result.json").read_text())
-    assert again["config"] == record["config"]
+    assert record["config"].items() <= again["config"].items()  # fields that came later have their defaults
     for old, new in zip(record["rows"], again["rows"], strict=True):
         # Another processor sums floats in another order, and chains part after a while.
         assert new["quantity"] == old["quantity"] and new["value"] == pytest.approx(old["value"], rel=0.02, abs=1e-3)

@@ -136,7 +136,7 @@ def test_exponentials_where_sums_are_needed(monkeypatch):
 
 @pytest.mark.slow
 def test_beta_ignored(monkeypatch):
-    monkeypatch.setattr(engine, "_scaled", lambda beta, theta: theta)
+    monkeypatch.setattr(engine, "scaled", lambda beta, theta: theta)
     assert stationarity_p(CASE, beta=0.5) < CERTAIN
 
 
