@@ -16,6 +16,7 @@ COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("   
 SHORT = {
     "ebm_cd": commands.SHORT_RUN,
     "ebm_sample": ["--sweeps=4"],
+    "ebm_inpaint": ["--sweeps=4", "--n=2"],
     "ebm_likelihood": ["--chains=16", "--temperatures=100", "--sweeps=4"],
     "ebm_denoising": [
         "--steps=4",

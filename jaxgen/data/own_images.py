@@ -45,16 +45,40 @@ def load_images(path: str | Path) -> Dataset:
     """
     path = Path(path).expanduser()
     name = path.name.split(".")[0] or path.resolve().name
-    if path.is_dir():
-        parts, levels = _read_folder(path)
-    elif path.suffix == ".npz":
-        parts, levels = _read_archive(path)
-    elif path.is_file():
-        parts, levels = {"train": _read_idx_pair(path)}, MOST_LEVELS
-    else:
-        raise UserError(f"images is {quoted(str(path))}, which does not exist; allowed: {_ALLOWED}")
+    parts, levels = _read(path)
     checked = {part: _checked(path, part, images, labels) for part, (images, labels) in parts.items()}
     return _assembled(name, checked, levels, path)
+
+
+def read_images(path: str | Path) -> tuple[UInt8[np.ndarray, "n H W *C"], UInt8[np.ndarray, "n"] | None]:
+    """Return any number of images in the order of their file, and their labels or None; nothing is split.
+
+    Args:
+        path: what `load_images` takes, or one PNG or JPEG file.
+
+    Raises:
+        UserError: as `load_images`.
+    """
+    path = Path(path).expanduser()
+    if path.suffix.lower() in _SUFFIXES and path.is_file():
+        pictures = _read_picture(path)[None]
+        images, labels = (pictures[..., 0] if (pictures == pictures[..., :1]).all() else pictures), None
+    else:
+        images, labels = _read(path)[0]["train"]
+    return _checked(path, "given", images, labels)[0], None if labels is None else _checked_labels(
+        path, labels, len(images)
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, _Part], int]:
+    """Return the parts that a file or folder holds, and the levels of its images."""
+    if path.is_dir():
+        return _read_folder(path)
+    if path.suffix == ".npz":
+        return _read_archive(path)
+    if path.is_file():
+        return {"train": _read_idx_pair(path)}, MOST_LEVELS
+    raise UserError(f"images is {quoted(str(path))}, which does not exist; allowed: {_ALLOWED}")
 
 
 def _assembled(name: str, parts: dict[str, tuple[np.ndarray, np.ndarray]], levels: int, path: Path) -> Dataset:

@@ -8,6 +8,8 @@ from jaxgen.potts.contrastive import persistent_chains as persistent_chains
 from jaxgen.potts.evaluate import noise as noise
 from jaxgen.potts.graph import GraphEBM as GraphEBM
 from jaxgen.potts.graph import hidden_contrastive_divergence as hidden_contrastive_divergence
+from jaxgen.potts.inpaint import denoise as denoise
+from jaxgen.potts.inpaint import inpaint as inpaint
 from jaxgen.potts.latent import latent_contrastive_divergence as latent_contrastive_divergence
 from jaxgen.potts.latent import latent_lattice as latent_lattice
 from jaxgen.potts.latent import latent_log_likelihood as latent_log_likelihood

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import ebm_blind, ebm_convergence, ebm_energy, ebm_likelihood, ebm_pictures, ebm_sample
+from experiments import ebm_blind, ebm_convergence, ebm_energy, ebm_inpaint, ebm_likelihood, ebm_pictures, ebm_sample
 from jaxgen import data
 
 
@@ -51,6 +51,7 @@ def test_a_sheet_is_not_overwritten_and_flags_must_go_together(sheet):
     "module, config",
     [
         (ebm_energy, ebm_energy.EnergyConfig),
+        (ebm_inpaint, ebm_inpaint.InpaintConfig),
         (ebm_likelihood, ebm_likelihood.LikelihoodConfig),
         (ebm_pictures, ebm_pictures.PicturesConfig),
         (ebm_sample, ebm_sample.SampleConfig),

@@ -5,7 +5,7 @@ import pytest
 
 from jaxgen import data, potts, runs, training
 from jaxgen.errors import UserError
-from jaxgen.potts.studies import sampling_run
+from jaxgen.potts.studies import inpainting, sampling_run
 from jaxgen.potts.studies.digits import DigitsConfig, DigitsTask
 from jaxgen.potts.studies.restored import Restored
 
@@ -49,6 +49,18 @@ def test_train_restore_sample_and_clamp(own, tmp_path):
     with pytest.raises(UserError, match="clamp_top is 7; allowed: 0 to 6, the height"):
         sampling_run.draw(sampling_run.SampleConfig(n=8, sweeps=5, clamp_top=7), run)
     assert [file.exists() for file in sampling_run.sample_files(asked, tmp_path)] == [True, True]
+    np.savez(tmp_path / "two.npz", images=np.full((2, 6, 9), 4), levels=5)
+    asked = {"images": str(tmp_path / "two.npz"), "sweeps": 5, "draws": 2, "mask": "left"}
+    with pytest.raises(UserError, match="label is none, and the images have no labels; allowed: 0, 1, 2"):
+        inpainting.inpaint_files(inpainting.InpaintConfig(**asked), tmp_path)
+    with pytest.raises(UserError, match="label is 3, a class the model does not know; allowed: 0, 1, 2"):
+        inpainting.inpaint_files(inpainting.InpaintConfig(label=3, **asked), tmp_path)
+    for noise in (0.0, 0.5):
+        figure, file = inpainting.inpaint_files(inpainting.InpaintConfig(label=1, noise=noise, **asked), tmp_path)
+        with np.load(file) as archive:
+            assert figure.exists() and archive["states"].shape == (4, 6, 9) and archive["labels"].tolist() == [1] * 4
+            assert archive["known"].sum() == 2 * 6 * 4
+            assert (archive["states"][:, :, :4] == 4).all() == (noise == 0)
     with np.load(tmp_path / "samples" / "fresh.npz") as archive:
         assert archive["states"].shape == (24, 6, 9) and archive["levels"] == 5
 
