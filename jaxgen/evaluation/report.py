@@ -7,6 +7,7 @@ from jaxgen import runs
 from jaxgen.evaluation.panel import CODED, FLOOR, INDEPENDENT, NOISE, Evaluation
 from jaxgen.evaluation.reference import coding_name
 from jaxgen.evaluation.samples import MAX_SAMPLES
+from jaxgen.runs import tables
 
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 
@@ -37,13 +38,13 @@ FIGURES = (
 def table(result: Evaluation) -> str:
     """The figures as aligned text, floor and ceilings beside each."""
     columns = [FLOOR, INDEPENDENT, NOISE] + [CODED] * (CODED in result.baselines)
-    lines = [["figure", "samples", *columns, "better"]]
+    lines = []
     for figure in FIGURES:
-        others = [shown(result.baselines.get(column, {}).get(figure.key)) for column in columns]
-        lines.append([title(result, figure), shown(result.figures.get(figure.key)), *others, figure.better])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([headline(result), *text, *remarks(result)])
+        beside = {column: shown(result.baselines.get(column, {}).get(figure.key)) for column in columns}
+        line = {"figure": title(result, figure), "samples": shown(result.figures.get(figure.key))}
+        lines.append(line | beside | {"better": figure.better})
+    text = tables.aligned(lines, ["figure", "samples", *columns, "better"])
+    return "\n".join([headline(result), text, *remarks(result)])
 
 
 def rows(result: Evaluation) -> list[runs.Row]:

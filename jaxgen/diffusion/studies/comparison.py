@@ -18,6 +18,7 @@ from jaxgen import evaluation
 from jaxgen.diffusion.config import DiffusionConfig
 from jaxgen.diffusion.evaluate import mean_of
 from jaxgen.diffusion.task import DiffusionTask
+from jaxgen.runs import tables
 
 BASELINE = "baseline_20ep_medium_cosine"
 DIGITS, GUIDANCES, EACH = (0, 4, 7), (0.0, 1.0, 3.0, 5.0), 16
@@ -119,25 +120,26 @@ def accuracy_by_guidance(runs: Sequence[Run]) -> dict[float, evaluation.Interval
 def summary(runs_by_name: Mapping[str, Sequence[Run]]) -> str:
     """Return tables and verdicts as Markdown, all of it computed from the runs."""
     seeds = max(len(runs) for runs in runs_by_name.values())
-    lines = [
-        f"{len(runs_by_name)} of {len(NOTEBOOK_LOSSES)} configurations, {seeds} seed{'s' * (seeds > 1)}.",
-        "",
-        "| configuration | updates | training loss, last epoch | original notebook | held-out loss | 95 % interval |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, runs in runs_by_name.items():
-        last = np.mean([run.epochs[-1] for run in runs])
-        held = mean_of(np.mean([run.held_out for run in runs], axis=0))
+    losses, accuracies = [], []
+    for name, group in runs_by_name.items():
+        last = np.mean([run.epochs[-1] for run in group])
+        held = mean_of(np.mean([run.held_out for run in group], axis=0))
         low, high = held.value - 1.96 * held.error, held.value + 1.96 * held.error
-        lines.append(
-            f"| {name} | {runs[0].task.steps} | {last:.4f} | {NOTEBOOK_LOSSES[name][1]:.4f} | {held.value:.4f} | "
-            f"{low:.4f} to {high:.4f} |"
+        losses.append(
+            {
+                "configuration": name,
+                "updates": group[0].task.steps,
+                "training loss, last epoch": f"{last:.4f}",
+                "original notebook": f"{NOTEBOOK_LOSSES[name][1]:.4f}",
+                "held-out loss": f"{held.value:.4f}",
+                "95 % interval": f"{low:.4f} to {high:.4f}",
+            }
         )
-    lines += ["", "| samples that show their digit | " + " | ".join(f"w = {w:g}" for w in GUIDANCES) + " |"]
-    lines.append("| --- |" + " --- |" * len(GUIDANCES))
-    for name, runs in runs_by_name.items():
-        cells = [f"{i.value:.2f} ({i.low:.2f} to {i.high:.2f})" for i in accuracy_by_guidance(runs).values()]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        intervals = {f"w = {w:g}": interval for w, interval in accuracy_by_guidance(group).items()}
+        cells = {column: f"{i.value:.2f} ({i.low:.2f} to {i.high:.2f})" for column, i in intervals.items()}
+        accuracies.append({"samples that show their digit": name} | cells)
+    lines = [f"{len(runs_by_name)} of {len(NOTEBOOK_LOSSES)} configurations, {seeds} seed{'s' * (seeds > 1)}."]
+    lines += ["", tables.markdown(losses, list(losses[0])), "", tables.markdown(accuracies, list(accuracies[0]))]
     kind = "over seeds" if seeds > 1 else "over images; another seed may differ"
     lines += ["", f"Held-out loss minus the baseline's, 95 % interval {kind}:", ""]
     for c in comparisons(runs_by_name):

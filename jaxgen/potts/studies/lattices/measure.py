@@ -20,7 +20,7 @@ from jaxgen.potts.likelihood.partition import bracket
 from jaxgen.potts.statistics import principal_component
 from jaxgen.potts.studies.lattices.task import LatticeTask
 from jaxgen.potts.studies.trajectory import observe_sweeps
-from jaxgen.runs import Row
+from jaxgen.runs import Row, tables
 
 ANCHOR = -86.34  # nats a test image: RBM of 500 hidden units, CD-25 (Salakhutdinov and Murray 2008, table 2)
 _STAGE, _OBSERVED, _BASE = 50, 64, 5000
@@ -152,10 +152,16 @@ def lattice_rows(figures: Mapping[str, LatticeFigures], floor: float, chains: in
 
 def lattice_table(figures: Mapping[str, LatticeFigures]) -> str:
     """Return the comparison as a Markdown table."""
-    head = ["lattice", "parameters", "updates", "nats", "log Z from above", "Frechet", "mixing time (sweeps)"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for name, row in figures.items():
-        tau = "unknown" if row.tau is None else f"{row.tau:.1f}"
-        cells = [name, f"{row.parameters:,}", f"{row.steps:,}", f"{row.log_p:.2f} ± {row.image_error:.2f}"]
-        lines.append("| " + " | ".join([*cells, f"{row.log_z_gap:+.2f}", f"{row.frechet:.2f}", tau]) + " |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        {
+            "lattice": name,
+            "parameters": f"{row.parameters:,}",
+            "updates": f"{row.steps:,}",
+            "nats": f"{row.log_p:.2f} ± {row.image_error:.2f}",
+            "log Z from above": f"{row.log_z_gap:+.2f}",
+            "Frechet": f"{row.frechet:.2f}",
+            "mixing time (sweeps)": "unknown" if row.tau is None else f"{row.tau:.1f}",
+        }
+        for name, row in figures.items()
+    ]
+    return tables.markdown(rows, list(rows[0])) + "\n"
