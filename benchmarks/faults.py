@@ -43,7 +43,7 @@ COLUMNS = ("fault", "command", "tried", "survived", "lost", "note")
 OFTEN = ("--log_every=1", "--eval_every=2", "--checkpoint_every=2")
 FAMILIES = {
     "ebm_cd": (
-        "--digits=3", "--neighbourhood=4", "--batch_size=32", "--chains=32", "--cd_steps=1", "--steps=100000", *OFTEN,
+        "--classes=3", "--neighbourhood=4", "--batch_size=32", "--chains=32", "--cd_steps=1", "--steps=100000", *OFTEN,
     ),
     "vae": ("--network=mlp", "--width=32", "--latent=4", "--batch_size=32", "--steps=100000", *OFTEN),
     "diffusion": ("--size=tiny", "--batch_size=8", "--timesteps=10", "--sample_steps=10", "--epochs=100", *OFTEN),

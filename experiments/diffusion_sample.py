@@ -1,6 +1,6 @@
 """Draw images from a trained diffusion model.
 
-  python -m experiments.diffusion_sample --workdir=runs/tiny --digits=0,4,7 --n=48 --guidance=3
+  python -m experiments.diffusion_sample --workdir=runs/tiny --classes=0,4,7 --n=48 --guidance=3
   python -m experiments.diffusion_sample --workdir=runs/tiny --sampler=ancestral --steps=300 --gif
   python -m experiments.diffusion_sample --workdir=runs/tiny --inpaint=bottom --n=16
   python -m experiments.diffusion_sample --workdir=runs/tiny --n=10000          and then, to evaluate them:
@@ -29,7 +29,9 @@ _SHOWN = 100
 class SampleConfig:
     seed: int = seed_option("seed of the noise", group="sampling")
     n: int = option(40, "number of images, the classes in turn", group="sampling", low=1, high=1_000_000)
-    digits: str = option("all", "classes: 'all', numbers such as '3' or '0,4,7', or 'none'", group="sampling")
+    classes: str = option(
+        "all", "classes: 'all', numbers such as '3' or '0,4,7', or 'none'", group="sampling", former="digits"
+    )
     guidance: float = option(3.0, GUIDANCE_HELP, group="sampling", low=0.0, high=100.0)
     sampler: str = option("dpm_solver", "sampler", group="sampling", choices=diffusion.SAMPLERS)
     steps: int = option(
@@ -82,19 +84,20 @@ def run(config: SampleConfig, workdir: Path) -> None:
 
 
 def labels(config: SampleConfig, classes: int) -> np.ndarray:
-    """Return the class of every image. UserError if `digits` names no class."""
-    words = [word.strip() for word in config.digits.split(",")]
-    if config.digits == "none" and config.inpaint:
-        raise UserError("digits is 'none' with inpaint; allowed: digits, whose test images are completed")
-    if config.digits == "all":
+    """Return the class of every image. UserError if `classes` names no class."""
+    words = [word.strip() for word in config.classes.split(",")]
+    if config.classes == "none" and config.inpaint:
+        raise UserError("classes is 'none' with inpaint; allowed: classes, whose test images are completed")
+    if config.classes == "all":
         chosen = list(range(classes))
-    elif config.digits == "none":
+    elif config.classes == "none":
         chosen = [diffusion.NO_LABEL]
     elif all(word.isascii() and word.isdigit() and len(word) < 7 and int(word) < classes for word in words):
         chosen = [int(word) for word in words]
     else:
         raise UserError(
-            f"digits is {config.digits!r}; allowed: 'all', 'none', or numbers 0 to {classes - 1} such as '3' or '0,4,7'"
+            f"classes is {config.classes!r}; allowed: 'all', 'none', or numbers 0 to {classes - 1} such as '3' or "
+            "'0,4,7'"
         )
     return np.asarray(chosen, np.int32)[np.arange(config.n) % len(chosen)]
 
@@ -104,7 +107,7 @@ def name(config: SampleConfig, step: int) -> str:
     parts = [f"step{step}", f"n{config.n}", config.sampler, f"{config.steps}steps", f"w{config.guidance:g}"]
     parts.append(f"seed{config.seed}")
     defaults = SampleConfig()
-    for field in ("digits", "eta", "clip_x0", "weights", "inpaint", "time_grid", "repeats"):
+    for field in ("classes", "eta", "clip_x0", "weights", "inpaint", "time_grid", "repeats"):
         if getattr(config, field) != getattr(defaults, field):
             parts.append(f"{field}{getattr(config, field)}".replace(",", "-"))
     return "_".join(parts)
@@ -113,7 +116,7 @@ def name(config: SampleConfig, step: int) -> str:
 def write(config: SampleConfig, workdir: Path, stem: str, images, label, real) -> None:
     """Write samples/STEM.npz and figures/STEM.png."""
     samples, figure = workdir / "samples" / f"{stem}.npz", workdir / "figures" / f"{stem}.png"
-    arrays = {"images": images} | ({} if config.digits == "none" else {"labels": label.astype(np.uint8)})
+    arrays = {"images": images} | ({} if config.classes == "none" else {"labels": label.astype(np.uint8)})
     with runs.atomic_write(samples) as temporary:
         np.savez_compressed(temporary, **arrays)
     panels = [(f"{config.sampler}, {config.steps} steps, w = {config.guidance:g}", images[:_SHOWN])]

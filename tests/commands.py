@@ -14,7 +14,7 @@ TOY = Path(__file__).with_name("toy_experiment.py")
 
 # experiments.ebm_cd in seconds. Tests that agree on the shapes share what is compiled.
 SHORT_RUN = [
-    "--digits=3", "--steps=30", "--eval_every=10", "--checkpoint_every=10", "--log_every=5", "--neighbourhood=4",
+    "--classes=3", "--steps=30", "--eval_every=10", "--checkpoint_every=10", "--log_every=5", "--neighbourhood=4",
     "--batch_size=32", "--chains=32", "--cd_steps=2", "--fresh_chains=64", "--fresh_sweeps=20",
 ]  # fmt: skip
 

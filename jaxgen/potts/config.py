@@ -29,7 +29,9 @@ class PottsConfig:
     dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
     images: str = data.images_option()
     data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
-    digits: str = option("all", "classes to keep: 'all', or numbers such as '3' or '0,1,7'", group="data")
+    classes: str = option(
+        "all", "classes to keep: 'all', or numbers such as '3' or '0,1,7'", group="data", former="digits"
+    )
     levels: int = option(4, "grey levels per pixel", group="data", low=data.FEWEST_LEVELS, high=data.MOST_LEVELS)
 
     neighbourhood: str = option("4", "pixels joined to each pixel", group="model", choices=gibbs.NEIGHBOURHOODS)
@@ -64,8 +66,8 @@ class PottsConfig:
 
 
 def classes(config: PottsConfig, n_classes: int = N_CLASSES) -> list[int]:
-    """Return the classes that `digits` names. UserError if it is not "all" or a list of classes, each once."""
-    return data.parse_classes(config.digits, n_classes, "digits")
+    """Return the classes that `--classes` names. UserError if it is not "all" or a list of classes, each once."""
+    return data.parse_classes(config.classes, n_classes, "classes")
 
 
 def open_data(config: PottsConfig) -> data.Dataset:

@@ -55,7 +55,7 @@ class PottsTask:
         for part in ("train", "validation"):
             states, labels = coded_part(config, dataset, part)
             if not len(states):
-                raise UserError(f"digits is {config.digits!r}, of which there are no {part} images; allowed: 'all'")
+                raise UserError(f"classes is {config.classes!r}, of which there are no {part} images; allowed: 'all'")
             parts[part] = jnp.asarray(states)
             parts[f"{part}_label"] = jnp.asarray(labels) if config.labels else None
         return cls(config, model, **parts, n_classes=dataset.n_classes)
@@ -74,7 +74,7 @@ class PottsTask:
     def title(self) -> str:
         """Return what is trained, in a line for records."""
         config = self.config
-        return f"{self.name} {config.digits}, neighbourhood {config.neighbourhood}, {config.coupling}"
+        return f"{self.name} {config.classes}, neighbourhood {config.neighbourhood}, {config.coupling}"
 
     def initial_state(self) -> tuple[training.TrainState, optax.GradientTransformation]:
         """Return parameters, optimiser and chains before the first step."""

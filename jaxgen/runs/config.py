@@ -40,6 +40,7 @@ def option(
     low: float | None = None,
     high: float | None = None,
     grows: bool = False,
+    former: str | None = None,
 ) -> Any:
     """Declare a Config field that becomes the flag `--name`; `choices` or `low` <= value <= `high` are allowed.
 
@@ -51,9 +52,11 @@ def option(
         low: smallest value allowed, inclusive.
         high: largest value allowed, inclusive.
         grows: whether a resumed run may have a larger value than before, as a number of steps may.
+        former: an earlier name of the field, still read as a flag and in config.json.
     """
     allowed = {"choices": choices and tuple(choices), "low": low, "high": high}
-    return dataclasses.field(default=default, metadata={"help": help, "group": group, "grows": grows} | allowed)
+    metadata = {"help": help, "group": group, "grows": grows, "former": former} | allowed
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def seed_option(help: str, *, group: str = "run", default: int = 0) -> Any:
@@ -75,6 +78,7 @@ class Option:
     low: float | None
     high: float | None
     grows: bool
+    former: str | None
 
     def allowed(self) -> str:
         """Return in words what the field accepts."""
@@ -166,6 +170,9 @@ def from_json(config_type: type, text: str) -> Any:
     if written not in range(1, FORMAT + 1) or isinstance(written, bool):
         raise UserError(f"format of config is {quoted(written)}; allowed: 1 to {FORMAT}; update jaxgen to read a newer")
     known = [spec.name for spec in options(config_type)]
+    for spec in options(config_type):
+        if spec.former in values and spec.name not in values:
+            values[spec.name] = values.pop(spec.former)
     unknown = [name for name in values if name not in known]
     if unknown:
         raise UserError(f"unknown config fields: {shortened(', '.join(unknown), 200)}; allowed: {', '.join(known)}")

@@ -37,6 +37,8 @@ def define_flags(config_type: type, flag_values: flags.FlagValues = flags.FLAGS)
         boolean = spec.type is bool
         flag = flags.Flag(_OptionParser(spec), write, spec.name, spec.default, spec.help, boolean=boolean)
         flags.DEFINE_flag(flag, flag_values, module_name=spec.group)
+        if spec.former:
+            flags.DEFINE_alias(spec.former, spec.name, flag_values, module_name=spec.group)
 
 
 def from_flags(config_type: type, flag_values: flags.FlagValues = flags.FLAGS) -> Any:

@@ -87,7 +87,7 @@ def test_sampling_from_the_run(finished, call):
     """Any digits; the same images from another batch size; inpainting keeps pixels; an animation."""
     images = {}
     for batch in (128, 3):
-        flags = ["--digits=4,7", "--n=6", "--steps=3", f"--batch_size={batch}", "--sampler=ancestral"]
+        flags = ["--classes=4,7", "--n=6", "--steps=3", f"--batch_size={batch}", "--sampler=ancestral"]
         code, out, err = call(diffusion_sample.SampleConfig, diffusion_sample.run, f"--workdir={finished}", *flags)
         assert code == 0, err
         figure, samples = map(Path, out.split())
@@ -110,8 +110,8 @@ def test_sampling_from_the_run(finished, call):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--digits=12"], "digits is '12'; allowed: 'all', 'none'"),
-        (["--digits=none", "--inpaint=top"], "digits is 'none' with inpaint"),
+        (["--digits=12"], "classes is '12'; allowed: 'all', 'none'"),
+        (["--classes=none", "--inpaint=top"], "classes is 'none' with inpaint"),
         (["--steps=21"], "sample_steps is 21; allowed: 1 to 20"),
         (["--steps=0"], "--steps=0: allowed: an integer from 1 to 100000"),
         (["--eta=2"], "--eta=2: allowed: a number from 0.0 to 1.0"),

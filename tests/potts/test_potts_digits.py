@@ -21,13 +21,13 @@ from jaxgen.potts.studies.digits_measure import digit_log_terms
 @pytest.fixture(scope="module")
 def task():
     """Two digits, two seeds, few images."""
-    config = DigitsConfig(digits="3,7", seeds=2, batch_size=32, chains=32, cd_steps=1, coupling="tied", steps=6)
+    config = DigitsConfig(classes="3,7", seeds=2, batch_size=32, chains=32, cd_steps=1, coupling="tied", steps=6)
     return DigitsTask.load(config)
 
 
 def test_models_start_as_they_would_alone(task):
     state, _ = task.initial_state()
-    assert [(one.config.seed, one.config.digits) for one in task.tasks] == [(0, "3"), (0, "7"), (1, "3"), (1, "7")]
+    assert [(one.config.seed, one.config.classes) for one in task.tasks] == [(0, "3"), (0, "7"), (1, "3"), (1, "7")]
     alone = potts.PottsTask.load(dataclasses.replace(task.tasks[3].config))
     own, _ = alone.initial_state()
     np.testing.assert_allclose(state.params["bias"][3], own.params["bias"], rtol=1e-6)
@@ -73,8 +73,8 @@ def test_centring_is_refused():
 @pytest.mark.parametrize("digits", ["3, 3", "3,03", "3,-1", "10", "", "3,", "\uff13"])
 def test_digits_that_are_no_list_of_classes_are_refused(digits):
     with pytest.raises(UserError, match="allowed: 'all', or numbers 0 to 9, each once"):
-        classes(potts.PottsConfig(digits=digits))
-    assert classes(potts.PottsConfig(digits="7, 0")) == [7, 0]
+        classes(potts.PottsConfig(classes=digits))
+    assert classes(potts.PottsConfig(classes="7, 0")) == [7, 0]
 
 
 def panel(images, labels, reference):
@@ -89,7 +89,7 @@ def test_the_command_ends_with_a_file_that_the_panel_takes(tmp_path, monkeypatch
     monkeypatch.setattr(evaluation, "load_reference", lambda *args, **options: None)
     monkeypatch.setattr(evaluation, "evaluate", panel)
     config = DigitsConfig(
-        digits="3,7", coupling="tied", cd_steps=1, chains=16, batch_size=16, steps=4, eval_every=4, checkpoint_every=4,
+        classes="3,7", coupling="tied", cd_steps=1, chains=16, batch_size=16, steps=4, eval_every=4, checkpoint_every=4,
         fresh_chains=1000, fresh_sweeps=2, temperatures=2, annealed_chains=16,
     )  # fmt: skip
     ebm_digits.run(config, tmp_path / "run")

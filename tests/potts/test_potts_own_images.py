@@ -31,10 +31,10 @@ def test_the_task_has_the_size_levels_and_classes_of_the_images(own):
     assert task.train.shape == (260, 6, 9) and int(task.train.max()) == 4 and task.classes == [0, 1, 2]
     assert (task.model.lattice.height, task.model.lattice.width, task.model.n_classes) == (6, 9, 3)
     assert task.title == "three all, neighbourhood 4, edge"
-    few = potts.PottsTask.load(config(own, digits="2"))
+    few = potts.PottsTask.load(config(own, classes="2"))
     assert set(np.asarray(few.train_label)) == {2}
-    with pytest.raises(UserError, match="digits is '3'; allowed: 'all', or numbers 0 to 2"):
-        potts.PottsTask.load(config(own, digits="3"))
+    with pytest.raises(UserError, match="classes is '3'; allowed: 'all', or numbers 0 to 2"):
+        potts.PottsTask.load(config(own, classes="3"))
 
 
 @pytest.mark.slow
@@ -42,7 +42,7 @@ def test_train_restore_sample_and_clamp(own, tmp_path):
     training.run_task(potts.PottsTask.load, config(own), tmp_path)
     run = Restored.of(tmp_path, "last")
     assert run.task.model.n_classes == 3 and set(run.models()) == {0, 1, 2}
-    asked = sampling_run.SampleConfig(n=8, sweeps=5, clamp_top=2, digit=1)
+    asked = sampling_run.SampleConfig(n=8, sweeps=5, clamp_top=2, label=1)
     drawn = sampling_run.draw(asked, run)
     np.testing.assert_array_equal(drawn.frames[-1][:, :2], drawn.reference[:, :2])
     assert drawn.frames[-1].shape == (8, 6, 9)

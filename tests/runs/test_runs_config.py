@@ -50,6 +50,21 @@ def test_json_and_flagfile_round_trip(tmp_path):
         assert parse(f"--flagfile={file}") == config
 
 
+def test_a_former_name_is_read_as_flag_and_in_files():
+    @dataclasses.dataclass(frozen=True)
+    class Renamed:
+        classes: str = option("all", "classes to keep", group="data", former="digits")
+
+    for word in ("--digits=3", "--classes=3"):
+        values = flags.FlagValues()
+        define_flags(Renamed, values)
+        values(["program", word])
+        assert from_flags(Renamed, values) == Renamed("3")
+    assert from_json(Renamed, '{"digits": "3"}') == from_json(Renamed, '{"classes": "3"}') == Renamed("3")
+    with pytest.raises(ValueError, match="unknown config fields: digits; allowed: classes"):
+        from_json(Renamed, '{"digits": "3", "classes": "3"}')
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

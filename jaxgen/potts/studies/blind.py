@@ -22,7 +22,9 @@ class BlindConfig:
     levels: int | None = option(
         None, "grey levels of the samples, if the file does not say", group="sheet", choices=data.ALLOWED_LEVELS
     )
-    digits: str = option("all", "classes that samples without labels may show, such as '3' or '0,1'", group="sheet")
+    classes: str = option(
+        "all", "classes that samples without labels may show, such as '3' or '0,1'", group="sheet", former="digits"
+    )
     each: int = option(40, "generated images, and as many real ones", group="sheet", low=1, high=500)
     seed: int = seed_option("seed of the choice and of the order", group="sheet")
     dataset: str = option("mnist", "dataset that they imitate", group="sheet", choices=("mnist", "fashion_mnist"))
@@ -58,7 +60,7 @@ def make_sheet(config: BlindConfig, workdir: Path) -> Sequence[Path]:
     if digits is None:
         reference = evaluation.load_reference(config.dataset, samples.levels, data_dir=config.data_dir or None)
         logits, _ = evaluation.apply_network("accuracy", reference.params["accuracy"], samples.images)
-        selected = classes(PottsConfig(digits=config.digits))
+        selected = classes(PottsConfig(classes=config.classes))
         digits = np.asarray(selected)[np.asarray(logits)[:, selected].argmax(1)]
     sheet = evaluation.mixed((samples.images, digits), (images, labels), config.each, config.seed)
     evaluation.write_sheet(workdir, sheet, {"samples": Path(config.samples).name, "seed": config.seed})

@@ -86,7 +86,7 @@ class DigitsTask:
                 tasks.append(dataclasses.replace(whole, config=single))
                 continue
             for digit in whole.classes:
-                own = PottsConfig(**shared | {"seed": seed, "digits": str(digit)})
+                own = PottsConfig(**shared | {"seed": seed, "classes": str(digit)})
                 alone = dataclasses.replace(whole.model, n_classes=0)
                 parts = whole.train[train_label == digit], whole.validation[validation_label == digit]
                 tasks.append(PottsTask(own, alone, *parts, None, None, n_classes=whole.n_classes))
@@ -97,7 +97,9 @@ class DigitsTask:
         """Return what is trained, in a line for records."""
         config = self.config
         kind = "one class-conditional model" if config.labels else "one model per digit"
-        title = f"{self.tasks[0].name} {config.digits}, {kind}, neighbourhood {config.neighbourhood}, {config.coupling}"
+        title = (
+            f"{self.tasks[0].name} {config.classes}, {kind}, neighbourhood {config.neighbourhood}, {config.coupling}"
+        )
         return title + ", quick" * config.quick
 
     @property
@@ -136,7 +138,7 @@ class DigitsTask:
         keys, rows = [], []
         for number, task in enumerate(self.tasks):
             keys.append(digit_order_key(task.config.seed, number))
-            own = np.ones(len(self.train), bool) if self.config.labels else self.train_label == int(task.config.digits)
+            own = np.ones(len(self.train), bool) if self.config.labels else self.train_label == int(task.config.classes)
             rows.append(np.flatnonzero(own))
         return training.EnsembleOrder(keys, rows, self.config.batch_size)
 
@@ -178,7 +180,7 @@ class DigitsTask:
             if self.config.labels:
                 models |= {(task.config.seed, y): class_params(own, y) for y in self.digits}
             else:
-                models[task.config.seed, int(task.config.digits)] = own
+                models[task.config.seed, int(task.config.classes)] = own
         return models
 
 

@@ -58,11 +58,11 @@ class Restored(NamedTuple):
         """Return the training images of a class, or all of them for None."""
         return self.task.train if y is None else self.task.train[np.asarray(self.task.train_label) == y]
 
-    def chosen_class(self, digit: int | None) -> int | None:
-        """Return `digit`, a class of a model with labels, or None for a model without. UserError if they do not fit."""
+    def chosen_class(self, label: int | None) -> int | None:
+        """Return `label`, a class of a model with labels, or None for a model without. UserError if they do not fit."""
         if self.task.train_label is None:
-            if digit is not None:
-                raise UserError(f"digit is {digit}, but the model was trained without labels; allowed: none")
-        elif digit not in self.task.classes:
-            raise UserError(f"digit is {digit}; allowed for a model with labels: {self.task.classes}")
-        return digit
+            if label is not None:
+                raise UserError(f"label is {label}, but the model was trained without labels; allowed: none")
+        elif label not in self.task.classes:
+            raise UserError(f"label is {label}; allowed for a model with labels: {self.task.classes}")
+        return label

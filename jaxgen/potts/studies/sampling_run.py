@@ -34,7 +34,9 @@ class SampleConfig:
     start: str = option("noise", "first states", group="sampling", choices=("noise", "data", "chains"))
     engine: str = option("lattice", "Gibbs engine", group="sampling", choices=gibbs.ENGINES)
     beta: float = option(1.0, "inverse temperature, relative to that of training", group="sampling", low=0.0, high=1e6)
-    digit: int | None = option(None, "class to sample, for a model with labels", group="sampling", low=0, high=255)
+    label: int | None = option(
+        None, "class to sample, for a model with labels", group="sampling", low=0, high=255, former="digit"
+    )
     clamp_top: int = option(
         0, "upper rows held at the values of test images", group="sampling", low=0, high=LARGEST_SIDE
     )
@@ -113,7 +115,7 @@ def file_name(config: SampleConfig, step: int) -> str:
     """Return the settings as a file name; those at their defaults are left out where that is no loss."""
     parts = [f"step{step}", f"n{config.n}", f"sweeps{config.sweeps}", config.start, f"seed{config.seed}"]
     defaults = SampleConfig()
-    for name in ("beta", "digit", "clamp_top", "engine"):
+    for name in ("beta", "label", "clamp_top", "engine"):
         if getattr(config, name) != getattr(defaults, name):
             parts.append(f"{name}{getattr(config, name)}")
     return "_".join(parts)
@@ -121,9 +123,9 @@ def file_name(config: SampleConfig, step: int) -> str:
 
 def _labels(config: SampleConfig, run: Restored) -> Array | None:
     """Return the class of every chain, or None for a model without labels."""
-    if run.task.train_label is None or config.digit is not None:
-        digit = run.chosen_class(config.digit)
-        return None if digit is None else jnp.full(config.n, digit, jnp.uint8)
+    if run.task.train_label is None or config.label is not None:
+        chosen = run.chosen_class(config.label)
+        return None if chosen is None else jnp.full(config.n, chosen, jnp.uint8)
     return run.task.chain_labels(config.n)
 
 
@@ -133,8 +135,8 @@ def _start(
     """Return the first states, and as many test images."""
     trained = run.task.config
     states, labels = coded_part(trained, open_data(trained), "test")
-    if config.digit is not None:
-        states, labels = data.select(states, labels, [config.digit], run.task.n_classes)
+    if config.label is not None:
+        states, labels = data.select(states, labels, [config.label], run.task.n_classes)
     reference = jnp.asarray(states[np.arange(config.n) % len(states)])
     if config.start == "noise":
         return noise(key, run.task.model, config.n), reference

@@ -58,7 +58,9 @@ class SearchConfig:
 
     dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
     data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
-    digits: str = option("3", "classes to keep: 'all', or numbers such as '3' or '0,1,7'", group="data")
+    classes: str = option(
+        "3", "classes to keep: 'all', or numbers such as '3' or '0,1,7'", group="data", former="digits"
+    )
     levels: int = option(4, "grey levels per pixel", group="data", choices=(2, 4, 16))
 
     learning_rate_low: float = option(1e-3, "smallest step size of Adam", group="searched", low=1e-8, high=10.0)
@@ -144,7 +146,7 @@ def suggest(trial: Any, config: SearchConfig) -> dict[str, Any]:
 def potts_config(config: SearchConfig, params: dict[str, Any]) -> PottsConfig:
     """Return the config of experiments.ebm_cd that a trial's parameters stand for."""
     settings = {name: value for name, value in params.items() if name != "batch"}
-    shared = {name: getattr(config, name) for name in ("seed", "dataset", "data_dir", "digits", "levels", "steps")}
+    shared = {name: getattr(config, name) for name in ("seed", "dataset", "data_dir", "classes", "levels", "steps")}
     return PottsConfig(**shared, **settings, batch_size=params["batch"], chains=params["batch"])
 
 

@@ -151,6 +151,6 @@ def write(search: Search, study: Any, folder: runs.RunFolder) -> runs.Report:
             temporary.write_text(text)
     rows = search_rows(search, study, ended, folder.path)
     config = search.config
-    title = f"search, {config.dataset} {config.digits}" + ", quick" * config.quick
+    title = f"search, {config.dataset} {config.classes}" + ", quick" * config.quick
     shown = texts["table.md"] + "\n" + "\n".join(map(str, rows))
     return runs.Report(title, "Potts energy-based model", rows, files, shown)
