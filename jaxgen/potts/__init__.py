@@ -25,6 +25,7 @@ from jaxgen.potts.model import COUPLINGS as COUPLINGS
 from jaxgen.potts.model import PottsEBM as PottsEBM
 from jaxgen.potts.model import label_field as label_field
 from jaxgen.potts.model import log_marginal_init as log_marginal_init
+from jaxgen.potts.restricted.machine import RestrictedPotts as RestrictedPotts
 from jaxgen.potts.sampling import fresh_samples as fresh_samples
 from jaxgen.potts.statistics import mean_statistics as mean_statistics
 from jaxgen.potts.statistics import moment_errors as moment_errors

@@ -83,7 +83,7 @@ def estimate_log_partition(
     base = independent_params(lattice, params, base_bias)
     x = draw_independent(key_start, base["bias"], n_chains, beta)
     log_w, x = anneal(key_path, lattice, base, params, x, n_temperatures, beta=beta, progress=progress)
-    return _estimate(log_partition_independent(base["bias"], beta), log_w, 1, x)
+    return estimate_from_weights(log_partition_independent(base["bias"], beta), log_w, 1, x)
 
 
 def bound_log_partition(
@@ -104,7 +104,7 @@ def bound_log_partition(
     check_sizes(len(samples), n_temperatures)
     base = independent_params(lattice, params, base_bias)
     log_w, x = anneal(key, lattice, params, base, samples, n_temperatures, beta=beta, progress=progress)
-    return _estimate(log_partition_independent(base["bias"], beta), log_w, -1, x)
+    return estimate_from_weights(log_partition_independent(base["bias"], beta), log_w, -1, x)
 
 
 def anneal(
@@ -200,7 +200,10 @@ def check_sizes(n_chains: int, n_temperatures: int) -> None:
         raise UserError(f"n_temperatures is {n_temperatures}; allowed: an integer, 1 or more")
 
 
-def _estimate(log_z_start: float, log_w: Float[np.ndarray, "n"], sign: int, x: Array) -> PartitionEstimate:
+def estimate_from_weights(
+    log_z_start: float, log_w: Float[np.ndarray, "n"], sign: int, x: Array
+) -> PartitionEstimate:
+    """Return log_z_start + sign log mean w of these weights; w is 1/w of the upward path where `sign` is -1."""
     relative = np.exp(log_w - log_w.max())
     log_mean = log_w.max() + np.log(relative.mean())
     error = relative.std(ddof=1) / (relative.mean() * np.sqrt(len(log_w)))
