@@ -76,8 +76,8 @@ def test_logits_are_those_of_the_rounded_machine(dtype):
     """log f of the uncentred machine differs from - F of the rounded weights by one constant, to float32."""
     machine, params, mean = random_model(2, seed=2, dtype=dtype)
     own = machine_module.rounded(machine, params)
-    weight, visible, hidden = (np.asarray(array, np.float64) for array in machine.apply(
-        {"params": params}, mean, method="logits"))  # fmt: skip
+    logits = machine.apply({"params": params}, mean, method="logits")
+    weight, visible, hidden = (np.asarray(array, np.float64) for array in logits)
     states = all_states(2).astype(float)
     log_f = states @ visible[:, 0] + np.logaddexp(0, hidden + states @ weight[:, 0]).sum(1)
     difference = log_f + exact_free_energy(own, mean, 2)
@@ -87,32 +87,24 @@ def test_logits_are_those_of_the_rounded_machine(dtype):
 
 
 @pytest.mark.parametrize("levels", [2, 3])
-def test_the_gradient_in_the_limit_of_exact_chains_is_that_of_the_likelihood(levels):
-    """Chains that are every state as often as the law has it: CD's gradient is autodiff's of - mean log p(data)."""
+def test_the_gradient_with_exact_chains_is_that_of_the_likelihood(levels):
+    """Autodiff of the enumerated - mean log p, against the step's own gradient with 20,000 chains that have mixed."""
     machine, params, mean = random_model(levels, seed=3)
-    states = all_states(levels)
-    data = states[np.random.default_rng(0).integers(0, len(states), 6)]
+    states, rng, n = all_states(levels), np.random.default_rng(0), 20_000
+    chosen = rng.integers(0, len(states), 6)
 
     def loss(params):
-        log_p = jax.nn.log_softmax(-machine.apply({"params": params}, mean, states))
-        return -log_p[counts_of(data, levels).repeat(counts_of(data, levels)) * 0 + numbers].mean()
+        return -jax.nn.log_softmax(-machine.apply({"params": params}, mean, states))[chosen].mean()
 
-    numbers = np.asarray(data, int) @ levels ** np.arange(data.shape[1])[::-1]
-    exact = jax.grad(loss)(params)
-    p = jax.nn.softmax(-machine.apply({"params": params}, mean, states))
-    gap = jax.grad(lambda params: (
-        machine.apply({"params": params}, mean, data).mean() - (p * machine.apply({"params": params}, mean, states)).sum()
-    ))(params)  # fmt: skip
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), exact, gap)
-
-    # The step's own gradient, with many mixed chains, to within the noise of the chains.
-    chains = {"chains": jnp.asarray(states[np.random.default_rng(1).choice(len(states), 20_000, p=np.asarray(p, float) / np.asarray(p, float).sum())])}
-    chains["chain_id"] = jnp.arange(20_000, dtype=jnp.uint32)
+    exact = jax.jit(jax.grad(loss))(params)
+    p = np.exp(-exact_free_energy(params, mean, levels) - exact_log_z(params, mean, levels))
+    chains = {"chains": jnp.asarray(states[rng.choice(len(states), n, p=p / p.sum())]), "chain_id": jnp.arange(n)}
     grad_fn = restricted.restricted_divergence(machine, mean, 1, lambda key, image, ids: image)
-    batch = {"image": jnp.asarray(data), "position": jnp.arange(6, dtype=jnp.uint32)}
+    batch = {"image": jnp.asarray(states[chosen]), "position": jnp.arange(6)}
     grads, carry, metrics = jax.jit(grad_fn)(params, chains, jax.random.key(0), batch)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=0.025), grads, exact)
-    assert carry["chains"].shape == chains["chains"].shape and 0 < metrics["level_error"] < 1
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=0.02), grads, exact)
+    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(exact)) > 0.2
+    assert 0 < metrics["level_error"] < 1
     assert (np.asarray(carry["chains"]) != np.asarray(chains["chains"])).any()
 
 
@@ -171,7 +163,9 @@ def test_the_probability_of_the_annealed_law_is_unbiased():
     machine, params, mean = random_model(2, seed=7)
     states = all_states(2)
     base = jnp.log(mean / (1 - mean))
-    weight, visible, hidden = (np.asarray(a, np.float64) for a in machine.apply({"params": params}, mean, method="logits"))
+    weight, visible, hidden = (
+        np.asarray(a, np.float64) for a in machine.apply({"params": params}, mean, method="logits")
+    )
     white = np.asarray(mean, np.float64)[:, 0]
     p0 = np.prod(np.where(states, white, 1 - white), axis=1)
     sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731

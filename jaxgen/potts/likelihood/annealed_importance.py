@@ -200,9 +200,7 @@ def check_sizes(n_chains: int, n_temperatures: int) -> None:
         raise UserError(f"n_temperatures is {n_temperatures}; allowed: an integer, 1 or more")
 
 
-def estimate_from_weights(
-    log_z_start: float, log_w: Float[np.ndarray, "n"], sign: int, x: Array
-) -> PartitionEstimate:
+def estimate_from_weights(log_z_start: float, log_w: Float[np.ndarray, "n"], sign: int, x: Array) -> PartitionEstimate:
     """Return log_z_start + sign log mean w of these weights; w is 1/w of the upward path where `sign` is -1."""
     relative = np.exp(log_w - log_w.max())
     log_mean = log_w.max() + np.log(relative.mean())

@@ -10,8 +10,8 @@ hidden units, f_1 is the machine with its hidden units summed. v_k is v_(k-1) af
     downwards  v_K given, the same sweeps in reverse order:
                v_K ~ p exactly:    E[1 / w] = Z_0 / Z; - log mean 1/w is on average too high
                v_K a test image:   E[f_1(v_K) / (Z_0 w)] is the probability that the upward path ends there, so
-               log f_1 - log Z_0 + log mean 1/w is on average at most the log-likelihood of the annealed law, which tends
-               to that of the machine from below (RAISE; Burda, Grosse and Salakhutdinov 2015)
+               log f_1 - log Z_0 + log mean 1/w is on average at most the log-likelihood of the annealed law, which
+               tends to that of the machine (RAISE; Burda, Grosse and Salakhutdinov 2015)
 
 A sweep is reversible for v, since it draws h and v from their conditionals in turn; that is why one path serves both.
 """

@@ -3,9 +3,9 @@
     E(v, h) = - v.b - h.c - (v - mu)^T W (h - 1/2)                        v one-hot, levels 1 .. L-1;  h_j in {0, 1}
     F(v)    = - log sum_h exp(-E(v, h)) = - v.b - sum_j (softplus(c_j + a_j) - a_j / 2),      a = (v - mu) W
 
-With L = 2 it is the restricted Boltzmann machine of Smolensky (1986), in the centred form of Montavon and Mueller (2012):
-mu is the mean of the data, 1/2 that of a hidden unit of no bias. Centring changes the parameters, not the family of
-laws: the uncentred biases are b - W 1/2 and c - W^T mu.
+With L = 2 it is the restricted Boltzmann machine of Smolensky (1986), in the centred form of Montavon and Mueller
+(2012): mu is the mean of the data, 1/2 that of a hidden unit of no bias. Centring changes the parameters, not the
+family of laws: the uncentred biases are b - W 1/2 and c - W^T mu.
 """
 
 import functools

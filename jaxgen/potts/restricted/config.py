@@ -1,0 +1,47 @@
+"""The settings of a restricted machine."""
+
+import dataclasses
+
+from jaxgen import data
+from jaxgen.runs import option, seed_option
+
+
+@dataclasses.dataclass(frozen=True)
+class RestrictedConfig:
+    """The defaults train a binary machine in minutes; `experiments/flags` holds the settings of the records."""
+
+    seed: int = seed_option("seed of parameters, data order, chains and samples", group="run")
+    log_every: int = option(100, "steps between records of the training metrics", group="run", low=1, high=2**31 - 1)
+    eval_every: int = option(5000, "steps between estimates of the likelihood", group="run", low=1, high=2**31 - 1)
+    checkpoint_every: int = option(5000, "steps between checkpoints", group="run", low=1, high=2**31 - 1)
+
+    dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
+    images: str = data.images_option()
+    data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
+    levels: int = option(
+        2,
+        "grey levels per pixel; with 2, grey is the probability of white",
+        group="data",
+        low=data.FEWEST_LEVELS,
+        high=data.MOST_LEVELS,
+    )
+
+    hidden: int = option(512, "binary hidden units", group="model", low=1, high=65536)
+
+    persistent: bool = option(True, "continue the chains from step to step (PCD), instead of CD", group="training")
+    chains: int = option(256, "chains of PCD; CD has one per image", group="training", low=1, high=10**6)
+    sweeps: int = option(1, "Gibbs sweeps per step (k)", group="training", low=1, high=10**6)
+    steps: int = option(20_000, "parameter updates", group="training", low=1, high=2**31 - 1)
+    batch_size: int = option(256, "images per step", group="training", low=1, high=10**6)
+    learning_rate: float = option(1e-3, "peak step size of Adam, without momentum", group="training", low=0.0, high=1.0)
+    warmup: int = option(200, "steps of linear warm-up; then a cosine to 0", group="training", low=0, high=10**8)
+    ema_decay: float = option(
+        0.999, "decay of the moving average of the parameters", group="training", low=0.0, high=0.99999
+    )
+
+    samples: int = option(5000, "images of the final evaluation", group="evaluation", low=10, high=10**6)
+    annealed_chains: int = option(256, "chains per estimate of log Z", group="evaluation", low=2, high=10**6)
+    temperatures: int = option(10_000, "temperatures of the final estimate", group="evaluation", low=1, high=10**8)
+    both_images: int = option(
+        500, "test images whose likelihood is also estimated from below", group="evaluation", low=2, high=10**6
+    )

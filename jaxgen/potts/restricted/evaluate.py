@@ -1,0 +1,120 @@
+"""What is measured of a restricted machine: on the way, and at the end."""
+
+import time
+import typing
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt8
+from tqdm import tqdm
+
+from jaxgen import data, evaluation, runs, training
+from jaxgen.potts.restricted.annealing import anneal_upwards, annealing_path
+from jaxgen.potts.restricted.contrastive import sweep_machine
+from jaxgen.potts.restricted.likelihood import (
+    LikelihoodBracket,
+    likelihood_bracket,
+    log_likelihood,
+    log_partition_from_below,
+)
+from jaxgen.potts.restricted.machine import Params
+
+if typing.TYPE_CHECKING:
+    from jaxgen.potts.restricted.task import RestrictedTask
+
+_QUICK = (128, 1000)  # chains and temperatures of an estimate on the way
+_SHOWN = 100
+_BATCH = 1000  # samples drawn at once
+_TEMPERATURES = 1000  # of a sample
+
+
+def evaluation_hook(task: "RestrictedTask", log: runs.Logger) -> Callable[[int, training.TrainState], dict[str, float]]:
+    """Return a hook for `fit`: the log-likelihood of validation images by the averaged parameters, and the samples."""
+    validation = task.states("validation")
+
+    def hook(step: int, state: training.TrainState) -> dict[str, float]:
+        params = state.ema_params
+        estimate = log_partition_from_below(task.key("validation"), task.machine, params, task.fixed, _QUICK)
+        log.images(step, "samples", data.decode(task.images(estimate.states)[:_SHOWN], task.config.levels))
+        log_p = log_likelihood(task.machine, params, task.mean, validation, estimate.log_z)
+        return {
+            "learning_rate": float(state.opt_state.hyperparams["learning_rate"]),
+            "validation_log_likelihood": float(log_p.mean()),
+            "effective_chains": estimate.effective_chains,
+        }
+
+    return hook
+
+
+def draw_samples(task: "RestrictedTask", params: Params, n: int) -> tuple[UInt8[np.ndarray, "n H W"], float]:
+    """Return n images annealed from independent pixels, none selected, and the images per second."""
+    path = annealing_path(task.machine, params, *task.fixed)
+    key_paths, key_sweeps = jax.random.split(task.key("samples"))
+    pieces, seconds = [], []
+    for number in range(-(-n // _BATCH)):
+        start = time.perf_counter()
+        _, v = anneal_upwards(jax.random.fold_in(key_paths, number), path, _BATCH, _TEMPERATURES)
+        v = sweep_machine(jax.random.fold_in(key_sweeps, number), task.machine, params, task.mean, v, _TEMPERATURES)
+        pieces.append(np.asarray(v))
+        seconds.append(time.perf_counter() - start)
+    return task.images(np.concatenate(pieces)[:n]), _BATCH / float(np.median(seconds[-3:]))
+
+
+def report(task: "RestrictedTask", state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
+    """Measure the likelihood of the test images, draw samples, show and judge them."""
+    from jaxgen.potts.figures import restricted  # here, so that the library does without a plotting library
+
+    config, params = task.config, state.ema_params
+    test = task.states("test")
+    sizes = config.annealed_chains, config.temperatures, min(config.both_images, len(test))
+    with tqdm(total=2 * config.temperatures, desc="annealing", unit="temperature") as bar:
+        bracket = likelihood_bracket(
+            task.key("test"), task.machine, params, task.fixed, test, sizes, lambda done: bar.update(done - bar.n)
+        )
+    images, speed = draw_samples(task, params, config.samples)
+    with runs.atomic_write(folder.samples / "final.npz") as temporary:
+        np.savez_compressed(temporary, states=images, levels=config.levels)
+    records = runs.read_metrics(folder.path / "metrics.jsonl")
+    files = [folder.figures / name for name in ("samples.png", "curves.png")]
+    train = task.encode(task.key("samples"), jnp.asarray(task.train[:_SHOWN]), jnp.arange(_SHOWN))
+    restricted.samples_figure(files[0], config.levels, task.images(train), images[:_SHOWN])
+    restricted.curves_figure(files[1], records)
+    how = f"annealed over {_TEMPERATURES} temperatures, then {_TEMPERATURES} sweeps"
+    rows = [
+        runs.Row("parameters", sum(leaf.size for leaf in jax.tree.leaves(state.params))),
+        runs.Row("training time", runs.training_seconds(records, config.batch_size), "s"),
+        *likelihood_rows(task, bracket),
+        runs.Row("samples per second", speed, "", "", how),
+        *judged(task, images),
+    ]
+    return runs.Report(task.title, "Potts energy-based model", rows, files)
+
+
+def likelihood_rows(task: "RestrictedTask", bracket: LikelihoodBracket) -> list[runs.Row]:
+    """Return the log-likelihood of the test images from both ends, and what it costs per pixel."""
+    config, log_p, low = task.config, bracket.optimistic, bracket.log_z
+    n = len(bracket.conservative)
+    error = log_p.std(ddof=1) / np.sqrt(len(log_p))
+    note = f"{len(log_p)} test images +- {error:.2g}; {config.annealed_chains} chains, {config.temperatures:,} "
+    note += (
+        f"temperatures, {low.effective_chains:.0f} effective chains, log Z {low.log_z:.2f} +- {low.standard_error:.2g}"
+    )
+    mean = float(log_p.mean())
+    below = f"RAISE, {n} test images, one path each; difference on these images {bracket.gap:.3g}"
+    return [
+        runs.Row("log-likelihood", mean, "nats", "", note),
+        runs.Row("log-likelihood, conservative", mean - bracket.gap, "nats", "", below),
+        runs.Row("bits per pixel", -mean / (task.machine.n_visible * float(np.log(2.0)))),
+    ]
+
+
+def judged(task: "RestrictedTask", images: UInt8[np.ndarray, "n H W"]) -> list[runs.Row]:
+    """Return the rows of the evaluation panel; none for too few images or images of another size."""
+    config = task.config
+    source = config.dataset, config.images, config.data_dir
+    reference = evaluation.reference_for(len(images), *source, config.levels)
+    if reference is None:
+        return []
+    return evaluation.rows(evaluation.evaluate(data.decode(images, config.levels), None, reference))
