@@ -52,14 +52,14 @@ def draw_samples(task: "RestrictedTask", params: Params, n: int) -> tuple[UInt8[
     """Return n images annealed from independent pixels, none selected, and the images per second."""
     path = annealing_path(task.machine, params, *task.fixed)
     key_paths, key_sweeps = jax.random.split(task.key("samples"))
-    pieces, seconds = [], []
-    for number in range(-(-n // _BATCH)):
+    pieces, seconds, size = [], [], min(_BATCH, n)
+    for number in range(-(-n // size)):
         start = time.perf_counter()
-        _, v = anneal_upwards(jax.random.fold_in(key_paths, number), path, _BATCH, _TEMPERATURES)
+        _, v = anneal_upwards(jax.random.fold_in(key_paths, number), path, size, _TEMPERATURES)
         v = sweep_machine(jax.random.fold_in(key_sweeps, number), task.machine, params, task.mean, v, _TEMPERATURES)
         pieces.append(np.asarray(v))
         seconds.append(time.perf_counter() - start)
-    return task.images(np.concatenate(pieces)[:n]), _BATCH / float(np.median(seconds[-3:]))
+    return task.images(np.concatenate(pieces)[:n]), size / float(np.median(seconds[-3:]))
 
 
 def report(task: "RestrictedTask", state: training.TrainState, folder: runs.RunFolder) -> runs.Report:

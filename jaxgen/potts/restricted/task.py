@@ -83,7 +83,8 @@ class RestrictedTask:
         params = init(self.key("init"), self.mean, jnp.zeros((1, self.machine.n_visible), jnp.uint8))["params"]
         params = {**params, "visible_bias": self.fixed[1]}
         rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, config.warmup, config.steps)
-        tx = optax.inject_hyperparams(optax.adam)(learning_rate=rate, b1=0.0, eps=1e-7)
+        # Adam without momentum, and without the copy of the gradient that it would keep for it.
+        tx = optax.inject_hyperparams(optax.rmsprop)(rate, decay=0.999, eps=1e-7, eps_in_sqrt=False, bias_correction=True)
         return training.create(self.key("steps"), params, tx, self._chains(), ema=True), tx
 
     def _chains(self) -> dict[str, Array] | None:
