@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from statistical import ALPHA, chi_square_p
+from thrml import Block, CategoricalNode
+from thrml.models import FactorizedEBM, SquareCategoricalEBMFactor
 
 from jaxgen import UserError, potts
 from jaxgen.potts import restricted
@@ -84,6 +86,30 @@ def test_logits_are_those_of_the_rounded_machine(dtype):
     np.testing.assert_allclose(difference, difference[0], atol=1e-5)
     path = annealing.annealing_path(machine, params, mean, jnp.zeros_like(mean))
     np.testing.assert_allclose(difference[0], -path.constant, atol=1e-5)
+
+
+def test_its_logits_are_the_weights_of_thrml_factors():
+    """THRML's energy of every joint state is the centred energy but for a constant; hidden units are of two levels."""
+    machine, params, mean = random_model(2, seed=8)
+    weight, visible, hidden = machine.apply({"params": params}, mean, method="logits")
+    nodes = [CategoricalNode() for _ in range(5)], [CategoricalNode() for _ in range(HIDDEN)]
+    pairs = [(i, j) for i in range(5) for j in range(HIDDEN)]
+    matrices = jnp.zeros((5, HIDDEN, 2, 2)).at[:, :, 1, 1].set(weight[:, 0]).reshape(-1, 2, 2)
+    ends = [Block([nodes[0][i] for i, _ in pairs]), Block([nodes[1][j] for _, j in pairs])]
+    factors = [
+        SquareCategoricalEBMFactor([Block(nodes[0])], jnp.pad(visible, ((0, 0), (1, 0)))),
+        SquareCategoricalEBMFactor([Block(nodes[1])], jnp.pad(hidden[:, None], ((0, 0), (1, 0)))),
+        SquareCategoricalEBMFactor(ends, matrices),
+    ]
+    model, blocks = FactorizedEBM(factors), [Block(nodes[0]), Block(nodes[1])]
+    joint = np.array(list(itertools.product((0, 1), repeat=5 + HIDDEN)), np.uint8)
+    v, h = joint[:, :5], joint[:, 5:]
+    thrml = jax.jit(jax.vmap(lambda v, h: model.energy([v, h], blocks)))(v, h)
+    p = {name: np.asarray(leaf, np.float64) for name, leaf in params.items()}
+    v, h = v.astype(float), h.astype(float)
+    own = -v @ p["visible_bias"][:, 0] - h @ p["hidden_bias"]
+    own -= np.einsum("nv,vh,nh->n", v - np.asarray(mean)[:, 0], p["weight"][:, 0], h - 0.5)
+    np.testing.assert_allclose(thrml - own, np.mean(thrml - own), atol=1e-5)
 
 
 @pytest.mark.parametrize("levels", [2, 3])

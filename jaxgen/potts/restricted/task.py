@@ -84,7 +84,8 @@ class RestrictedTask:
         params = {**params, "visible_bias": self.fixed[1]}
         rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, config.warmup, config.steps)
         # Adam without momentum, and without the copy of the gradient that it would keep for it.
-        tx = optax.inject_hyperparams(optax.rmsprop)(rate, decay=0.999, eps=1e-7, eps_in_sqrt=False, bias_correction=True)
+        adam = optax.inject_hyperparams(optax.rmsprop)
+        tx = adam(rate, decay=0.999, eps=1e-7, eps_in_sqrt=False, bias_correction=True)
         return training.create(self.key("steps"), params, tx, self._chains(), ema=True), tx
 
     def _chains(self) -> dict[str, Array] | None:
