@@ -7,9 +7,11 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxgen import data
-from jaxgen.diffusion.model import Diffusion
+from jaxgen.diffusion.model import Diffusion, check_sampler
 from jaxgen.diffusion.objectives import Objective
 from jaxgen.diffusion.process import PREDICTIONS, make_process
+from jaxgen.diffusion.rectified_flow import FLOW
+from jaxgen.diffusion.samplers.flow import FLOW_SAMPLERS
 from jaxgen.diffusion.samplers.loop import SAMPLERS
 from jaxgen.diffusion.samplers.time_grids import GRIDS
 from jaxgen.diffusion.schedules import SCHEDULES
@@ -57,7 +59,14 @@ class DiffusionConfig:
         None, "'none', or where there is attention: 'middle', levels from 0, such as middle,1,2", group="model"
     )
     film: bool | None = option(None, "normalise first; time and label scale and shift the features", group="model")
-    prediction: str = option("eps", "prediction of the network", group="model", choices=PREDICTIONS)
+    objective: str = option(
+        "diffusion",
+        "diffusion: the network predicts --prediction at the times of a schedule; flow: the velocity of straight paths "
+        "in continuous time (rectified flow)",
+        group="model",
+        choices=("diffusion", FLOW),
+    )
+    prediction: str = option("eps", "prediction with objective=diffusion", group="model", choices=PREDICTIONS)
     learned_variance: bool = option(False, "whether the network also predicts the reverse variance", group="model")
     dtype: str = option("float32", "type of the computation; parameters are float32", group="model", choices=DTYPES)
 
@@ -68,19 +77,33 @@ class DiffusionConfig:
     batch_size: int = option(128, "images per step, over all devices", group="optimiser", low=1, high=60_000)
     learning_rate: float = option(
         1e-3,
-        "peak step size of Adam; a cosine with one value per epoch lowers it to a tenth in the last epoch",
+        "peak step size of Adam",
         group="optimiser",
         low=0.0,
         high=10.0,
     )
+    decay: str = option(
+        "epoch",
+        "cosine of the step size, epoch: one value per epoch down to a tenth; step: every step, down to 0",
+        group="optimiser",
+        choices=("epoch", "step"),
+    )
+    warmup: int = option(0, "first steps, in which the step size rises", group="optimiser", low=0, high=MOST_STEPS)
+    beta2: float = option(0.999, "decay of Adam's mean square", group="optimiser", low=0.0, high=0.99999)
     label_dropout: float = option(0.1, "share of labels left out, for guidance", group="optimiser", low=0.0, high=1.0)
     min_snr: float | None = option(
         None, "gamma of the min-SNR weights, commonly 5", group="optimiser", low=0.0, high=1e6
     )
     clip: float = option(1.0, "largest norm of the gradient", group="optimiser", low=0.0, high=1e6)
     ema_decay: float = option(0.999, "decay of the parameters' moving average", group="optimiser", low=0.0, high=0.9999)
+    ema_warmup: bool = option(False, "let the moving average forget its start sooner", group="optimiser")
 
-    sampler: str = option("dpm_solver", "sampler of the final samples", group="final samples", choices=SAMPLERS)
+    sampler: str = option(
+        "dpm_solver",
+        "sampler of the final samples; euler and midpoint with objective=flow",
+        group="final samples",
+        choices=(*SAMPLERS, *FLOW_SAMPLERS),
+    )
     sample_steps: int = option(
         30, "steps of that sampler, at most timesteps", group="final samples", low=1, high=100_000
     )
@@ -144,12 +167,20 @@ def build_unet(config: DiffusionConfig) -> UNet:
 def build_diffusion(config: DiffusionConfig) -> Diffusion:
     """Return the model that a config describes. UserError naming the field that does not fit."""
     shape = (config.side, config.side, config.channels)
-    return Diffusion(build_unet(config), make_process(config.schedule, config.timesteps), config.prediction, shape)
+    prediction = build_objective(config).prediction
+    diffusion = Diffusion(build_unet(config), make_process(config.schedule, config.timesteps), prediction, shape)
+    check_sampler(config.sampler, diffusion)
+    return diffusion
 
 
 def build_objective(config: DiffusionConfig) -> Objective:
-    """Return the objective that a config describes."""
-    return Objective(config.prediction, config.min_snr, config.label_dropout)
+    """Return the objective that a config describes. UserError for a flow with what a flow does not have."""
+    if config.objective != FLOW:
+        return Objective(config.prediction, config.min_snr, config.label_dropout)
+    for name, allowed in {"prediction": "eps", "min_snr": None, "learned_variance": False}.items():
+        if getattr(config, name) != allowed:
+            raise UserError(f"{name} is {getattr(config, name)!r} with objective='flow'; allowed: leave it out")
+    return Objective(FLOW, None, config.label_dropout)
 
 
 def _numbers(name: str, text: str, example: str, low: int) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ from jaxgen.diffusion.model import (
     to_grey,
     variances_of_images,
 )
-from jaxgen.diffusion.objectives import Objective, draw, example_losses, to_unit
+from jaxgen.diffusion.objectives import Objective, drawn_losses, to_unit
 from jaxgen.diffusion.process import Process
 from jaxgen.diffusion.unet import UNet
 
@@ -63,9 +63,8 @@ def held_out_losses(task: "DiffusionTask", params: PyTree, n: int = _HELD_OUT) -
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _losses(unet: UNet, objective: Objective, process: Process, params: PyTree, images, labels, index):
-    x0 = to_unit(images)
-    draws = draw(jax.random.key(0), index, process.n_steps, x0.shape[1:], 0.0)
-    return example_losses(network(unet, params), objective, process, x0, labels, draws)[1]["mse"]
+    rows = (to_unit(images), labels, index)
+    return drawn_losses(network(unet, params), objective, process, jax.random.key(0), *rows)[1]["mse"]
 
 
 def best_variances(task: "DiffusionTask", params: PyTree, n: int) -> Float[np.ndarray, "T"]:

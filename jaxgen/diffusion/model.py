@@ -10,20 +10,21 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8, UInt32
 
 from jaxgen.data import evaluation_slices
-from jaxgen.diffusion.flow_likelihood import flow_bound
 from jaxgen.diffusion.guidance import Denoiser, make_denoiser, network
 from jaxgen.diffusion.inpainting import Known
-from jaxgen.diffusion.likelihood import Bound, best_variances, variational_bound
+from jaxgen.diffusion.likelihood import Bound, best_variances, flow_bound, variational_bound
 from jaxgen.diffusion.objectives import to_unit
 from jaxgen.diffusion.process import Images, Process
-from jaxgen.diffusion.samplers.loop import keyed_noise, make_sampler, sample
+from jaxgen.diffusion.rectified_flow import FLOW, make_velocity, on_process
+from jaxgen.diffusion.samplers.flow import FLOW_SAMPLERS, flow_sample
+from jaxgen.diffusion.samplers.loop import SAMPLERS, keyed_noise, make_sampler, sample
 from jaxgen.diffusion.samplers.time_grids import BEST, time_grid
 from jaxgen.diffusion.unet import NO_LABEL, UNet
 from jaxgen.errors import UserError
 
 
 class Diffusion(NamedTuple):
-    """A U-Net, the process it denoises, its prediction, "eps", "x0" or "v", and the shape of its images."""
+    """A U-Net, the process it denoises, its prediction, "eps", "x0", "v" or "flow", and the shape of its images."""
 
     unet: UNet
     process: Process
@@ -32,19 +33,21 @@ class Diffusion(NamedTuple):
 
     def denoiser(self, params: PyTree, label: Int[Array, "batch"], w: float, clip_x0: bool) -> Denoiser:
         """Return the denoiser of these parameters; see `make_denoiser`."""
-        return make_denoiser(network(self.unet, params), self.process, label, self.prediction, w, clip_x0)
+        apply = network(self.unet, params)
+        apply = on_process(apply, self.process) if self.prediction == FLOW else apply
+        return make_denoiser(apply, self.process, label, self.prediction, w, clip_x0)
 
 
 class Generation(NamedTuple):
     """How images are drawn.
 
     Attributes:
-        sampler: "ancestral", "ddim", "heun" or "dpm_solver".
-        steps: of the sampler, 1 to T.
+        sampler: "ancestral", "ddim", "heun" or "dpm_solver"; for a flow also "euler" or "midpoint".
+        steps: of the sampler, 1 to T; any number for "euler" and "midpoint".
         w: guidance, see `guided_output`.
         eta: of DDIM.
         clip_x0: see `make_denoiser`.
-        grid: "best" for the best grid of the sampler, or one of GRIDS.
+        grid: "best" for the best grid of the sampler, or one of GRIDS; even times for "euler" and "midpoint".
     """
 
     sampler: str = "dpm_solver"
@@ -93,7 +96,11 @@ def generate(
     Raises:
         UserError: unknown sampler or grid, steps out of range, a label that is no class, known images of another shape.
     """
-    times = settings.times(diffusion.process)
+    check_sampler(settings.sampler, diffusion)
+    straight = settings.sampler in FLOW_SAMPLERS
+    if straight and known is not None:
+        raise UserError(f"sampler is {settings.sampler!r}; allowed for inpainting: {', '.join(SAMPLERS)}")
+    times = None if straight else settings.times(diffusion.process)
     classes = diffusion.unet.classes
     wrong = [k for k in np.unique(label).tolist() if k != NO_LABEL and not 0 <= k < classes]
     if wrong:
@@ -120,13 +127,25 @@ def generate(
 @functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5, 6))
 def _generate(key, unet, prediction, shape, settings, keep_states, repeats, arrays):
     process, params, label, index, times, known = arrays
-    denoise = Diffusion(unet, process, prediction).denoiser(params, label, settings.w, settings.clip_x0)
     key_start, key_steps = jax.random.split(key)
     start = keyed_noise(key_start, index, process.n_steps, shape)
+    if settings.sampler in FLOW_SAMPLERS:
+        velocity = make_velocity(network(unet, params), label, settings.w, settings.clip_x0)
+        x, states = flow_sample(velocity, FLOW_SAMPLERS[settings.sampler], settings.steps, start)
+        return x, states if keep_states else None
+    denoise = Diffusion(unet, process, prediction).denoiser(params, label, settings.w, settings.clip_x0)
     sampler = make_sampler(settings.sampler, settings.eta)
     known = None if known is None else Known(*known, repeats)
     x, states = sample(key_steps, process, denoise, sampler, times, index, start, known)
     return x, states if keep_states else None
+
+
+def check_sampler(name: str, diffusion: Diffusion) -> None:
+    """Raise UserError for a sampler that is not known, or that needs a flow where the model is none."""
+    if name not in FLOW_SAMPLERS:
+        make_sampler(name)
+    elif diffusion.prediction != FLOW:
+        raise UserError(f"sampler is {name!r}; allowed unless objective is flow: {', '.join(SAMPLERS)}")
 
 
 def bound_of_images(

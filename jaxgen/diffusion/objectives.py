@@ -20,6 +20,8 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8, UInt32
 from jaxgen.diffusion.guidance import Denoised, Network
 from jaxgen.diffusion.likelihood import step_term
 from jaxgen.diffusion.process import Images, Process, Times, prediction_target, q_sample, to_eps, to_x0
+from jaxgen.diffusion.rectified_flow import FLOW, flow_losses
+from jaxgen.diffusion.rectified_flow import draw as flow_draw
 from jaxgen.diffusion.unet import NO_LABEL
 from jaxgen.errors import UserError
 
@@ -27,7 +29,7 @@ _VARIANCE_WEIGHT = 1e-3
 
 
 class Objective(NamedTuple):
-    """The prediction, "eps", "x0" or "v"; gamma of the min-SNR weights or None; the share of labels left out."""
+    """The prediction, "eps", "x0", "v" or "flow"; gamma of min-SNR weights or None; the share of labels left out."""
 
     prediction: str = "eps"
     min_snr: float | None = None
@@ -94,6 +96,34 @@ def example_losses(
     denoised = Denoised(image, to_eps(process, image, x, t), (output[..., channels:] + 1) / 2)
     vlb = process.n_steps * step_term(process, x0, x, denoised, t)
     return losses + _VARIANCE_WEIGHT * vlb, {"mse": mse, "vlb": vlb}
+
+
+def drawn_losses(
+    network: Network,
+    objective: Objective,
+    process: Process,
+    key: Key[Array, ""],
+    x0: Images,
+    label: Int[Array, "batch"],
+    position: UInt32[Array, "batch"],
+) -> tuple[Float[Array, "batch"], dict[str, Float[Array, "batch"]]]:
+    """Return what `example_losses` does, with times, noise and dropout drawn; for "flow" the loss of `rectified_flow`.
+
+    Args:
+        network: the network's function.
+        objective: what it learns.
+        process: of the noise; not used for "flow", which has its own.
+        key: of all examples.
+        x0: images in [-1, 1].
+        label: the classes.
+        position: number of each example; its draws are keyed by it.
+    """
+    shape, dropout = x0.shape[1:], objective.label_dropout
+    if objective.prediction == FLOW:
+        losses = flow_losses(network, x0, label, *flow_draw(key, position, shape, dropout))
+        return losses, {"mse": losses}
+    draws = draw(key, position, process.n_steps, shape, dropout)
+    return example_losses(network, objective, process, x0, label, draws)
 
 
 def _check(array: Array, name: str, images: Images) -> None:

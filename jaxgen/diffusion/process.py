@@ -11,6 +11,7 @@ to T, the noise; t has one value per example, (batch,), or one for all, (). What
     eps        the noise
     x0         the image
     v          sqrt(alpha_bar_t) eps - sigma_t x_0                            Salimans and Ho (2022), appendix D
+    flow       eps - x_0, the velocity of the straight path                   see `rectified_flow`
 """
 
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from jaxgen.diffusion.schedules import alpha_bar
 from jaxgen.errors import UserError
 
 PREDICTIONS = ("eps", "x0", "v")
+_KINDS = (*PREDICTIONS, "flow")
 
 Images = Float[Array, "batch height width channels"]
 Times = Int[Array, "..."] | int
@@ -99,9 +101,9 @@ def posterior_variance(process: Process, t: Times, s: Times) -> Float[Array, "..
 def prediction_target(kind: str, process: Process, x0: Images, noise: Images, t: Times) -> Images:
     """Return the target of a network of this kind at x_t = q_sample(x0, t, noise)."""
     _check(kind)
-    if kind == "eps":
-        return noise
-    return x0 if kind == "x0" else at(process.alpha, t, x0) * noise - at(process.sigma, t, x0) * x0
+    if kind in ("eps", "x0"):
+        return noise if kind == "eps" else x0
+    return noise - x0 if kind == "flow" else at(process.alpha, t, x0) * noise - at(process.sigma, t, x0) * x0
 
 
 def to_x0(kind: str, process: Process, output: Images, x: Images, t: Times) -> Images:
@@ -110,6 +112,8 @@ def to_x0(kind: str, process: Process, output: Images, x: Images, t: Times) -> I
     alpha, sigma = at(process.alpha, t, x), at(process.sigma, t, x)
     if kind == "eps":
         return (x - sigma * output) / alpha
+    if kind == "flow":
+        return (x - sigma * output) / (alpha + sigma)
     return output if kind == "x0" else alpha * x - sigma * output
 
 
@@ -128,5 +132,5 @@ def _like(values: Float[Array, "..."], x: Images) -> Float[Array, "..."]:
 
 
 def _check(kind: str) -> None:
-    if kind not in PREDICTIONS:
-        raise UserError(f"prediction is {kind!r}; allowed: {', '.join(PREDICTIONS)}")
+    if kind not in _KINDS:
+        raise UserError(f"prediction is {kind!r}; allowed: {', '.join(_KINDS)}")

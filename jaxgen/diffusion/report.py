@@ -25,7 +25,7 @@ from jaxgen.diffusion.evaluate import (
 if typing.TYPE_CHECKING:
     from jaxgen.diffusion.task import DiffusionTask
 
-_NAMES = {"eps": "noise", "x0": "image", "v": "velocity"}
+_NAMES = {"eps": "noise", "x0": "image", "v": "velocity", "flow": "velocity of the straight path"}
 _SHOWN = 8  # samples per class in the figure
 
 
@@ -55,7 +55,7 @@ def final_rows(task: "DiffusionTask", params: PyTree, records: Sequence[Mapping[
     """Return the numbers of a trained model except those of the panel."""
     config = task.config
     seconds = runs.training_seconds(records, config.batch_size)
-    what = _NAMES[config.prediction]
+    what = _NAMES[task.diffusion.prediction]
     last, held = last_epoch_loss(records, task), mean_of(held_out_losses(task, params, len(task.held_out)))
     return [
         runs.Row("parameters", sum(leaf.size for leaf in jax.tree.leaves(params))),

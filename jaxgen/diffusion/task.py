@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -15,7 +16,7 @@ from jaxgen.diffusion.config import DiffusionConfig, build_diffusion, build_obje
 from jaxgen.diffusion.evaluate import evaluation_hook
 from jaxgen.diffusion.guidance import network
 from jaxgen.diffusion.model import Diffusion
-from jaxgen.diffusion.objectives import draw, example_losses, to_unit
+from jaxgen.diffusion.objectives import drawn_losses, to_unit
 from jaxgen.diffusion.report import report
 from jaxgen.diffusion.unet import init_params
 from jaxgen.errors import UserError
@@ -72,7 +73,7 @@ class DiffusionTask:
         """What is trained, for records."""
         config = self.config
         name = data.name_of(config.dataset, config.images)
-        return f"{name}, {config.size} U-Net, {config.prediction}, {config.epochs:g} epochs"
+        return f"{name}, {config.size} U-Net, {build_objective(config).prediction}, {config.epochs:g} epochs"
 
     @property
     def steps(self) -> int:
@@ -82,25 +83,40 @@ class DiffusionTask:
     def initial_state(self) -> tuple[training.TrainState, optax.GradientTransformation]:
         """Return the state before the first step, with a moving average, and the optimiser."""
         key, key_init = self._keys()
-        tx = optax.chain(optax.clip_by_global_norm(self.config.clip), optax.adam(self.learning_rate))
+        adam = optax.adam(self.learning_rate, b2=self.config.beta2)
+        tx = optax.chain(optax.clip_by_global_norm(self.config.clip), adam)
         return training.create(key, init_params(key_init, self.diffusion.unet), tx, ema=True), tx
 
     def learning_rate(self, step: Array | int) -> Array:
-        """Return l (0.1 + 0.9 (1 + cos(pi e / (E - 1))) / 2) in epoch e = 0 ... E - 1; l if E = 1."""
+        """Return the step size of update `step`, from 0.
+
+        With `decay` epoch it is l (0.1 + 0.9 (1 + cos(pi e / (E - 1))) / 2) in epoch e = 0 ... E - 1, and l if E = 1;
+        with `decay` step l (1 + cos(pi step / steps)) / 2. It rises to that in the first `warmup` updates.
+        """
         config = self.config
+        rise = jnp.minimum(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+        if config.decay == "step":
+            return rise * optax.cosine_decay_schedule(config.learning_rate, self.steps)(step)
         epoch = jnp.floor(step * config.batch_size / len(self.train))
         falls = max(1, math.ceil(config.epochs) - 1)
-        return optax.cosine_decay_schedule(config.learning_rate, falls, _LAST_RATE)(epoch)
+        rate = optax.cosine_decay_schedule(config.learning_rate, falls, _LAST_RATE)(epoch)
+        return rise * rate if config.warmup else rate
+
+    def average_decay(self) -> float | Callable[[Array], Array]:
+        """Return the decay of the moving average: with `ema_warmup` min(decay, (1 + k) / (10 + k)) at update k from 0.
+
+        The average then forgets the first parameters as soon as there are better ones.
+        """
+        decay = self.config.ema_decay
+        return (lambda step: jnp.minimum(decay, (1 + step) / (10 + step))) if self.config.ema_warmup else decay
 
     def loss_fn(self) -> LossFn:
-        """Return the mean loss of a batch; see `example_losses`."""
+        """Return the mean loss of a batch; see `drawn_losses`."""
         objective, process = build_objective(self.config), self.diffusion.process
 
         def loss_fn(params, key, batch):
-            x0 = to_unit(batch["image"])
-            draws = draw(key, batch["position"], process.n_steps, x0.shape[1:], objective.label_dropout)
-            apply = network(self.diffusion.unet, params)
-            losses, parts = example_losses(apply, objective, process, x0, batch["label"], draws)
+            apply, rows = network(self.diffusion.unet, params), (to_unit(batch["image"]), batch["label"])
+            losses, parts = drawn_losses(apply, objective, process, key, *rows, batch["position"])
             return losses.mean(), {name: value.mean() for name, value in parts.items()}
 
         return loss_fn
@@ -126,7 +142,7 @@ class DiffusionTask:
         """Return when `fit` logs, evaluates and saves."""
         config = self.config
         every = (config.log_every, config.eval_every, config.checkpoint_every)
-        return training.FitOptions(self.steps, *every, ema_decay=config.ema_decay)
+        return training.FitOptions(self.steps, *every, ema_decay=self.average_decay())
 
     def hooks(self, log: runs.Logger) -> list[training.Hook]:
         """Return what is evaluated during training."""

@@ -34,7 +34,7 @@ from jaxgen.training.parallel import (
     unreplicate_state,
 )
 from jaxgen.training.state import TrainState
-from jaxgen.training.step import Metrics
+from jaxgen.training.step import Decay, Metrics
 
 Hook = Callable[[int, TrainState], dict[str, float]]
 
@@ -67,7 +67,7 @@ class FitOptions:
     best: str | None = None
     best_mode: str = "min"
     work: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    ema_decay: float | None = None
+    ema_decay: Decay | None = None
 
     def __post_init__(self):
         for name in ("steps", "log_every", "eval_every", "checkpoint_every"):

@@ -21,7 +21,7 @@ from jaxtyping import Array, Int, PyTree
 from jaxgen.errors import UserError
 from jaxgen.runs.processes import bytes_from_first, several
 from jaxgen.training.state import TrainState, data_to_keys, keys_to_data
-from jaxgen.training.step import GradFn, Metrics, make_train_step
+from jaxgen.training.step import Decay, GradFn, Metrics, make_train_step
 
 AXIS = "devices"
 
@@ -32,7 +32,7 @@ ParallelStep = Callable[[TrainState, Data, Int[np.ndarray, "devices local"]], tu
 def parallel_step(
     grad_fn: GradFn,
     tx: optax.GradientTransformation,
-    ema_decay: float | None = None,
+    ema_decay: Decay | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> ParallelStep:
     """`make_train_step` mapped over `devices` (default: all): `(state, data, index) -> (state, metrics)`.
@@ -44,7 +44,7 @@ def parallel_step(
     Args:
         grad_fn: see `make_train_step`; `axis_name` there is AXIS, or None for one device.
         tx: the optimiser.
-        ema_decay: in [0, 1), for a state made with ema=True.
+        ema_decay: of `make_train_step`, for a state made with ema=True.
         devices: default, all of all processes.
     """
     devices = _devices(devices)

@@ -19,6 +19,7 @@ Batch = dict[str, Array]
 Metrics = dict[str, Float[Array, ""]]
 GradFn = Callable[[PyTree, PyTree, Key[Array, ""], Batch], tuple[PyTree, PyTree, Metrics]]
 LossFn = Callable[[PyTree, Key[Array, ""], Batch], tuple[Float[Array, ""], Metrics]]
+Decay = float | Callable[[Array], Array]
 StepFn = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
@@ -34,7 +35,7 @@ def from_loss(loss_fn: LossFn) -> GradFn:
 
 
 def make_train_step(
-    grad_fn: GradFn, tx: optax.GradientTransformation, axis_name: str | None = None, ema_decay: float | None = None
+    grad_fn: GradFn, tx: optax.GradientTransformation, axis_name: str | None = None, ema_decay: Decay | None = None
 ) -> StepFn:
     """The pure function `step(state, batch) -> (state, metrics)`, to be jitted or mapped over devices.
 
@@ -44,13 +45,14 @@ def make_train_step(
         grad_fn: gives gradients, the new carry and scalar metrics of one batch.
         tx: the optimiser.
         axis_name: the mapped axis over which gradients and metrics are averaged; carry belongs to its device.
-        ema_decay: in [0, 1), keeps `state.ema_params`; None for a state without.
+        ema_decay: in [0, 1), or its function of the updates done so far; keeps `state.ema_params`; None for a state
+            without.
 
     Raises:
         ValueError: `ema_decay` out of range; while tracing, a metric that is not a scalar, or only one of `ema_decay`
             and `state.ema_params` given.
     """
-    if ema_decay is not None and not 0.0 <= ema_decay < 1.0:
+    if isinstance(ema_decay, float | int) and not 0.0 <= ema_decay < 1.0:
         raise UserError(f"ema_decay is {ema_decay}; allowed: 0 <= ema_decay < 1, or None")
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -65,7 +67,8 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         ema_params = state.ema_params
         if ema_decay is not None:
-            ema_params = optax.incremental_update(params, ema_params, 1.0 - ema_decay)
+            decay = ema_decay(state.step) if callable(ema_decay) else ema_decay
+            ema_params = optax.incremental_update(params, ema_params, 1.0 - decay)
         state = state.replace(
             step=state.step + 1, params=params, ema_params=ema_params, opt_state=opt_state, carry=carry
         )

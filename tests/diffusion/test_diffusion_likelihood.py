@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from jaxgen import diffusion
-from jaxgen.diffusion import evaluate, flow_likelihood, guidance, likelihood, objectives
+from jaxgen.diffusion import evaluate, guidance, likelihood, objectives
 from jaxgen.diffusion import process as forward
 from jaxgen.errors import UserError
 
@@ -95,12 +95,12 @@ def test_the_flow_has_the_exact_density_of_a_gaussian():
     x = np.linspace(-1.2, 1.6, n, dtype=np.float32).reshape(n, 1, 1, 1)
     times = diffusion.time_grid(process, 100, "log_snr")
     denoise, index = gaussian.denoiser(process), jnp.arange(n, dtype=jnp.uint32)
-    density = jax.jit(lambda x: flow_likelihood.log_density(KEY, process, denoise, x, index, times))(x)
+    density = jax.jit(lambda x: likelihood.log_density(KEY, process, denoise, x, index, times))(x)
     scale = math.hypot(gaussian.SCALE, float(process.sigma[1] / process.alpha[1]))
     np.testing.assert_allclose(density, scipy.stats.norm.logpdf(x.ravel(), gaussian.MEAN, scale), atol=0.01)
     # One draw of u per image, averaged over images of one grey level, bounds the mass of that level.
     level = np.full((n, 1, 1, 1), 2 * 150 / 255 - 1, np.float32)
-    bits = jax.jit(lambda x: flow_likelihood.flow_bound(KEY, process, denoise, x, index, times))(level)
+    bits = jax.jit(lambda x: likelihood.flow_bound(KEY, process, denoise, x, index, times))(level)
     law = scipy.stats.norm(gaussian.MEAN, scale)
     exact = -np.log2(law.cdf(level[0, 0, 0, 0] + 1 / 255) - law.cdf(level[0, 0, 0, 0] - 1 / 255))
     assert float(bits.mean()) == pytest.approx(exact, abs=0.01) and float(bits.std()) > 0
@@ -122,7 +122,7 @@ def test_the_estimated_divergence_is_unbiased_for_correlated_pixels():
         np.arange(n, dtype=np.uint32),
     )
     times = diffusion.time_grid(process, 60, "log_snr")
-    density = jax.jit(lambda x: flow_likelihood.log_density(KEY, process, denoise, x, index, times))(x)
+    density = jax.jit(lambda x: likelihood.log_density(KEY, process, denoise, x, index, times))(x)
     total = covariance + (float(process.sigma[1] / process.alpha[1])) ** 2 * np.eye(2)
     exact = scipy.stats.multivariate_normal([0, 0], total).logpdf([0.4, -0.3])
     mean = evaluate.mean_of(density)
