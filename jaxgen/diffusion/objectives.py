@@ -19,11 +19,10 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8, UInt32
 
 from jaxgen.diffusion.guidance import Denoised, Network
 from jaxgen.diffusion.likelihood import step_term
-from jaxgen.diffusion.process import Images, Process, Times, prediction_target, q_sample, to_eps, to_x0
+from jaxgen.diffusion.process import Images, Process, Times, check_shape, prediction_target, q_sample, to_eps, to_x0
 from jaxgen.diffusion.rectified_flow import FLOW, flow_losses
 from jaxgen.diffusion.rectified_flow import draw as flow_draw
 from jaxgen.diffusion.unet import NO_LABEL
-from jaxgen.errors import UserError
 
 _VARIANCE_WEIGHT = 1e-3
 
@@ -83,10 +82,10 @@ def example_losses(
         UserError: noise or network output of another shape than the images, which would broadcast.
     """
     t, channels = draws.t, x0.shape[-1]
-    _check(draws.noise, "noise", x0)
+    check_shape(draws.noise, "noise", x0)
     x = q_sample(process, x0, t, draws.noise)
     output = network(x, t, jnp.where(draws.dropped, NO_LABEL, label))
-    _check(output[..., :channels], "the prediction", x0)
+    check_shape(output[..., :channels], "the prediction", x0)
     target = prediction_target(objective.prediction, process, x0, draws.noise, t)
     mse = jnp.mean((output[..., :channels] - target) ** 2, axis=(1, 2, 3))
     losses = loss_weight(objective, process, t) * mse
@@ -124,11 +123,3 @@ def drawn_losses(
         return losses, {"mse": losses}
     draws = draw(key, position, process.n_steps, shape, dropout)
     return example_losses(network, objective, process, x0, label, draws)
-
-
-def _check(array: Array, name: str, images: Images) -> None:
-    if images.ndim != 4 or array.shape != images.shape:
-        raise UserError(
-            f"{name} has shape {array.shape} for images of shape {images.shape}; allowed: the same shape "
-            "(batch, height, width, channels)"
-        )

@@ -127,6 +127,15 @@ def to_v(process: Process, x0: Images, x: Images, t: Times) -> Images:
     return prediction_target("v", process, x0, to_eps(process, x0, x, t), t)
 
 
+def check_shape(array: Array, name: str, images: Images) -> None:
+    """Raise UserError unless an array has the shape of the images, with which it would otherwise broadcast."""
+    if images.ndim != 4 or array.shape != images.shape:
+        raise UserError(
+            f"{name} has shape {array.shape} for images of shape {images.shape}; allowed: the same shape "
+            "(batch, height, width, channels)"
+        )
+
+
 def _like(values: Float[Array, "..."], x: Images) -> Float[Array, "..."]:
     return values.reshape(values.shape + (1,) * (x.ndim - 1)) if values.ndim else values
 

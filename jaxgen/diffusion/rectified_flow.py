@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from jaxgen.diffusion.guidance import Network, guided_output
-from jaxgen.diffusion.process import Images, Process, at
+from jaxgen.diffusion.process import Images, Process, at, check_shape
 from jaxgen.diffusion.unet import NO_LABEL
 
 FLOW = "flow"
@@ -50,10 +50,16 @@ def flow_losses(
     noise: Images,
     dropped: Bool[Array, "batch"],
 ) -> Float[Array, "batch"]:
-    """Return the loss of every example at the times t, its label replaced by "no label" where it is dropped."""
+    """Return the loss of every example at the times t, its label replaced by "no label" where it is dropped.
+
+    Raises:
+        UserError: noise or network output of another shape than the images, which would broadcast.
+    """
+    check_shape(noise, "noise", x0)
     share = t[:, None, None, None]
     x = (1 - share) * x0 + share * noise
     output = network(x, network_time(t), jnp.where(dropped, NO_LABEL, label))
+    check_shape(output, "the prediction", x0)
     return jnp.mean((output - (noise - x0)) ** 2, axis=(1, 2, 3))
 
 

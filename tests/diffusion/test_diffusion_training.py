@@ -122,6 +122,23 @@ def test_learning_rate_falls_once_an_epoch():
     assert float(single.learning_rate(200)) == pytest.approx(0.02)
 
 
+def test_learning_rate_rises_and_falls_every_step():
+    changes = {"epochs": 1.0, "batch_size": 540, "learning_rate": 0.02, "decay": "step", "warmup": 10}
+    task = diffusion.DiffusionTask.load(dataclasses.replace(CONFIG, **changes))
+    rates = [float(task.learning_rate(step)) for step in range(101)]
+    cosine = [0.01 * (1 + math.cos(math.pi * step / 100)) for step in range(101)]
+    np.testing.assert_allclose(rates[:10], [cosine[k] * (k + 1) / 10 for k in range(10)], rtol=1e-5)
+    np.testing.assert_allclose(rates[9:], cosine[9:], rtol=1e-4, atol=1e-8)
+
+
+def test_moving_average_warms_up():
+    """The decay at update k is (1 + k) / (10 + k) until it reaches that of the config."""
+    task = diffusion.DiffusionTask.load(dataclasses.replace(CONFIG, ema_decay=0.5, ema_warmup=True))
+    decays = [float(task.average_decay()(jnp.asarray(k))) for k in (0, 1, 7, 8, 100)]
+    np.testing.assert_allclose(decays, [1 / 10, 2 / 11, 8 / 17, 0.5, 0.5], rtol=1e-6)
+    assert diffusion.DiffusionTask.load(CONFIG).average_decay() == 0.5
+
+
 def test_which_images_are_learnt_and_which_held_out():
     images = data.load()
     task = diffusion.DiffusionTask.load(CONFIG)
@@ -229,8 +246,12 @@ def test_refusals():
     [
         ("size", "huge", "one of tiny, small, medium, large, compact"),
         ("prediction", "score", "one of eps, x0, v"),
+        ("objective", "score", "one of diffusion, flow"),
+        ("decay", "linear", "one of epoch, step"),
+        ("warmup", -1, "an integer from 0 to 2147483647"),
+        ("beta2", 1.0, "a number from 0.0 to 0.99999"),
         ("schedule", "quadratic", "one of linear_unscaled, linear, cosine"),
-        ("sampler", "euler", "one of ancestral, ddim, heun, dpm_solver"),
+        ("sampler", "unipc", "one of ancestral, ddim, heun, dpm_solver, euler, midpoint"),
         ("time_grid", "even", "one of best, uniform, angle, log_snr, karras"),
         ("side", 0, "an integer from 4 to 1024"),
         ("classes", 0, "an integer from 1 to 100000"),

@@ -42,6 +42,17 @@ def test_equals_optax_by_hand():
     assert (jax.random.key_data(state.key) == jax.random.key_data(key)).all()
 
 
+def test_the_decay_of_the_average_may_depend_on_the_step():
+    step = jax.jit(make_train_step(from_loss(loss_fn), TX, ema_decay=lambda k: (1 + k) / (10 + k)))
+    state = create(jax.random.key(3), PARAMS, TX, ema=True)
+    ema = PARAMS
+    for k in range(2):
+        state, _ = step(state, BATCH)
+        decay = (1 + k) / (10 + k)
+        ema = jax.tree.map(lambda e, p, d=decay: d * e + (1 - d) * p, ema, state.params)
+    same(state.ema_params, ema)
+
+
 def test_carry_comes_from_the_gradient_function():
     def grad_fn(params, carry, key, batch):
         return jax.tree.map(jnp.ones_like, params), carry + 1, {}

@@ -3,6 +3,10 @@
 from jaxgen.diffusion.samplers.ancestral import ancestral_step as ancestral_step
 from jaxgen.diffusion.samplers.ddim import ddim_step as ddim_step
 from jaxgen.diffusion.samplers.dpm_solver import dpm_solver_step as dpm_solver_step
+from jaxgen.diffusion.samplers.flow import FLOW_SAMPLERS as FLOW_SAMPLERS
+from jaxgen.diffusion.samplers.flow import euler_step as euler_step
+from jaxgen.diffusion.samplers.flow import flow_sample as flow_sample
+from jaxgen.diffusion.samplers.flow import midpoint_step as midpoint_step
 from jaxgen.diffusion.samplers.heun import heun_step as heun_step
 from jaxgen.diffusion.samplers.loop import SAMPLERS as SAMPLERS
 from jaxgen.diffusion.samplers.loop import Sampler as Sampler
