@@ -134,18 +134,18 @@ def test_a_dropped_label_is_no_label_and_shapes_are_checked():
 def small_flow():
     unet = diffusion.make_unet("compact", base=8, multipliers=(1,), patch=4)
     params = diffusion.init_params(KEY, unet)
-    # The last convolution starts at zero, which would hide what comes before it.
-    params["out_zero"]["kernel"] = jax.random.normal(KEY, params["out_zero"]["kernel"].shape) / 3
+    # The last convolution of each block starts at zero, which would hide the label.
+    params = jax.tree.map(lambda p: p + 0.3 * np.random.default_rng(0).normal(size=p.shape).astype(np.float32), params)
     return diffusion.Diffusion(unet, PROCESS, "flow", (8, 8, 1)), params
 
 
 def test_images_do_not_depend_on_the_batch(small_flow):
     label, settings = np.array([1, 2, 3]), diffusion.Generation("midpoint", 2, 2.0)
-    whole = next(diffusion.generate(KEY, *small_flow, label, settings, keep_states=True))
-    pieces = list(diffusion.generate(KEY, *small_flow, label, settings, batch=2))
+    whole = next(diffusion.generate(KEY, *small_flow, label, settings, batch=3, keep_states=True))
+    pieces = list(diffusion.generate(KEY, *small_flow, label, settings, batch=2, keep_states=True))
     np.testing.assert_allclose(np.concatenate([piece.images for piece in pieces]), whole.images, atol=1e-5)
     np.testing.assert_array_equal(whole.states[-1], whole.images)
-    other = next(diffusion.generate(KEY, *small_flow, np.array([2, 2, 3]), settings)).images
+    other = next(diffusion.generate(KEY, *small_flow, np.array([2, 2, 3]), settings, keep_states=True)).images
     assert np.abs(other[0] - whole.images[0]).max() > 1e-3
     np.testing.assert_allclose(other[1:], whole.images[1:], atol=1e-5)
 
