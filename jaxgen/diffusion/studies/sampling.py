@@ -1,0 +1,142 @@
+"""Guidance and sampler of a trained model, compared on held-out images.
+
+    d(sampler, evaluations, w) = Frechet distance between the features of n samples and of the held-out images
+
+First w is compared with the run's own sampler; then the samplers and the numbers of network evaluations per sample, at
+the best w. No test image is used, so the panel's numbers for the chosen settings are not selected by their own value.
+An evaluation with guidance asks the network for two predictions, which count as one. Every setting starts from the same
+noise. Results so far are kept in the run folder, and a second start does only the rest.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxgen import evaluation, runs, training
+from jaxgen.diffusion.evaluate import classes_in_turn, draw_images, final_settings
+from jaxgen.diffusion.model import Generation, check_sampler
+from jaxgen.diffusion.rectified_flow import FLOW
+from jaxgen.diffusion.samplers import FLOW_SAMPLERS, SAMPLERS
+from jaxgen.diffusion.task import DiffusionTask, restore_run
+from jaxgen.errors import UserError
+from jaxgen.evaluation.measures.frechet import Moments
+from jaxgen.runs import option, seed_option
+from jaxgen.runs.tables import aligned
+
+PER_STEP = {"heun": 2, "midpoint": 2}  # evaluations; one for every other sampler
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+    """The settings of the comparison."""
+
+    seed: int = seed_option("seed of the noise", group="comparison")
+    n: int = option(2000, "samples per setting, the classes in turn", group="comparison", low=256, high=10_000)
+    guidances: str = option("1,1.5,2,2.5,3", "guidances w to compare", group="comparison")
+    evaluations: str = option("4,8,12,20,50", "network evaluations per sample to compare", group="comparison")
+    samplers: str = option(
+        "all", "samplers to compare, separated by commas; all: every one that the model allows", group="comparison"
+    )
+
+
+class Measured(NamedTuple):
+    """The Frechet distance to the held-out images and the conditional accuracy of one setting."""
+
+    sampler: str
+    evaluations: int
+    w: float
+    frechet: float
+    accuracy: float
+
+
+def measure(config: SamplingConfig, workdir: Path) -> runs.Report:
+    """Compare guidances, then samplers; return the report. UserError for a run or images that it cannot judge."""
+    task, state = restore_run(workdir)
+    if task.config.part != "train":
+        raise UserError("part is 'all', which holds out the test images alone; allowed: a run with part='train'")
+    reference = evaluation.reference_for(
+        max(config.n, evaluation.MIN_SAMPLES), task.config.dataset, task.config.images, task.config.data_dir
+    )
+    if reference is None:
+        raise UserError("images cannot be evaluated; allowed: grey images with 130 test images or more")
+    held_out = evaluation.moments(reference.features(task.held_out))
+    identity = {"run": runs.to_json(task.config), "step": int(state.step), "seed": config.seed, "n": config.n}
+    pieces = runs.Pieces(workdir / ".sampling", identity)
+
+    def measured(settings: Generation) -> Measured:
+        name = f"{settings.sampler} {settings.steps} {settings.w:g}"
+        arrays = pieces.get(name, lambda: _figures(config, task, state.ema_params, settings, reference, held_out))
+        used = settings.steps * PER_STEP.get(settings.sampler, 1)
+        return Measured(settings.sampler, used, settings.w, float(arrays["frechet"]), float(arrays["accuracy"]))
+
+    own = final_settings(task.config)
+    by_guidance = [measured(own._replace(w=w)) for w in _numbers("guidances", config.guidances)]
+    best = min(by_guidance, key=lambda row: row.frechet).w
+    by_sampler = [measured(settings) for settings in compared(config, task, own._replace(w=best))]
+    pieces.clear()
+    rows = [_row(row, len(task.held_out)) for row in by_guidance + by_sampler]
+    rows.insert(len(by_guidance), runs.Row("guidance with the smallest distance", best))
+    title = f"{task.title}: guidance and samplers, {config.n:,} samples each"
+    return runs.Report(title, "Diffusion", rows, table=_table(by_guidance, by_sampler))
+
+
+def compared(config: SamplingConfig, task: DiffusionTask, settings: Generation) -> list[Generation]:
+    """Return the settings of every sampler and number of evaluations that the sampler can have."""
+    names = [name.strip() for name in config.samplers.split(",")]
+    if config.samplers == "all":
+        names = list(SAMPLERS)
+        if task.diffusion.prediction == FLOW:  # ddim is Euler on other times
+            names = [*FLOW_SAMPLERS, *(name for name in SAMPLERS if name != "ddim")]
+    for name in names:
+        check_sampler(name, task.diffusion)
+    wanted = runs.integers("evaluations", config.evaluations)
+    pairs = [(name, n // PER_STEP.get(name, 1)) for name in names for n in wanted if n % PER_STEP.get(name, 1) == 0]
+    return [settings._replace(sampler=name, steps=steps) for name, steps in pairs if steps <= task.config.timesteps]
+
+
+def _figures(
+    config: SamplingConfig,
+    task: DiffusionTask,
+    params: dict,
+    settings: Generation,
+    reference: evaluation.Reference,
+    held_out: Moments,
+) -> dict[str, np.ndarray]:
+    label = classes_in_turn(config.n, task.config.classes)
+    key = jax.random.fold_in(training.seed_key(config.seed), 1)  # other noise than that of the final samples
+    images = draw_images(key, task.diffusion, params, label, settings)
+    frechet = evaluation.frechet_distance(evaluation.moments(reference.features(images)), held_out)
+    return {"frechet": np.asarray(frechet), "accuracy": np.asarray(np.mean(reference.read(images) == label))}
+
+
+def _row(row: Measured, n: int) -> runs.Row:
+    what = f"Frechet distance to held-out images, {row.sampler}, {row.evaluations} evaluations, w = {row.w:g}"
+    return runs.Row(what, row.frechet, note=f"{n:,} held-out images; conditional accuracy {row.accuracy:.4f}")
+
+
+def _table(by_guidance: Sequence[Measured], by_sampler: Sequence[Measured]) -> str:
+    """Return both comparisons as text."""
+    first = [{"w": f"{row.w:g}", "Frechet": row.frechet, "accuracy": row.accuracy} for row in by_guidance]
+    counts = sorted({row.evaluations for row in by_sampler})
+    second = []
+    for name in dict.fromkeys(row.sampler for row in by_sampler):
+        values = {row.evaluations: row.frechet for row in by_sampler if row.sampler == name}
+        second.append({"sampler": name} | {f"{n}": values.get(n, "") for n in counts})
+    texts = [aligned(first, list(first[0]))]
+    if second:
+        texts.append(f"Frechet distance by network evaluations\n{aligned(second, list(second[0]))}")
+    return "\n\n".join(texts)
+
+
+def _numbers(name: str, text: str) -> list[float]:
+    try:
+        values = [float(word) for word in text.split(",")]
+    except ValueError:
+        values = [-1.0]
+    if not all(0 <= value <= 100 for value in values):
+        raise UserError(f"{name} is {text!r}; allowed: numbers from 0 to 100, separated by commas")
+    return values

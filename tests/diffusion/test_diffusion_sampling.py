@@ -1,0 +1,66 @@
+"""The comparison of guidances and samplers: what is compared, how w is chosen, what a second start repeats."""
+
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+
+from jaxgen import diffusion
+from jaxgen.diffusion.studies import sampling
+from jaxgen.errors import UserError
+
+RUN = diffusion.DiffusionConfig(objective="flow", size="tiny", sampler="midpoint", sample_steps=6, timesteps=300)
+CONFIG = sampling.SamplingConfig(evaluations="5,12", samplers="heun,euler")
+
+
+@pytest.fixture(scope="module")
+def task():
+    return diffusion.DiffusionTask.load(RUN)
+
+
+def test_every_sampler_has_the_evaluations_asked_for(task):
+    settings = sampling.compared(CONFIG, task, diffusion.Generation(w=2.0))
+    assert [(s.sampler, s.steps, s.w) for s in settings] == [("heun", 6, 2.0), ("euler", 5, 2.0), ("euler", 12, 2.0)]
+    every = sampling.compared(sampling.SamplingConfig(evaluations="4"), task, diffusion.Generation())
+    assert {(s.sampler, s.steps) for s in every} == {
+        ("euler", 4), ("midpoint", 2), ("ancestral", 4), ("heun", 2), ("dpm_solver", 4),
+    }  # fmt: skip
+    denoiser = dataclasses.replace(task, diffusion=task.diffusion._replace(prediction="v"))
+    every = sampling.compared(sampling.SamplingConfig(evaluations="4"), denoiser, diffusion.Generation())
+    assert {s.sampler for s in every} == set(diffusion.SAMPLERS)
+    with pytest.raises(UserError, match="sampler is 'unipc'; allowed: ancestral"):
+        sampling.compared(sampling.SamplingConfig(samplers="unipc"), task, diffusion.Generation())
+
+
+def test_the_guidance_with_the_smallest_distance_is_used_and_a_second_start_goes_on(task, tmp_path, monkeypatch):
+    state, measured = types.SimpleNamespace(step=3, ema_params={}), []
+    reference = types.SimpleNamespace(features=lambda images: np.random.default_rng(0).normal(size=(70, 64)))
+    monkeypatch.setattr(sampling, "restore_run", lambda workdir: (task, state))
+    monkeypatch.setattr(sampling.evaluation, "reference_for", lambda *arguments: reference)
+
+    def figures(config, task, params, settings, reference, held_out):
+        measured.append((settings.sampler, settings.steps, settings.w))
+        if len(measured) == 7:
+            raise KeyboardInterrupt
+        return {"frechet": np.asarray(abs(settings.w - 1.6)), "accuracy": np.asarray(0.5)}
+
+    monkeypatch.setattr(sampling, "_figures", figures)
+    with pytest.raises(KeyboardInterrupt):
+        sampling.measure(CONFIG, tmp_path)
+    report = sampling.measure(CONFIG, tmp_path)
+    # Six settings and the interrupted one, then only that one and the rest.
+    assert [w for *_, w in measured[:5]] == [1, 1.5, 2, 2.5, 3] and measured[5] == ("heun", 6, 1.5)
+    assert measured[6:] == [("euler", 5, 1.5), ("euler", 5, 1.5), ("euler", 12, 1.5)]
+    rows = {row.quantity: row.value for row in report.rows}
+    assert rows["guidance with the smallest distance"] == 1.5 and len(rows) == 9
+    assert rows["Frechet distance to held-out images, heun, 12 evaluations, w = 1.5"] == pytest.approx(0.1)
+
+
+def test_refusals(task, tmp_path, monkeypatch):
+    whole = dataclasses.replace(task, config=dataclasses.replace(task.config, part="all"))
+    monkeypatch.setattr(sampling, "restore_run", lambda workdir: (whole, None))
+    with pytest.raises(UserError, match="part is 'all', which holds out the test images alone"):
+        sampling.measure(CONFIG, tmp_path)
+    with pytest.raises(UserError, match="guidances is '1,x'; allowed: numbers from 0 to 100"):
+        sampling._numbers("guidances", "1,x")
