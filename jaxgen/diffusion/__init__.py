@@ -21,6 +21,7 @@ from jaxgen.diffusion.model import generate as generate
 from jaxgen.diffusion.model import to_grey as to_grey
 from jaxgen.diffusion.objectives import Objective as Objective
 from jaxgen.diffusion.objectives import to_unit as to_unit
+from jaxgen.diffusion.pretrained import load_pretrained as load_pretrained
 from jaxgen.diffusion.process import PREDICTIONS as PREDICTIONS
 from jaxgen.diffusion.process import Process as Process
 from jaxgen.diffusion.process import make_process as make_process

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxgen import data, diffusion, runs, training
-from jaxgen.diffusion import evaluate, guidance, objectives
+from jaxgen.diffusion import evaluate, guidance, objectives, pretrained
 from jaxgen.errors import UserError
 
 MINI = {"base": 8, "multipliers": (1,), "patch": 4}
@@ -178,6 +178,20 @@ def test_a_run_folder_gives_its_model_without_reading_images(running, tmp_path, 
     assert model.shape == (28, 28, 1) and model.unet == task.diffusion.unet
     with pytest.raises(UserError, match=r"holds no config.json; .* Train first: python -m experiments.diffusion"):
         diffusion.load(tmp_path)
+
+
+def test_weights_are_shipped_with_their_config_and_hash(running, tmp_path, monkeypatch):
+    task, state, _, _ = running
+    monkeypatch.setattr(pretrained, "restore_run", lambda workdir: (task, state))
+    _, description_path = pretrained.write_pretrained(tmp_path, "mini")
+    model, params = diffusion.load_pretrained("mini", tmp_path / "weights")
+    assert model.unet == task.diffusion.unet and model.prediction == "eps"
+    np.testing.assert_allclose(flat(params), flat(state.ema_params), rtol=1e-3, atol=1e-6)
+    description_path.write_text(description_path.read_text().replace('"sha256": "', '"sha256": "0'))
+    with pytest.raises(UserError, match=r"mini\.npz has SHA-256 .* of its arrays; allowed: 0"):
+        diffusion.load_pretrained("mini", tmp_path / "weights")
+    with pytest.raises(UserError, match="name is 'other'; allowed: mini"):
+        diffusion.load_pretrained("other", tmp_path / "weights")
 
 
 def test_the_parts_of_the_unet_follow_the_config():
