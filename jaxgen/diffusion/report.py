@@ -26,6 +26,7 @@ if typing.TYPE_CHECKING:
     from jaxgen.diffusion.task import DiffusionTask
 
 _NAMES = {"eps": "noise", "x0": "image", "v": "velocity", "flow": "velocity of the straight path"}
+_FAINT = 100
 _SHOWN = 8  # samples per class in the figure
 
 
@@ -46,6 +47,7 @@ def report(task: "DiffusionTask", params: PyTree, folder: runs.RunFolder) -> run
     figures.curves_figure(folder.figures / "curves.png", records)
     rows = final_rows(task, params, records)
     rows.append(runs.Row("time to draw the samples", seconds, "s", note=f"{len(images)} images, {how}, with compiling"))
+    rows += rendering_rows(images, task.train)
     panel, table = panel_rows(config, images, label, how)
     text = "\n".join([*map(str, rows), table]) if table else ""
     return runs.Report(task.title, "Diffusion", rows + panel, [folder.figures / "samples.png"], text)
@@ -99,6 +101,20 @@ def _bound_row(name: str, bound, how: str) -> runs.Row:
     terms = ", ".join(f"{term} {float(np.mean(value)):.3g}" for term, value in parts.items())
     note = f"standard error {total.error:.1g}; {len(bound.total)} held-out images given their class; {how}; {terms}"
     return runs.Row(name, total.value, "bits/dim", note=note)
+
+
+def rendering_rows(images: UInt8[np.ndarray, "n ..."], real: UInt8[np.ndarray, "m ..."]) -> list[runs.Row]:
+    """Return how samples are rendered: the ink and the faint pixels, to which features of networks are nearly blind."""
+
+    def faint(pixels: np.ndarray) -> float:
+        return float(np.mean((pixels > 0) & (pixels <= _FAINT)))
+
+    ink = float(images.mean() / real.mean())
+    note = f"share of grey levels 1 to {_FAINT} of 255; training images {faint(real):.3f}"
+    return [
+        runs.Row("ink", ink, "of the training images'", note="ratio of the mean grey levels"),
+        runs.Row("faint pixels", faint(images), note=note),
+    ]
 
 
 def panel_rows(

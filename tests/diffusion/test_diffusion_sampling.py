@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxgen import diffusion
+from jaxgen.diffusion import report
 from jaxgen.diffusion.studies import sampling
 from jaxgen.errors import UserError
 
@@ -64,3 +65,9 @@ def test_refusals(task, tmp_path, monkeypatch):
         sampling.measure(CONFIG, tmp_path)
     with pytest.raises(UserError, match="guidances is '1,x'; allowed: numbers from 0 to 100"):
         sampling._numbers("guidances", "1,x")
+
+
+def test_ink_and_faint_pixels():
+    real = np.array([[0, 0, 50, 250]], np.uint8)
+    ink, faint = report.rendering_rows(np.array([[0, 100, 1, 101]], np.uint8), real)
+    assert (ink.value, faint.value) == (pytest.approx(202 / 300), 0.5) and "training images 0.250" in faint.note
