@@ -1,6 +1,7 @@
 """Draw images from a trained diffusion model.
 
-  python -m experiments.diffusion_sample --workdir=runs/tiny --classes=0,4,7 --n=48 --guidance=3
+    named = ("classes", "eta", "clip_x0", "weights", "inpaint", "time_grid", "repeats", "guidance_from", "guidance_to")
+    for field in named:
   python -m experiments.diffusion_sample --workdir=runs/tiny --sampler=ancestral --steps=300 --gif
   python -m experiments.diffusion_sample --workdir=runs/tiny --inpaint=bottom --n=16
   python -m experiments.diffusion_sample --workdir=runs/tiny --n=10000          and then, to evaluate them:
@@ -18,7 +19,7 @@ import numpy as np
 from jaxgen import diffusion, runs, training, visualization
 from jaxgen.diffusion import inpainting
 from jaxgen.diffusion.config import GRID_HELP, GUIDANCE_HELP
-from jaxgen.diffusion.samplers import GRIDS
+from jaxgen.diffusion.samplers import FLOW_SAMPLERS, GRIDS
 from jaxgen.errors import UserError
 from jaxgen.runs import option, seed_option
 
@@ -33,7 +34,16 @@ class SampleConfig:
         "all", "classes: 'all', numbers such as '3' or '0,4,7', or 'none'", group="sampling", former="digits"
     )
     guidance: float = option(3.0, GUIDANCE_HELP, group="sampling", low=0.0, high=100.0)
-    sampler: str = option("dpm_solver", "sampler", group="sampling", choices=diffusion.SAMPLERS)
+    guidance_from: float = option(
+        0.0, "least noise level sigma / (alpha + sigma) with guidance", group="sampling", low=0.0, high=1.0
+    )
+    guidance_to: float = option(1.0, "largest noise level with guidance", group="sampling", low=0.0, high=1.0)
+    sampler: str = option(
+        "dpm_solver",
+        "sampler; euler and midpoint for a flow",
+        group="sampling",
+        choices=(*diffusion.SAMPLERS, *FLOW_SAMPLERS),
+    )
     steps: int = option(
         30, "steps of the sampler, at most the timesteps of training", group="sampling", low=1, high=100_000
     )
@@ -64,8 +74,9 @@ def run(config: SampleConfig, workdir: Path) -> None:
         real, known = inpainting.known_images(task.images(), label, config.inpaint)
         known = known._replace(repeats=config.repeats)
     settings = diffusion.Generation(
-        config.sampler, config.steps, config.guidance, config.eta, config.clip_x0, config.time_grid
-    )
+        config.sampler, config.steps, config.guidance, config.eta, config.clip_x0, config.time_grid,
+        (config.guidance_from, config.guidance_to),
+    )  # fmt: skip
     pieces, key = [], training.seed_key(config.seed)
     options = {"batch": config.batch_size, "known": known, "keep_states": config.gif}
     with runs.progress(config.n, f"{config.sampler}, {config.steps} steps", "image") as bar:
@@ -107,7 +118,21 @@ def name(config: SampleConfig, step: int) -> str:
     parts = [f"step{step}", f"n{config.n}", config.sampler, f"{config.steps}steps", f"w{config.guidance:g}"]
     parts.append(f"seed{config.seed}")
     defaults = SampleConfig()
+<<<<<<< HEAD
     for field in ("classes", "eta", "clip_x0", "weights", "inpaint", "time_grid", "repeats"):
+=======
+    for field in (
+        "guidance_from",
+        "guidance_to",
+        "digits",
+        "eta",
+        "clip_x0",
+        "weights",
+        "inpaint",
+        "time_grid",
+        "repeats",
+    ):
+>>>>>>> 65ecafb (Diffusion: guidance in an interval of noise levels; the ancestral sampler is Euler ancestral)
         if getattr(config, field) != getattr(defaults, field):
             parts.append(f"{field}{getattr(config, field)}".replace(",", "-"))
     return "_".join(parts)

@@ -4,7 +4,8 @@
 
 Ho and Salimans (2022), eq. 6, write (1 + w_paper) c - w_paper u: w_paper = w - 1. The outputs for c and u come from one
 batch of 2 B examples; w = 0 and w = 1 need only one of them. The formula is the same for eps, x0 and v, which are
-affine in one another at a given x_t.
+affine in one another at a given x_t. Guidance may be limited to an interval of the noise level tau, which is
+sigma / (alpha + sigma); outside it w = 1 (Kynkaanniemi et al. 2024, eq. 6).
 
 A network of two outputs per channel also predicts o; f = (o + 1) / 2 interpolates the variance of the reverse step,
 log variance = f log beta + (1 - f) log posterior variance (Nichol and Dhariwal 2021, eq. 15). It is taken from c.
@@ -16,9 +17,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from jaxgen.diffusion.process import Images, Process, Times, posterior_variance, step_beta, to_eps, to_x0
+from jaxgen.diffusion.process import Images, Process, Times, at, posterior_variance, step_beta, to_eps, to_x0
 from jaxgen.diffusion.unet import NO_LABEL
 
+Interval = tuple[float, float]
+EVERYWHERE: Interval = (0.0, 1.0)
 Network = Callable[[Images, Int[Array, "batch"], Int[Array, "batch"]], Float[Array, "batch height width outputs"]]
 
 
@@ -39,11 +42,11 @@ def network(model, params: PyTree) -> Network:
 
 
 def guided_output(
-    apply: Network, x: Images, t: Int[Array, "batch"], label: Int[Array, "batch"], w: float
+    apply: Network, x: Images, t: Int[Array, "batch"], label: Int[Array, "batch"], w: float | Float[Array, "..."]
 ) -> Float[Array, "batch height width outputs"]:
     """Return u + w (c - u) of the prediction; a second output is that of c, or of u where w = 0."""
     nothing = jnp.full_like(label, NO_LABEL)
-    if w in (0, 1):
+    if isinstance(w, float | int) and w in (0, 1):
         return apply(x, t, label if w else nothing)
     both = apply(jnp.concatenate([x, x]), jnp.concatenate([t, t]), jnp.concatenate([label, nothing]))
     conditional, unconditional = jnp.split(both, 2)
@@ -52,8 +55,21 @@ def guided_output(
     return jnp.concatenate([first, conditional[..., channels:]], axis=-1)
 
 
+def limited(w: float, level: Float[Array, "..."], interval: Interval) -> float | Float[Array, "..."]:
+    """Return w where the noise level lies in the interval, 1 elsewhere."""
+    if tuple(interval) == EVERYWHERE:
+        return w
+    return jnp.where((level >= interval[0]) & (level <= interval[1]), w, 1.0)
+
+
 def make_denoiser(
-    apply: Network, process: Process, label: Int[Array, "batch"], prediction: str, w: float = 1.0, clip_x0: bool = True
+    apply: Network,
+    process: Process,
+    label: Int[Array, "batch"],
+    prediction: str,
+    w: float = 1.0,
+    clip_x0: bool = True,
+    interval: Interval = EVERYWHERE,
 ) -> Denoiser:
     """Return the denoiser `(x_t, t) -> Denoised` of a network.
 
@@ -65,11 +81,13 @@ def make_denoiser(
         w: guidance.
         clip_x0: whether to clip the image to [-1, 1] and to derive the noise from the clipped image. Without it, the
             first step of the cosine schedule multiplies errors by about 100.
+        interval: noise levels tau between which there is guidance.
     """
+    level = process.sigma / (process.alpha + process.sigma)
 
     def denoise(x: Images, t: Times) -> Denoised:
         times, channels = jnp.broadcast_to(t, label.shape), x.shape[-1]
-        output = guided_output(apply, x, times, label, w)
+        output = guided_output(apply, x, times, label, limited(w, at(level, times, x), interval))
         x0 = to_x0(prediction, process, output[..., :channels], x, times)
         if clip_x0:
             x0 = jnp.clip(x0, -1.0, 1.0)

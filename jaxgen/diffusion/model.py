@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8, UInt32
 
 from jaxgen.data import evaluation_slices
-from jaxgen.diffusion.guidance import Denoiser, make_denoiser, network
+from jaxgen.diffusion.guidance import EVERYWHERE, Denoiser, Interval, make_denoiser, network
 from jaxgen.diffusion.inpainting import Known
 from jaxgen.diffusion.likelihood import Bound, best_variances, flow_bound, variational_bound
 from jaxgen.diffusion.objectives import to_unit
@@ -31,11 +31,18 @@ class Diffusion(NamedTuple):
     prediction: str
     shape: tuple[int, int, int] = (28, 28, 1)
 
-    def denoiser(self, params: PyTree, label: Int[Array, "batch"], w: float, clip_x0: bool) -> Denoiser:
+    def denoiser(
+        self,
+        params: PyTree,
+        label: Int[Array, "batch"],
+        w: float,
+        clip_x0: bool,
+        interval: Interval = EVERYWHERE,
+    ) -> Denoiser:
         """Return the denoiser of these parameters; see `make_denoiser`."""
         apply = network(self.unet, params)
         apply = on_process(apply, self.process) if self.prediction == FLOW else apply
-        return make_denoiser(apply, self.process, label, self.prediction, w, clip_x0)
+        return make_denoiser(apply, self.process, label, self.prediction, w, clip_x0, interval)
 
 
 class Generation(NamedTuple):
@@ -48,6 +55,7 @@ class Generation(NamedTuple):
         eta: of DDIM.
         clip_x0: see `make_denoiser`.
         grid: "best" for the best grid of the sampler, or one of GRIDS; even times for "euler" and "midpoint".
+        interval: noise levels sigma / (alpha + sigma) between which there is guidance.
     """
 
     sampler: str = "dpm_solver"
@@ -56,6 +64,7 @@ class Generation(NamedTuple):
     eta: float = 0.0
     clip_x0: bool = True
     grid: str = "best"
+    interval: Interval = EVERYWHERE
 
     def times(self, process: Process) -> Int[np.ndarray, "n_steps+1"]:
         """Return the times of the sampler. UserError for an unknown sampler or grid, or steps out of range."""
@@ -130,10 +139,11 @@ def _generate(key, unet, prediction, shape, settings, keep_states, repeats, arra
     key_start, key_steps = jax.random.split(key)
     start = keyed_noise(key_start, index, process.n_steps, shape)
     if settings.sampler in FLOW_SAMPLERS:
-        velocity = make_velocity(network(unet, params), label, settings.w, settings.clip_x0)
+        velocity = make_velocity(network(unet, params), label, settings.w, settings.clip_x0, settings.interval)
         x, states = flow_sample(velocity, FLOW_SAMPLERS[settings.sampler], settings.steps, start)
         return x, states if keep_states else None
-    denoise = Diffusion(unet, process, prediction).denoiser(params, label, settings.w, settings.clip_x0)
+    model = Diffusion(unet, process, prediction)
+    denoise = model.denoiser(params, label, settings.w, settings.clip_x0, settings.interval)
     sampler = make_sampler(settings.sampler, settings.eta)
     known = None if known is None else Known(*known, repeats)
     x, states = sample(key_steps, process, denoise, sampler, times, index, start, known)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
-from jaxgen.diffusion.guidance import Network, guided_output
+from jaxgen.diffusion.guidance import EVERYWHERE, Interval, Network, guided_output, limited
 from jaxgen.diffusion.process import Images, Process, at, check_shape
 from jaxgen.diffusion.unet import NO_LABEL
 
@@ -68,7 +68,13 @@ def network_time(t: Float[Array, "..."]) -> Float[Array, "..."]:
     return 1 + _NETWORK_TIME * t
 
 
-def make_velocity(apply: Network, label: Int[Array, "batch"], w: float = 1.0, clip_x0: bool = True) -> Velocity:
+def make_velocity(
+    apply: Network,
+    label: Int[Array, "batch"],
+    w: float = 1.0,
+    clip_x0: bool = True,
+    interval: Interval = EVERYWHERE,
+) -> Velocity:
     """Return the guided velocity `(x, t) -> v` of a network trained by `flow_losses`.
 
     Args:
@@ -76,10 +82,12 @@ def make_velocity(apply: Network, label: Int[Array, "batch"], w: float = 1.0, cl
         label: class of each example, or NO_LABEL.
         w: guidance, see `guided_output`.
         clip_x0: whether to clip the image x - t v that the velocity points to, to [-1, 1].
+        interval: times between which there is guidance.
     """
 
     def velocity(x: Images, t: Float[Array, ""]) -> Images:
-        v = guided_output(apply, x, jnp.broadcast_to(network_time(t), label.shape), label, w)
+        times = jnp.broadcast_to(network_time(t), label.shape)
+        v = guided_output(apply, x, times, label, limited(w, t, interval))
         return (x - jnp.clip(x - t * v, -1.0, 1.0)) / t if clip_x0 else v
 
     return velocity

@@ -101,6 +101,37 @@ def test_euler_is_ddim():
         np.testing.assert_allclose(by_euler, by_ddim / total[s], rtol=1e-4, atol=1e-5)
 
 
+def test_ancestral_is_euler_ancestral():
+    """A step of k-diffusion in x / alpha and sigma / alpha: down to sigma_down by Euler, then noise sigma_up."""
+    process, t, s = diffusion.make_process("cosine", 64), 40, 25
+    x, noise = jax.random.normal(KEY, (2, 3, 2, 2, 1))
+    denoise = gaussian.denoiser(process)
+    ours, _ = samplers.ancestral_step(denoise, process, x, None, t, s, noise)
+    before, after = (process.sigma[k] / process.alpha[k] for k in (t, s))
+    up = jnp.sqrt(after**2 * (before**2 - after**2) / before**2)
+    down = jnp.sqrt(after**2 - up**2)
+    y = x / process.alpha[t]
+    y = y + (down - before) * (y - denoise(x, t).x0) / before + up * noise
+    np.testing.assert_allclose(ours / process.alpha[s], y, rtol=1e-4, atol=1e-5)
+
+
+def test_guidance_is_limited_to_an_interval():
+    def network(x, time, label):
+        return x * (1 + label[:, None, None, None])
+
+    x, label = jax.random.normal(KEY, (2, 2, 2, 1)), jnp.array([0, 3])
+    makers = {w: rectified_flow.make_velocity(network, label, w, False) for w in (1.0, 3.0)}
+    limited = rectified_flow.make_velocity(network, label, 3.0, False, (0.2, 0.6))
+    level = PROCESS.sigma / (PROCESS.alpha + PROCESS.sigma)
+    apply = rectified_flow.on_process(network, PROCESS)
+    denoise = {w: guidance.make_denoiser(apply, PROCESS, label, "flow", w, False) for w in (1.0, 3.0)}
+    part = guidance.make_denoiser(apply, PROCESS, label, "flow", 3.0, False, (0.2, 0.6))
+    for t in (5, 30, 60):
+        w = 3.0 if 0.2 <= float(level[t]) <= 0.6 else 1.0
+        np.testing.assert_allclose(limited(x, level[t]), makers[w](x, level[t]), rtol=1e-5)
+        np.testing.assert_allclose(part(x, t).x0, denoise[w](x, t).x0, rtol=1e-5, atol=1e-5)
+
+
 def test_draws_are_logit_normal_and_keyed_by_example():
     position = jnp.arange(4000, dtype=jnp.uint32)
     t, noise, dropped = rectified_flow.draw(KEY, position, (1, 1, 1), 0.25)

@@ -2,7 +2,8 @@
 
     x_s ~ N(posterior mean(x_t, x_0), variance),  x_0 of the denoiser;  the last step takes the mean
 
-Ho et al. (2020), algorithm 2, for any s < t. The variance is that of the posterior, or learned.
+Ho et al. (2020), algorithm 2, for any s < t. The variance is that of the posterior, or learned. With the former it is
+the "Euler ancestral" sampler of k-diffusion, as DDIM is its Euler sampler.
 """
 
 import jax.numpy as jnp
