@@ -118,21 +118,8 @@ def name(config: SampleConfig, step: int) -> str:
     parts = [f"step{step}", f"n{config.n}", config.sampler, f"{config.steps}steps", f"w{config.guidance:g}"]
     parts.append(f"seed{config.seed}")
     defaults = SampleConfig()
-<<<<<<< HEAD
-    for field in ("classes", "eta", "clip_x0", "weights", "inpaint", "time_grid", "repeats"):
-=======
-    for field in (
-        "guidance_from",
-        "guidance_to",
-        "digits",
-        "eta",
-        "clip_x0",
-        "weights",
-        "inpaint",
-        "time_grid",
-        "repeats",
-    ):
->>>>>>> 65ecafb (Diffusion: guidance in an interval of noise levels; the ancestral sampler is Euler ancestral)
+    named = ("classes", "eta", "clip_x0", "weights", "inpaint", "time_grid", "repeats", "guidance_from", "guidance_to")
+    for field in named:
         if getattr(config, field) != getattr(defaults, field):
             parts.append(f"{field}{getattr(config, field)}".replace(",", "-"))
     return "_".join(parts)

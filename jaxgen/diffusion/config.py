@@ -60,13 +60,13 @@ class DiffusionConfig:
     )
     film: bool | None = option(None, "normalise first; time and label scale and shift the features", group="model")
     objective: str = option(
-        "diffusion",
-        "diffusion: the network predicts --prediction at the times of a schedule; flow: the velocity of straight paths "
+        "eps",
+        "what the network predicts: eps, x0 or v at the times of the schedule, or flow, the velocity of straight paths "
         "in continuous time (rectified flow)",
         group="model",
-        choices=("diffusion", FLOW),
+        choices=(*PREDICTIONS, FLOW),
+        former="prediction",
     )
-    prediction: str = option("eps", "prediction with objective=diffusion", group="model", choices=PREDICTIONS)
     learned_variance: bool = option(False, "whether the network also predicts the reverse variance", group="model")
     dtype: str = option("float32", "type of the computation; parameters are float32", group="model", choices=DTYPES)
 
@@ -167,20 +167,19 @@ def build_unet(config: DiffusionConfig) -> UNet:
 def build_diffusion(config: DiffusionConfig) -> Diffusion:
     """Return the model that a config describes. UserError naming the field that does not fit."""
     shape = (config.side, config.side, config.channels)
-    prediction = build_objective(config).prediction
-    diffusion = Diffusion(build_unet(config), make_process(config.schedule, config.timesteps), prediction, shape)
+    build_objective(config)
+    process = make_process(config.schedule, config.timesteps)
+    diffusion = Diffusion(build_unet(config), process, config.objective, shape)
     check_sampler(config.sampler, diffusion)
     return diffusion
 
 
 def build_objective(config: DiffusionConfig) -> Objective:
     """Return the objective that a config describes. UserError for a flow with what a flow does not have."""
-    if config.objective != FLOW:
-        return Objective(config.prediction, config.min_snr, config.label_dropout)
-    for name, allowed in {"prediction": "eps", "min_snr": None, "learned_variance": False}.items():
-        if getattr(config, name) != allowed:
+    for name, without in {"min_snr": None, "learned_variance": False}.items():
+        if config.objective == FLOW and getattr(config, name) != without:
             raise UserError(f"{name} is {getattr(config, name)!r} with objective='flow'; allowed: leave it out")
-    return Objective(FLOW, None, config.label_dropout)
+    return Objective(config.objective, config.min_snr, config.label_dropout)
 
 
 def _numbers(name: str, text: str, example: str, low: int) -> tuple[int, ...]:

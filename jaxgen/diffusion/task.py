@@ -73,7 +73,7 @@ class DiffusionTask:
         """What is trained, for records."""
         config = self.config
         name = data.name_of(config.dataset, config.images)
-        return f"{name}, {config.size} U-Net, {build_objective(config).prediction}, {config.epochs:g} epochs"
+        return f"{name}, {config.size} U-Net, {config.objective}, {config.epochs:g} epochs"
 
     @property
     def steps(self) -> int:

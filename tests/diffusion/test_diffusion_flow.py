@@ -190,7 +190,7 @@ def test_refusals(small_flow):
     with pytest.raises(UserError, match="sampler is 'midpoint'; allowed for inpainting: ancestral, ddim"):
         diffusion.generate(KEY, model, params, label, diffusion.Generation("midpoint", 2), known=known)
     config = diffusion.DiffusionConfig(objective="flow")
-    for changes in ({"prediction": "v"}, {"min_snr": 5.0}, {"learned_variance": True}):
+    for changes in ({"min_snr": 5.0}, {"learned_variance": True}):
         with pytest.raises(UserError, match="with objective='flow'; allowed: leave it out"):
             diffusion.build_diffusion(dataclasses.replace(config, **changes))
     with pytest.raises(UserError, match="sampler is 'midpoint'; allowed unless objective is flow"):

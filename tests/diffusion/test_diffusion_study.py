@@ -24,7 +24,7 @@ def test_the_eight_configurations():
     baseline = configs[study.BASELINE]
     assert (baseline.size, baseline.epochs, baseline.batch_size, baseline.learning_rate) == ("medium", 20, 128, 1e-3)
     assert (baseline.timesteps, baseline.schedule, baseline.label_dropout, baseline.seed) == (300, "cosine", 0.1, 3)
-    assert (baseline.prediction, baseline.min_snr, baseline.part, baseline.clip) == ("eps", None, "all", 1.0)
+    assert (baseline.objective, baseline.min_snr, baseline.part, baseline.clip) == ("eps", None, "all", 1.0)
     names = [field.name for field in dataclasses.fields(baseline)]
     changed = [name for c in configs.values() for name in names if getattr(c, name) != getattr(baseline, name)]
     assert sorted(changed) == ["batch_size", "epochs", "epochs", "learning_rate", "schedule", "size", "size"]

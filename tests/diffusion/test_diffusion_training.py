@@ -259,8 +259,7 @@ def test_refusals():
     "field, value, allowed",
     [
         ("size", "huge", "one of tiny, small, medium, large, compact"),
-        ("prediction", "score", "one of eps, x0, v"),
-        ("objective", "score", "one of diffusion, flow"),
+        ("objective", "score", "one of eps, x0, v, flow"),
         ("decay", "linear", "one of epoch, step"),
         ("warmup", -1, "an integer from 0 to 2147483647"),
         ("beta2", 1.0, "a number from 0.0 to 0.99999"),
