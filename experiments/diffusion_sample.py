@@ -1,7 +1,7 @@
 """Draw images from a trained diffusion model.
 
-    named = ("classes", "eta", "clip_x0", "weights", "inpaint", "time_grid", "repeats", "guidance_from", "guidance_to")
-    for field in named:
+  python -m experiments.diffusion_sample --workdir=runs/tiny --classes=0,4,7 --n=48 --guidance=3
+  python -m experiments.diffusion_sample --workdir=runs/compact --sampler=midpoint --steps=6 --guidance=2
   python -m experiments.diffusion_sample --workdir=runs/tiny --sampler=ancestral --steps=300 --gif
   python -m experiments.diffusion_sample --workdir=runs/tiny --inpaint=bottom --n=16
   python -m experiments.diffusion_sample --workdir=runs/tiny --n=10000          and then, to evaluate them:
