@@ -75,12 +75,14 @@ def test_a_run_leaves_all_that_is_promised(finished):
     assert {"loss", "mse", "grad_norm", "held_out_loss", "learning_rate"} <= set(records[1])
 
 
-def test_the_flag_file_is_of_this_program():
-    lines = (ROOT / "experiments" / "flags" / "diffusion_tiny.flags").read_text().splitlines()
+@pytest.mark.parametrize("size, objective", [("tiny", "v"), ("compact", "flow")])
+def test_the_flag_files_are_of_this_program(size, objective):
+    lines = (ROOT / "experiments" / "flags" / f"diffusion_{size}.flags").read_text().splitlines()
     flags = [line for line in lines if not line.startswith("#")]
     seen = []
     runs.main(diffusion.DiffusionConfig, lambda config, _: seen.append(config), ["program", *flags])
-    assert seen[0].size == "tiny"
+    assert (seen[0].size, seen[0].objective) == (size, objective)
+    diffusion.build_diffusion(seen[0])
 
 
 def test_sampling_from_the_run(finished, call):
@@ -115,7 +117,8 @@ def test_sampling_from_the_run(finished, call):
         (["--steps=21"], "sample_steps is 21; allowed: 1 to 20"),
         (["--steps=0"], "--steps=0: allowed: an integer from 1 to 100000"),
         (["--eta=2"], "--eta=2: allowed: a number from 0.0 to 1.0"),
-        (["--sampler=euler"], "allowed: one of ancestral, ddim, heun, dpm_solver"),
+        (["--sampler=unipc"], "allowed: one of ancestral, ddim, heun, dpm_solver, euler, midpoint"),
+        (["--sampler=euler"], "sampler is 'euler'; allowed unless objective is flow: ancestral, ddim"),
         (["--inpaint=middle"], "allowed: one of top, bottom, left, right, centre or none"),
         (["--weights=best"], "allowed: one of average, last"),
     ],
