@@ -1,7 +1,4 @@
-"""Laws of the engine for any graph, against enumeration in numpy and closed forms.
-
-Keys are fixed; a right engine fails a check on one key in 1 / ALPHA.
-"""
+"""Laws of the engine for any graph, against enumeration in numpy and closed forms."""
 
 import functools
 
@@ -10,97 +7,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
-from graph_oracles import (
-    all_states,
-    distribution,
-    log_weights,
-    random_graph_params,
-    state_numbers,
-    sweep_matrix,
+from graph_checks import (
+    CASES,
+    N,
+    case_params,
+    convergence_p,
+    drawn,
+    fixed_start,
+    law_p,
+    stationarity_p,
+    strong_params,
+    transition_p,
 )
+from graph_oracles import all_states, distribution, random_graph_params
 from statistical import ALPHA, chi_square_p
 
 from jaxgen import gibbs
 from jaxgen.gibbs import Graph, Lattice, graph_plan
 from jaxgen.potts.oracles import enumeration
-
-N = 20_001
-HOUSE = [(0, 1), (2, 1), (3, 0), (4, 2), (1, 4), (0, 4)]
-CASES = {  # graph, kind of parameters
-    "mixed levels": (Graph(HOUSE, 5, [2, 3, 4, 2, 3]), "edge"),
-    "spins": (Graph([*HOUSE, (5, 0), (6, 5), (6, 2)], 7, 2), "spin"),
-    "tied and isolated": (Graph(HOUSE, 6, 3), "tied"),
-    "tied, mixed levels": (Graph(HOUSE, 5, [3, 2, 4, 2, 3]), "tied"),
-    "many levels": (Graph([(1, 0), (1, 2), (2, 0)], 3, [12, 2, 5]), "edge"),
-    "no edges": (Graph([], 3, [2, 3, 2]), "edge"),
-}
-
-
-# Checkers: each gives a p-value, so that mutants can be asked to fail them.
-
-
-@functools.cache
-def case_params(case, seed=0):
-    graph, kind = CASES[case]
-    return random_graph_params(seed, graph, kind, scale=0.35 if kind == "spin" else 0.7)
-
-
-def fixed_start(case):
-    graph = CASES[case][0]
-    row = np.random.default_rng(4).integers(graph.levels).astype(np.uint8)
-    return np.repeat(row[None], N, axis=0)
-
-
-def drawn(case, x, seed, calls=1, n_sweeps=2, params=None, **conditions):
-    params = case_params(case) if params is None else params
-    for key in jax.random.split(jax.random.key(seed), calls):
-        x, info = gibbs.sample(key, CASES[case][0], params, x, n_sweeps, **conditions)
-        assert int(info.sweeps) == n_sweeps and info.engine == "graph"
-    return x
-
-
-def law_p(case, x, p):
-    graph = CASES[case][0]
-    return chi_square_p(np.bincount(state_numbers(graph, x), minlength=len(p)), p)
-
-
-def stationarity_p(case, params=None, beta=1.0, calls=2):
-    """Two calls from exact draws, under the law itself."""
-    p = distribution(CASES[case][0], case_params(case) if params is None else params, beta)
-    start = all_states(CASES[case][0])[np.random.default_rng(1).choice(len(p), N, p=p)]
-    return law_p(case, drawn(case, start, 2, calls, params=params, beta=beta), p)
-
-
-def transition_p(case, n_sweeps=2, params=None):
-    """From one fixed state, under its row of the power of the sweep matrix."""
-    graph, x = CASES[case][0], fixed_start(case)
-    order = np.concatenate(graph_plan.blocks(graph)).tolist()
-    matrix = sweep_matrix(graph, case_params(case) if params is None else params, order)
-    row = np.eye(len(matrix))[state_numbers(graph, x[:1])[0]]
-    for _ in range(n_sweeps):
-        row = row @ matrix
-    return law_p(case, drawn(case, x, 3, n_sweeps=n_sweeps, params=params), row)
-
-
-def convergence_p(case):
-    return law_p(case, drawn(case, fixed_start(case), 5, calls=10), distribution(CASES[case][0], case_params(case)))
-
-
-@functools.cache
-def strong_params(case):
-    """Couplings of +-60 whose pulls the biases cancel at one state: sums must be used, and many states stay likely."""
-    graph = CASES[case][0]
-    params = jax.tree.map(lambda a: np.array(a, np.float64), case_params(case))
-    rng, x0 = np.random.default_rng(9), fixed_start(case)[0].astype(int)
-    shift = 60.0 * rng.choice([-1.0, 1.0], params["coupling"].shape)
-    params["coupling"] += shift
-    for e, (i, j) in enumerate(graph.edges):
-        params["bias"][i] -= shift[e][:, x0[j]]
-        params["bias"][j] -= shift[e][x0[i], :]
-    return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), params)
-
-
-# Laws.
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -186,98 +110,6 @@ def test_beta_is_the_inverse_temperature():
         x = drawn(case, fixed_start(case), 8, 10, beta=beta)
         assert law_p(case, x, p) > ALPHA
     assert law_p(case, x, distribution(CASES[case][0], case_params(case))) < ALPHA
-
-
-@pytest.mark.parametrize("case", ["mixed levels", "spins"])
-def test_clamps_and_fields_of_each_chain(case):
-    """Two groups of chains with their own clamp, field and state."""
-    graph, params, half = CASES[case][0], case_params(case), 5000
-    rng = np.random.default_rng(11)
-    states = all_states(graph)
-    rows = states[rng.choice(len(states), 2)]
-    clamps = np.zeros((2, graph.n_sites), bool)
-    clamps[0, [1, 4]] = clamps[1, 0] = True
-    fields = rng.normal(size=(2, *params["bias"].shape)).astype(np.float32)
-    start, clamp, field = (np.repeat(a, half, axis=0) for a in (rows, clamps, fields))
-    x = start
-    for key in jax.random.split(jax.random.key(12), 10):
-        x, info = gibbs.sample(key, graph, params, x, 2, clamp=clamp, field=field)
-        assert info.site_updates == 2 * half * (~clamps).sum()
-    np.testing.assert_array_equal(x[clamp], start[clamp])
-    for group in range(2):
-        held = clamps[group]
-        p = np.where((states[:, held] == rows[group, held]).all(1), 1.0, 0.0)
-        p *= np.exp(log_weights(graph, params, states, fields[group]))
-        counts = np.bincount(state_numbers(graph, x[group * half : (group + 1) * half]), minlength=len(p))
-        assert chi_square_p(counts, p / p.sum()) > ALPHA
-
-
-def test_one_clamp_and_one_field_for_all_chains():
-    case = "tied and isolated"
-    graph = CASES[case][0]
-    clamp = np.array([1, 0, 0, 0, 0, 0], bool)
-    field = np.random.default_rng(13).normal(size=(6, 3)).astype(np.float32)
-    start = fixed_start(case)
-    x = drawn(case, start, 14, 1, clamp=clamp, field=field)
-    every = np.broadcast_to(clamp, start.shape), np.broadcast_to(field, (N, 6, 3))
-    np.testing.assert_array_equal(x, drawn(case, start, 14, 1, clamp=every[0], field=every[1]))
-    assert graph.n_sites == 6 and not np.array_equal(x, start)
-
-
-# Noise belongs to the chain.
-
-
-@pytest.mark.parametrize("scale", [0.5, 60.0])
-def test_a_chain_is_the_same_in_any_batch_and_with_any_tiles(scale):
-    """Batches of one, few and many chains have different tiles and forms of tables."""
-    edges = [(i, (i + k) % 30) for i in range(30) for k in (1, 3, 5)]
-    graph = Graph(edges, 30, [2] * 15 + [3] * 15)
-    params = random_graph_params(15, graph, scale=scale)
-    x = np.random.default_rng(16).integers(graph.levels, size=(40, 30)).astype(np.uint8)
-    ids = np.random.default_rng(17).permutation(1000)[:40].astype(np.uint32)
-
-    def run(chosen):
-        sampled, _ = gibbs.sample(jax.random.key(18), graph, params, x[chosen], 3, chain_ids=jnp.asarray(ids[chosen]))
-        return np.asarray(sampled)
-
-    whole = run(np.arange(40))
-    assert not np.array_equal(whole, x)
-    for chosen in ([5], [39, 0, 7], np.arange(40)[::-1]):
-        np.testing.assert_array_equal(run(np.asarray(chosen)), whole[chosen])
-
-
-def test_default_chain_numbers_count_from_zero():
-    case, x = "spins", fixed_start("spins")
-    default = drawn(case, x, 19)
-    np.testing.assert_array_equal(default, drawn(case, x, 19, chain_ids=jnp.arange(N)))
-    np.testing.assert_array_equal(drawn(case, x, 19, chain_ids=jnp.arange(N) + 5)[:-5], default[5:])
-
-
-def test_memory_does_not_grow_with_the_sweeps():
-    graph, params = CASES["spins"][0], case_params("spins")
-
-    def bytes_for(n_sweeps):
-        run = jax.jit(lambda key, params, x: gibbs.sample(key, graph, params, x, n_sweeps)[0])
-        compiled = run.lower(jax.random.key(0), params, jnp.zeros((16, 7), jnp.uint8)).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
-
-    assert bytes_for(100_000) == bytes_for(2)
-
-
-def test_equal_graphs_share_one_executable_that_sees_new_weights():
-    sample_module = __import__("importlib").import_module("jaxgen.gibbs.sample")
-    case = "spins"
-    drawn(case, fixed_start(case), 20)
-    executables = sample_module._run._cache_size()
-    same = Graph(np.array(CASES[case][0].edges), 7, [2] * 7)
-    assert same == CASES[case][0] and hash(same) == hash(CASES[case][0]) and same is not CASES[case][0]
-    params = case_params(case, seed=1)
-    x = fixed_start(case)
-    for key in jax.random.split(jax.random.key(21), 10):
-        x, _ = gibbs.sample(key, same, params, x, 2)
-    assert law_p(case, x, distribution(same, params)) > ALPHA
-    assert law_p(case, x, distribution(same, case_params(case))) < ALPHA
-    assert sample_module._run._cache_size() == executables
 
 
 # Lattices.

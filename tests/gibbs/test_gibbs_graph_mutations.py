@@ -5,8 +5,7 @@ import importlib
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from statistical import ALPHA
-from test_gibbs_graph import (
+from graph_checks import (
     CASES,
     N,
     case_params,
@@ -17,10 +16,13 @@ from test_gibbs_graph import (
     strong_params,
     transition_p,
 )
+from statistical import ALPHA
 
 from jaxgen.gibbs import graph_plan
 from jaxgen.gibbs.engines import graph as engine
 from jaxgen.gibbs.types import Conditions
+
+pytestmark = pytest.mark.slow
 
 sample_module = importlib.import_module("jaxgen.gibbs.sample")
 CASE = "spins"
@@ -54,7 +56,6 @@ def patched_hash(monkeypatch, change):
     monkeypatch.setattr(engine, "threefry2x32", lambda key, counter: threefry(*change(key, counter)))
 
 
-@pytest.mark.slow
 def test_one_coupling_transposed(monkeypatch):
     def change(params):
         return params | {"coupling": params["coupling"].at[5].set(params["coupling"][5].T)}
@@ -68,7 +69,6 @@ def test_one_sign_flipped(monkeypatch):
     assert stationarity_p(CASE) < CERTAIN
 
 
-@pytest.mark.slow
 def test_weights_frozen(monkeypatch):
     frozen = engine._table(CASES[CASE][0], *_table_arguments())
     monkeypatch.setattr(engine, "_table", lambda *_: frozen)
@@ -96,13 +96,11 @@ def test_one_block_skipped(monkeypatch):
     assert convergence_p(CASE) < CERTAIN and transition_p(CASE) < CERTAIN
 
 
-@pytest.mark.slow
 def test_joined_sites_drawn_together(monkeypatch):
     monkeypatch.setitem(CASES[CASE][0].__dict__, "colouring", np.zeros(7, np.int32))
     assert stationarity_p(CASE) < CERTAIN
 
 
-@pytest.mark.slow
 def test_sweeps_ignored(monkeypatch):
     fori_loop = engine.jax.lax.fori_loop
     monkeypatch.setattr(engine.jax.lax, "fori_loop", lambda low, high, *rest: fori_loop(low, min(high, 1), *rest))
@@ -115,32 +113,27 @@ def test_noise_reused_across_sweeps(monkeypatch):
     assert transition_p(CASE) < CERTAIN
 
 
-@pytest.mark.slow
 def test_noise_shared_by_sites(monkeypatch):
     patched_hash(monkeypatch, lambda key, counter: (key, (counter[0] * (counter[0].ndim == 0), counter[1])))
     assert transition_p(CASE, 1) < CERTAIN
 
 
-@pytest.mark.slow
 def test_noise_shared_by_chains(monkeypatch):
     patched_hash(monkeypatch, lambda key, counter: (key, (counter[0], counter[1] // 2)))
     assert transition_p(CASE) < CERTAIN
 
 
-@pytest.mark.slow
 def test_exponentials_where_sums_are_needed(monkeypatch):
     params = strong_params("mixed levels")
     monkeypatch.setattr(engine, "LARGEST_EXPONENT", 1e9)
     assert not stationarity_p("mixed levels", params) > ALPHA
 
 
-@pytest.mark.slow
 def test_beta_ignored(monkeypatch):
     monkeypatch.setattr(engine, "scaled", lambda beta, theta: theta)
     assert stationarity_p(CASE, beta=0.5) < CERTAIN
 
 
-@pytest.mark.slow
 def test_the_reference_level_forgotten(monkeypatch):
     """Terms of state 0 are not moved into the bias."""
     relative = engine._relative
@@ -150,7 +143,6 @@ def test_the_reference_level_forgotten(monkeypatch):
     assert stationarity_p(CASE) < CERTAIN
 
 
-@pytest.mark.slow
 def test_clamps_ignored(monkeypatch):
     clamp = np.zeros(7, bool)
     clamp[2] = True

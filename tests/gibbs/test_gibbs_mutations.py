@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from statistical import ALPHA
-from test_gibbs_engines import (
+from engine_checks import (
     CASES,
     case_params,
     convergence_p,
@@ -17,10 +16,13 @@ from test_gibbs_engines import (
     stationarity_p,
     transition_p,
 )
+from statistical import ALPHA
 
 from jaxgen.gibbs.engines import lattice as lattice_engine
 from jaxgen.gibbs.engines import thrml as thrml_engine
 from jaxgen.gibbs.engines.tiles import Tiles
+
+pytestmark = pytest.mark.slow
 
 sample_module = importlib.import_module("jaxgen.gibbs.sample")
 CASE = "3x3 tied"  # two colours
