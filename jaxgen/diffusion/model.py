@@ -49,7 +49,7 @@ class Generation(NamedTuple):
     """How images are drawn.
 
     Attributes:
-        sampler: "ancestral", "ddim", "heun" or "dpm_solver"; for a flow also "euler" or "midpoint".
+        sampler: one of SAMPLERS; for a flow also "euler" or "midpoint".
         steps: of the sampler, 1 to T; any number for "euler" and "midpoint".
         w: guidance, see `guided_output`.
         eta: of DDIM.

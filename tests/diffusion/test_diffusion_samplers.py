@@ -77,6 +77,35 @@ def test_ancestral_with_the_posterior_variance_follows_its_recursion():
     assert scipy.stats.kstest(standard, "norm").pvalue > ALPHA
 
 
+@pytest.mark.parametrize("name, order", [("ancestral", 1), ("dpm_solver_sde", 2)])
+def test_weak_order_of_the_stochastic_samplers(name, order):
+    """The error of the variance at the end of a smooth process, exactly: the samplers are linear for Gaussian data.
+
+    Image k gets a unit of noise at step k alone, the last image none, and the one before it starts at 1.
+    """
+
+    def variance(n):
+        process = smooth_process(n)
+        sampler, denoise = diffusion.make_sampler(name), gaussian.denoiser(process)
+        noise = jnp.eye(n, n + 2).reshape(n, n + 2, 1, 1, 1)
+        start = jnp.zeros(n + 2).at[n].set(1.0).reshape(n + 2, 1, 1, 1)
+
+        def body(state, step):
+            t, z = step
+            return sampler.step(denoise, process, *state, t, t - 1, z), None
+
+        times = jnp.arange(n, 0, -1)
+        (x, _), _ = jax.jit(lambda x: jax.lax.scan(body, (x, sampler.memory(x)), (times, noise)))(start)
+        x = np.asarray(x, np.float64).ravel()
+        spread = float(process.alpha[n] ** 2 * gaussian.SCALE**2 + process.sigma[n] ** 2)
+        return np.sum((x[:n] - x[-1]) ** 2) + spread * (x[n] - x[-1]) ** 2
+
+    process = smooth_process(16)
+    exact = float(process.alpha[0] ** 2 * gaussian.SCALE**2 + process.sigma[0] ** 2)
+    errors = [abs(variance(n) - exact) for n in (16, 32, 64)]
+    assert abs(np.log2(errors[1] / errors[2]) - order) < 0.3, errors
+
+
 def test_ddim_between_the_flow_and_ancestral_sampling():
     """eta = 1 gives ancestral's images from the same noise; eta = 0 draws nothing; both hold for long steps."""
     process = diffusion.make_process("cosine", 30)

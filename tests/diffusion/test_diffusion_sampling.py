@@ -25,7 +25,7 @@ def test_every_sampler_has_the_evaluations_asked_for(task):
     assert [(s.sampler, s.steps, s.w) for s in settings] == [("heun", 6, 2.0), ("euler", 5, 2.0), ("euler", 12, 2.0)]
     every = sampling.compared(sampling.SamplingConfig(evaluations="4"), task, diffusion.Generation())
     assert {(s.sampler, s.steps) for s in every} == {
-        ("euler", 4), ("midpoint", 2), ("ancestral", 4), ("heun", 2), ("dpm_solver", 4),
+        ("euler", 4), ("midpoint", 2), ("ancestral", 4), ("heun", 2), ("dpm_solver", 4), ("dpm_solver_sde", 4),
     }  # fmt: skip
     denoiser = dataclasses.replace(task, diffusion=task.diffusion._replace(prediction="v"))
     every = sampling.compared(sampling.SamplingConfig(evaluations="4"), denoiser, diffusion.Generation())

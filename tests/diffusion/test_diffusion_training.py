@@ -264,7 +264,7 @@ def test_refusals():
         ("warmup", -1, "an integer from 0 to 2147483647"),
         ("beta2", 1.0, "a number from 0.0 to 0.99999"),
         ("schedule", "quadratic", "one of linear_unscaled, linear, cosine"),
-        ("sampler", "unipc", "one of ancestral, ddim, heun, dpm_solver, euler, midpoint"),
+        ("sampler", "unipc", "one of ancestral, ddim, heun, dpm_solver, dpm_solver_sde, euler, midpoint"),
         ("time_grid", "even", "one of best, uniform, angle, log_snr, karras"),
         ("side", 0, "an integer from 4 to 1024"),
         ("classes", 0, "an integer from 1 to 100000"),

@@ -117,7 +117,7 @@ def test_sampling_from_the_run(finished, call):
         (["--steps=21"], "sample_steps is 21; allowed: 1 to 20"),
         (["--steps=0"], "--steps=0: allowed: an integer from 1 to 100000"),
         (["--eta=2"], "--eta=2: allowed: a number from 0.0 to 1.0"),
-        (["--sampler=unipc"], "allowed: one of ancestral, ddim, heun, dpm_solver, euler, midpoint"),
+        (["--sampler=unipc"], "allowed: one of ancestral, ddim, heun, dpm_solver, dpm_solver_sde, euler, midpoint"),
         (["--sampler=euler"], "sampler is 'euler'; allowed unless objective is flow: ancestral, ddim"),
         (["--inpaint=middle"], "allowed: one of top, bottom, left, right, centre or none"),
         (["--weights=best"], "allowed: one of average, last"),

@@ -2,6 +2,7 @@
 
 from jaxgen.diffusion.samplers.ancestral import ancestral_step as ancestral_step
 from jaxgen.diffusion.samplers.ddim import ddim_step as ddim_step
+from jaxgen.diffusion.samplers.dpm_solver import dpm_solver_sde_step as dpm_solver_sde_step
 from jaxgen.diffusion.samplers.dpm_solver import dpm_solver_step as dpm_solver_step
 from jaxgen.diffusion.samplers.flow import FLOW_SAMPLERS as FLOW_SAMPLERS
 from jaxgen.diffusion.samplers.flow import euler_step as euler_step

@@ -21,11 +21,11 @@ from jaxgen.diffusion.inpainting import Known, replace_known
 from jaxgen.diffusion.process import Images, Process, Times, q_step
 from jaxgen.diffusion.samplers.ancestral import ancestral_step
 from jaxgen.diffusion.samplers.ddim import ddim_step
-from jaxgen.diffusion.samplers.dpm_solver import dpm_solver_memory, dpm_solver_step
+from jaxgen.diffusion.samplers.dpm_solver import dpm_solver_memory, dpm_solver_sde_step, dpm_solver_step
 from jaxgen.diffusion.samplers.heun import heun_step
 from jaxgen.errors import UserError
 
-SAMPLERS = ("ancestral", "ddim", "heun", "dpm_solver")
+SAMPLERS = ("ancestral", "ddim", "heun", "dpm_solver", "dpm_solver_sde")
 _REPEATS = 2**31  # image numbers stay below
 
 
@@ -43,6 +43,7 @@ def make_sampler(name: str, eta: float = 0.0) -> Sampler:
         "ddim": Sampler(functools.partial(ddim_step, eta=eta)),
         "heun": Sampler(heun_step),
         "dpm_solver": Sampler(dpm_solver_step, dpm_solver_memory),
+        "dpm_solver_sde": Sampler(dpm_solver_sde_step, dpm_solver_memory),
     }
     if name not in samplers:
         raise UserError(f"sampler is {name!r}; allowed: {', '.join(SAMPLERS)}")

@@ -19,7 +19,13 @@ from jaxgen.errors import UserError
 GRIDS = ("uniform", "angle", "log_snr", "karras")
 
 # The grid with the smallest error on a mixture with a known flow, see tests/diffusion/test_diffusion_orders.py.
-BEST = {"ancestral": "uniform", "ddim": "angle", "heun": "log_snr", "dpm_solver": "log_snr"}
+BEST = {
+    "ancestral": "uniform",
+    "ddim": "angle",
+    "heun": "log_snr",
+    "dpm_solver": "log_snr",
+    "dpm_solver_sde": "log_snr",
+}
 _RHO, _LARGEST_RATIO = 7, 80.0
 
 
