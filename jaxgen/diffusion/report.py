@@ -26,7 +26,7 @@ if typing.TYPE_CHECKING:
     from jaxgen.diffusion.task import DiffusionTask
 
 _NAMES = {"eps": "noise", "x0": "image", "v": "velocity", "flow": "velocity of the straight path"}
-_FAINT = 100
+_NEARLY_BLACK, _GREY = 8, 100
 _SHOWN = 8  # samples per class in the figure
 
 
@@ -104,17 +104,22 @@ def _bound_row(name: str, bound, how: str) -> runs.Row:
 
 
 def rendering_rows(images: UInt8[np.ndarray, "n ..."], real: UInt8[np.ndarray, "m ..."]) -> list[runs.Row]:
-    """Return how samples are rendered: the ink and the faint pixels, to which features of networks are nearly blind."""
+    """Return how samples are rendered, to which features of networks are nearly blind.
 
-    def faint(pixels: np.ndarray) -> float:
-        return float(np.mean((pixels > 0) & (pixels <= _FAINT)))
+    The rows are the ink, the share of nearly black pixels, an error of the network on the background that no eye sees,
+    and the share of grey pixels, which an eye would see as haze.
+    """
 
-    ink = float(images.mean() / real.mean())
-    note = f"share of grey levels 1 to {_FAINT} of 255; training images {faint(real):.3f}"
-    return [
-        runs.Row("ink", ink, "of the training images'", note="ratio of the mean grey levels"),
-        runs.Row("faint pixels", faint(images), note=note),
+    def share(pixels: np.ndarray, low: int, high: int) -> float:
+        return float(np.mean((pixels >= low) & (pixels <= high)))
+
+    rows = [
+        runs.Row("ink", float(images.mean() / real.mean()), note="mean grey level over that of the training images")
     ]
+    for name, low, high in (("nearly black pixels", 1, _NEARLY_BLACK), ("grey pixels", _NEARLY_BLACK + 1, _GREY)):
+        note = f"share of levels {low} to {high} of 255; training images {share(real, low, high):.3f}"
+        rows.append(runs.Row(name, share(images, low, high), note=note))
+    return rows
 
 
 def panel_rows(

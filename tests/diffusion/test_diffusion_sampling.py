@@ -67,7 +67,8 @@ def test_refusals(task, tmp_path, monkeypatch):
         sampling._numbers("guidances", "1,x")
 
 
-def test_ink_and_faint_pixels():
+def test_how_samples_are_rendered():
     real = np.array([[0, 0, 50, 250]], np.uint8)
-    ink, faint = report.rendering_rows(np.array([[0, 100, 1, 101]], np.uint8), real)
-    assert (ink.value, faint.value) == (pytest.approx(202 / 300), 0.5) and "training images 0.250" in faint.note
+    ink, black, grey = report.rendering_rows(np.array([[0, 100, 1, 101]], np.uint8), real)
+    assert (ink.value, black.value, grey.value) == (pytest.approx(202 / 300), 0.25, 0.25)
+    assert "training images 0.000" in black.note and "training images 0.250" in grey.note
