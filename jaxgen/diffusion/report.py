@@ -36,7 +36,7 @@ def report(task: "DiffusionTask", params: PyTree, folder: runs.RunFolder) -> run
 
     config = task.config
     settings, label = final_settings(config), classes_in_turn(config.samples, config.classes)
-    begin = time.perf_counter()
+    begin = start = time.perf_counter()
     images = draw_images(task.key_samples(), task.diffusion, params, label, settings)
     seconds = time.perf_counter() - begin
     with runs.atomic_write(folder.samples / "final.npz") as temporary:
@@ -50,7 +50,9 @@ def report(task: "DiffusionTask", params: PyTree, folder: runs.RunFolder) -> run
     rows += rendering_rows(images, task.train)
     panel, table = panel_rows(config, images, label, how)
     text = "\n".join([*map(str, rows), table]) if table else ""
-    return runs.Report(task.title, "Diffusion", rows + panel, [folder.figures / "samples.png"], text)
+    # A resumed run has trained for longer than this process.
+    whole = runs.training_seconds(records, config.batch_size) + time.perf_counter() - start
+    return runs.Report(task.title, "Diffusion", rows + panel, [folder.figures / "samples.png"], text, whole)
 
 
 def final_rows(task: "DiffusionTask", params: PyTree, records: Sequence[Mapping[str, float]]) -> list[runs.Row]:

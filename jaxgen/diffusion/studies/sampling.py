@@ -2,8 +2,8 @@
 
     d(sampler, evaluations, w) = Frechet distance between the features of n samples and of the held-out images
 
-First w is compared with the run's own sampler; then the samplers and the numbers of network evaluations per sample, at
-the best w. No test image is used, so the panel's numbers for the chosen settings are not selected by their own value.
+First w is compared with the run's own sampler, and the one with the smallest d is chosen of those whose samples show the
+class asked for often enough; then the samplers and the numbers of network evaluations per sample are compared at this w. No test image is used, so the panel's numbers for the chosen settings are not selected by their own value.
 An evaluation with guidance asks the network for two predictions, which count as one. Every setting starts from the same
 noise. Results so far are kept in the run folder, and a second start does only the rest.
 """
@@ -35,6 +35,9 @@ class SamplingConfig:
     """The settings of the comparison."""
 
     seed: int = seed_option("seed of the noise", group="comparison")
+    accuracy: float = option(
+        0.99, "least conditional accuracy of the guidance that is chosen", group="comparison", low=0.0, high=1.0
+    )
     n: int = option(2000, "samples per setting, the classes in turn", group="comparison", low=256, high=10_000)
     guidances: str = option("1,1.5,2,2.5,3", "guidances w to compare", group="comparison")
     evaluations: str = option("4,8,12,20,50", "network evaluations per sample to compare", group="comparison")
@@ -75,11 +78,13 @@ def measure(config: SamplingConfig, workdir: Path) -> runs.Report:
 
     own = final_settings(task.config)
     by_guidance = [measured(own._replace(w=w)) for w in _numbers("guidances", config.guidances)]
-    best = min(by_guidance, key=lambda row: row.frechet).w
+    right = [row for row in by_guidance if row.accuracy >= config.accuracy]
+    best = min(right or by_guidance, key=lambda row: row.frechet).w
     by_sampler = [measured(settings) for settings in compared(config, task, own._replace(w=best))]
     pieces.clear()
     rows = [_row(row, len(task.held_out)) for row in by_guidance + by_sampler]
-    rows.insert(len(by_guidance), runs.Row("guidance with the smallest distance", best))
+    note = f"smallest distance of those with a conditional accuracy of {config.accuracy} or more, if there are any"
+    rows.insert(len(by_guidance), runs.Row("guidance chosen", best, note=note))
     title = f"{task.title}: guidance and samplers, {config.n:,} samples each"
     return runs.Report(title, "Diffusion", rows, table=_table(by_guidance, by_sampler))
 
