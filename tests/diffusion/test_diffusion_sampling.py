@@ -34,9 +34,7 @@ def test_every_sampler_has_the_evaluations_asked_for(task):
         sampling.compared(sampling.SamplingConfig(samplers="unipc"), task, diffusion.Generation())
 
 
-def test_the_guidance_with_the_smallest_distance_and_enough_accuracy_is_used_and_a_second_start_goes_on(
-    task, tmp_path, monkeypatch
-):
+def test_the_best_guidance_of_enough_accuracy_is_used_and_a_second_start_goes_on(task, tmp_path, monkeypatch):
     state, measured = types.SimpleNamespace(step=3, ema_params={}), []
     reference = types.SimpleNamespace(features=lambda images: np.random.default_rng(0).normal(size=(70, 64)))
     monkeypatch.setattr(sampling, "restore_run", lambda workdir: (task, state))

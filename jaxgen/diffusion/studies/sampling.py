@@ -2,9 +2,10 @@
 
     d(sampler, evaluations, w) = Frechet distance between the features of n samples and of the held-out images
 
-First w is compared with the run's own sampler, and the one with the smallest d is chosen of those whose samples show the
-class asked for often enough; then the samplers and the numbers of network evaluations per sample are compared at this w. No test image is used, so the panel's numbers for the chosen settings are not selected by their own value.
-An evaluation with guidance asks the network for two predictions, which count as one. Every setting starts from the same
+First w is compared with the run's own sampler, and the one with the smallest d is chosen of those whose samples show
+the class asked for often enough. Then the samplers and the numbers of network evaluations per sample are compared at
+this w. No test image is used, so the panel's numbers for the chosen settings are not selected by their own value. An
+evaluation with guidance asks the network for two predictions, which count as one. Every setting starts from the same
 noise. Results so far are kept in the run folder, and a second start does only the rest.
 """
 
