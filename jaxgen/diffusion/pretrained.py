@@ -1,11 +1,14 @@
 """Weights of trained models that the package ships: NAME.npz with float16 arrays, NAME.json with config and hash.
 
     model, params = diffusion.load_pretrained("compact")
-    settings = diffusion.Generation("midpoint", steps=6, w=2.0)
+    settings = diffusion.Generation("midpoint", steps=6, w=1.5)
     images = diffusion.draw_images(jax.random.key(0), model, params, np.arange(10), settings)
 
-The arrays are the moving average of the parameters. What is judged in the records is float32; rounding to 11 bits
-changes a sample by less than a grey level.
+The arrays are the moving average of the parameters. What is judged in the records is float32; rounding to float16
+changes the pixels of 50 samples of `compact` by 0.02 of 255 grey levels on average, by 4 at most. `compact` was made by
+
+    python -m experiments.diffusion --flagfile=experiments/flags/diffusion_compact.flags --workdir=runs/compact
+    python -m experiments.diffusion_pretrained --workdir=runs/compact --name=compact
 """
 
 import dataclasses

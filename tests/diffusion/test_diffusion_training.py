@@ -194,6 +194,14 @@ def test_weights_are_shipped_with_their_config_and_hash(running, tmp_path, monke
         diffusion.load_pretrained("other", tmp_path / "weights")
 
 
+def test_the_packaged_model_is_that_of_its_flag_file():
+    model, params = diffusion.load_pretrained("compact")
+    assert model.prediction == "flow" and model.shape == (28, 28, 1)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 484_068
+    shapes = jax.tree.map(jnp.shape, diffusion.init_params(jax.random.key(0), model.unet))
+    assert jax.tree.map(jnp.shape, params) == shapes
+
+
 def test_the_parts_of_the_unet_follow_the_config():
     config = diffusion.DiffusionConfig(
         size="small",
