@@ -27,7 +27,7 @@ if typing.TYPE_CHECKING:
 _QUICK = (128, 1000)  # chains and temperatures of an estimate on the way
 _SHOWN = 100
 _BATCH = 1000  # samples drawn at once
-_TEMPERATURES = 1000  # of a sample
+_TEMPERATURES = 500  # of a sample
 
 
 def evaluation_hook(task: "RestrictedTask", log: runs.Logger) -> Callable[[int, training.TrainState], dict[str, float]]:
