@@ -34,7 +34,8 @@ class RestrictedConfig:
     steps: int = option(20_000, "parameter updates", group="training", low=1, high=2**31 - 1)
     batch_size: int = option(256, "images per step", group="training", low=1, high=10**6)
     learning_rate: float = option(1e-3, "peak step size of Adam, without momentum", group="training", low=0.0, high=1.0)
-    warmup: int = option(200, "steps of linear warm-up; then a cosine to 0", group="training", low=0, high=10**8)
+    warmup: int = option(200, "steps of linear warm-up; then a cosine down", group="training", low=0, high=10**8)
+    final_rate: float = option(0.0, "last step size, as a share of the peak", group="training", low=0.0, high=1.0)
     ema_decay: float = option(
         0.999, "decay of the moving average of the parameters", group="training", low=0.0, high=0.99999
     )

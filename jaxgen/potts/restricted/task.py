@@ -82,7 +82,8 @@ class RestrictedTask:
         init = jax.jit(self.machine.init)
         params = init(self.key("init"), self.mean, jnp.zeros((1, self.machine.n_visible), jnp.uint8))["params"]
         params = {**params, "visible_bias": self.fixed[1]}
-        rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, config.warmup, config.steps)
+        peak = config.learning_rate
+        rate = optax.warmup_cosine_decay_schedule(0.0, peak, config.warmup, config.steps, config.final_rate * peak)
         # Adam without momentum, and without the copy of the gradient that it would keep for it.
         adam = optax.inject_hyperparams(optax.rmsprop)
         tx = adam(rate, decay=0.999, eps=1e-7, eps_in_sqrt=False, bias_correction=True)
