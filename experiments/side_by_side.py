@@ -35,9 +35,23 @@ def _generators(spec: dict, records: Records) -> str:
         lines.append("")
         potts = {one["name"] for one in group if one.get("potts")}
         for column in columns:
-            lines += _verdict(column, {name: values[column["name"]] for name, values in found.items()}, potts)
+            values_of = {name: values[column["name"]] for name, values in found.items()}
+            lines += _verdict(column, values_of, potts) if potts else _leader(column, values_of)
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
+
+
+def _leader(column: dict, values: Mapping[str, float | None]) -> list[str]:
+    """The best model and the next, where there is no Potts model to compare."""
+    sign = 1 if column["better"] == "higher" else -1
+    known = sorted(((sign * value, name) for name, value in values.items() if value is not None), reverse=True)
+    if len(known) < 2:
+        return []
+    (best, name), (second, other) = known[:2]
+    return [
+        f"- {column['title']} ({column['better']} is better): {name} is ahead with {sign * best:.4g}, then {other} with "
+        f"{sign * second:.4g}."
+    ]
 
 
 def _verdict(column: dict, values: Mapping[str, float | None], potts: set[str]) -> list[str]:
