@@ -49,8 +49,8 @@ def _leader(column: dict, values: Mapping[str, float | None]) -> list[str]:
         return []
     (best, name), (second, other) = known[:2]
     return [
-        f"- {column['title']} ({column['better']} is better): {name} is ahead with {sign * best:.4g}, then {other} with "
-        f"{sign * second:.4g}."
+        f"- {column['title']} ({column['better']} is better): {name} is ahead with {sign * best:.4g}, then {other} "
+        f"with {sign * second:.4g}."
     ]
 
 
