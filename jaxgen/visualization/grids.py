@@ -5,6 +5,7 @@ sees half of one.
 """
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from jaxgen.runs.atomic import atomic_write
 
 # Neither black nor white, so that images are told apart whatever their background.
 _SEPARATOR = 128
+_TITLE_WIDTH = 42  # characters per line of a panel's title
 
 
 class Panel(NamedTuple):
@@ -134,12 +136,12 @@ def samples_figure(
     ]
     panel_width = 3.6  # inches
     heights = [panel_width * grid.shape[0] / grid.shape[1] for grid in grids]
-    figure = Figure(
-        figsize=(panel_width * len(panels), max(heights) + (0.8 if title else 0.4)), dpi=150, layout="constrained"
-    )
-    for axes, panel, grid in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, grids, strict=True):
+    titles = [textwrap.wrap(panel.title, _TITLE_WIDTH) or [""] for panel in panels]
+    above = 0.2 + 0.2 * max(map(len, titles)) + 0.4 * bool(title)
+    figure = Figure(figsize=(panel_width * len(panels), max(heights) + above), dpi=150, layout="constrained")
+    for axes, lines, grid in zip(figure.subplots(1, len(panels), squeeze=False)[0], titles, grids, strict=True):
         axes.imshow(grid, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(panel.title, fontsize=11)
+        axes.set_title("\n".join(lines), fontsize=11)
         axes.set_axis_off()
     if title:
         figure.suptitle(title, fontsize=13)

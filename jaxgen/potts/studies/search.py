@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen import gibbs
+from jaxgen import data, gibbs
 from jaxgen.errors import UserError
 from jaxgen.potts.config import PottsConfig
 from jaxgen.potts.model import COUPLINGS
@@ -57,11 +57,12 @@ class SearchConfig:
     quick: bool = option(False, "6 trials, 2 rungs, 60 updates: shows that everything runs", group="search")
 
     dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
+    images: str = data.images_option()
     data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
     classes: str = option(
         "3", "classes to keep: 'all', or numbers such as '3' or '0,1,7'", group="data", former="digits"
     )
-    levels: int = option(4, "grey levels per pixel", group="data", choices=(2, 4, 16))
+    levels: int = option(4, "grey levels per pixel", group="data", low=data.FEWEST_LEVELS, high=data.MOST_LEVELS)
 
     learning_rate_low: float = option(1e-3, "smallest step size of Adam", group="searched", low=1e-8, high=10.0)
     learning_rate_high: float = option(
@@ -146,7 +147,8 @@ def suggest(trial: Any, config: SearchConfig) -> dict[str, Any]:
 def potts_config(config: SearchConfig, params: dict[str, Any]) -> PottsConfig:
     """Return the config of experiments.ebm_cd that a trial's parameters stand for."""
     settings = {name: value for name, value in params.items() if name != "batch"}
-    shared = {name: getattr(config, name) for name in ("seed", "dataset", "data_dir", "classes", "levels", "steps")}
+    names = ("seed", "dataset", "images", "data_dir", "classes", "levels", "steps")
+    shared = {name: getattr(config, name) for name in names}
     return PottsConfig(**shared, **settings, batch_size=params["batch"], chains=params["batch"])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
-from jaxgen import runs
+from jaxgen import data, runs
 from jaxgen.potts.config import PottsConfig
 from jaxgen.potts.studies.search import lists, potts_config, rungs
 from jaxgen.potts.studies.search_run import FRESH_CHAINS, FRESH_SWEEPS, Search, flags
@@ -151,6 +151,6 @@ def write(search: Search, study: Any, folder: runs.RunFolder) -> runs.Report:
             temporary.write_text(text)
     rows = search_rows(search, study, ended, folder.path)
     config = search.config
-    title = f"search, {config.dataset} {config.classes}" + ", quick" * config.quick
+    title = f"search, {data.name_of(config.dataset, config.images)} {config.classes}" + ", quick" * config.quick
     shown = texts["table.md"] + "\n" + "\n".join(map(str, rows))
     return runs.Report(title, "Potts energy-based model", rows, files, shown)

@@ -100,7 +100,7 @@ class Search:
     def task(self, config: PottsConfig, judge: training.Hook = lambda step, state: {}) -> _TrialTask:
         """Return the task of one trial; the images are shared."""
         fields = {field.name: getattr(self.base, field.name) for field in dataclasses.fields(PottsTask)}
-        fields |= {"config": config, "model": build_model(config)}
+        fields |= {"config": config, "model": build_model(config, self.base.train.shape[1:], self.base.n_classes)}
         return _TrialTask(**fields, rung=rungs(self.config)[0], judge=judge)
 
     def retrained(self, number: int, config: PottsConfig, folder: Path) -> tuple[PottsTask, dict]:
