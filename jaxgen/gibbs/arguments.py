@@ -41,6 +41,7 @@ def checked_arguments(
         _check_energies("field", field)
         if field.ndim == len(logits):
             params, field = params | {"bias": params["bias"] + field}, None
+    _check_some_level(lattice, params["bias"], field)
     return (
         params,
         x,
@@ -148,6 +149,22 @@ def _check_energies(name: str, value) -> None:
             value = np.asarray(value).astype(np.float32)
         if np.isnan(value).any() or (value == np.inf).any():
             raise UserError(f"{name} has an entry that is NaN or +inf; allowed: finite, or -inf for forbidden")
+
+
+def _check_some_level(lattice: Lattice | Graph, bias, field) -> None:
+    """Refuse a site all of whose levels are forbidden by its bias and field: it has no state."""
+    if bias.ndim == 1 or not readable(bias) or not readable(field):  # spins have no level to forbid
+        return
+    allowed = np.asarray(bias) > -np.inf
+    if field is not None:
+        allowed = allowed & (np.asarray(field) > -np.inf)
+    if isinstance(lattice, Graph):  # entries beyond the levels of a site are not read
+        allowed = allowed & (np.arange(allowed.shape[-1]) < np.asarray(lattice.levels)[:, None])
+    if not allowed.any(-1).all():
+        site = tuple(int(k) for k in np.argwhere(~allowed.any(-1))[0])
+        raise UserError(
+            f"bias and field forbid (-inf) every level of site {site}; allowed: at least one level per site"
+        )
 
 
 def _is_real(value) -> bool:

@@ -76,7 +76,9 @@ def sample(
       parameters or a field with NaN or +inf, a beta that is negative or not finite in float32.
 
     A parameter or field of -inf forbids a level or a pair of levels. From a start that is allowed, no forbidden state
-    is ever drawn. What a site without an allowed level does, as can be in a forbidden start, depends on the engine.
+    is ever drawn. A site whose bias and field forbid all its levels is refused outside jit. What a site does whose
+    neighbours forbid all its levels, as can be in a forbidden start or under jit, depends on the engine: "graph" keeps
+    its state, "lattice" gives it level 0.
 
     Arrays may lie on one device or be sharded over several in any way; noise depends on none of that.
     """

@@ -136,3 +136,17 @@ def test_arrays_of_any_sharding_on_two_devices():
         commands.start("pytest", __file__, "-n0", "-k", "any_sharding and not two", devices=2)
     )
     assert status == 0 and "3 passed" in out, out
+
+
+def test_a_site_without_an_allowed_level_is_refused_where_it_is_known():
+    bias = np.asarray(PARAMS["bias"]).copy()
+    bias[1, 2, :2] = -np.inf
+    field = np.zeros((2, 3, 4, 3))
+    field[1, 1, 2, 2] = -np.inf
+    message = r"bias and field forbid \(-inf\) every level of site "
+    refused(message + r"\(1, 1, 2\)", params=PARAMS | {"bias": bias}, field=field)
+    bias[1, 2, 2] = -np.inf
+    refused(message + r"\(1, 2\); allowed: at least one", params=PARAMS | {"bias": bias})
+    graph = gibbs.Graph([(0, 1)], 2, [2, 3])
+    forbidden = np.array([[-np.inf, -np.inf, 0], [0, 0, 0]])  # the third level of the first site does not exist
+    refused(message + r"\(0,\)", graph, {"bias": forbidden, "coupling": np.zeros(1)}, np.zeros((1, 2), np.uint8))
