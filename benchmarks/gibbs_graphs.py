@@ -11,6 +11,7 @@ a row counts, the states of both after as many sweeps are compared by chi-square
 """
 
 import functools
+import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -56,6 +57,29 @@ def chimera(side: int, half: int = 4) -> nx.Graph:
     return graph
 
 
+# Of the vertical and of the horizontal qubits; the default of dwave_networkx.
+_PEGASUS_SHIFTS = (2,) * 4 + (10,) * 4 + (6,) * 4, (6,) * 4 + (2,) * 4 + (10,) * 4
+
+
+def pegasus(size: int) -> nx.Graph:
+    """The Pegasus graph P_size (Boothby et al. 2020, arXiv:2003.00133), without the qubits at its borders; degree 15.
+
+    Site (u, w, k, z): orientation, row or column, track 0 to 11, place along it.
+    """
+    graph = nx.Graph()
+    for u, w, k, z in itertools.product(range(2), range(size), range(12), range(size - 1)):
+        if z + 2 < size:
+            graph.add_edge((u, w, k, z), (u, w, k, z + 1))
+        if k % 2 == 0:
+            graph.add_edge((u, w, k, z), (u, w, k + 1, z))
+        if u == 0:
+            for kk in range(12):
+                across = z + (kk < _PEGASUS_SHIFTS[0][k]), w - (k < _PEGASUS_SHIFTS[1][kk])
+                if 0 <= across[1] < size - 1:
+                    graph.add_edge((u, w, k, z), (1, across[0], kk, across[1]))
+    return graph.subgraph(max(nx.connected_components(graph), key=len))
+
+
 class Case(NamedTuple):
     """A graph, or the lattice it is the graph of."""
 
@@ -77,6 +101,7 @@ def cases(quick: bool) -> list[Case]:
     ]
     more = [
         Case("Chimera 16 x 16", chimera(16)),
+        Case("Pegasus P6", pegasus(6)),
         Case("G12 70 x 70", Lattice.grid(70, 70, "G12")),
         Case("scale-free", nx.barabasi_albert_graph(2000, 4, seed=0)),
     ]

@@ -3,8 +3,9 @@
     p(x_i = a | rest) ~ exp theta_a,     theta_a = beta (b_i[a] + sum_j W_ij[a, x_j])
     x_i = #{ a < L - 1 : u (P_0 + .. + P_(L-1)) > P_0 + .. + P_a },     P_a ~ exp theta_a,   u uniform, grain 2^-24
 
-States are kept with chains on the last axis and sites in the order of `graph_plan`. One tile of one sweep is one fused
-loop over (site, chain): the neighbours' rows are gathered, their terms joined, the hash drawn and the level written.
+States are kept with chains on the last axis and sites in the order of `graph_plan`. One tile of one sweep gathers the
+rows of its sites' neighbours, a loop per neighbour, since XLA fuses no gather from an array with an update in place of
+it; one fused loop over (site, chain) joins the terms, draws the hash and writes the levels.
 
 P_a is a product of exponentials taken once per call, relative to level 0, where the largest exponent that any state
 could reach is below LARGEST_EXPONENT, a bound computed from the parameters of each call. Otherwise theta is summed,
