@@ -10,7 +10,6 @@ from statistical import ALPHA, chi_square_p
 
 from jaxgen import UserError, gibbs
 from jaxgen.potts import denoising
-from jaxgen.potts.denoising import machine as machine_module
 from jaxgen.potts.denoising import noise
 from jaxgen.potts.denoising.generate import Denoiser, Generation, generate, stages
 from jaxgen.potts.denoising.task import level_frequencies
@@ -102,33 +101,45 @@ def test_the_gradient_is_that_of_the_denoising_likelihood():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, -b, atol=1e-5), exact, gap)
 
 
-def test_the_gradient_of_a_bfloat16_product_is_summed_in_float32():
-    """1001 equal rows: autodiff of the product would round the sum to eight bits, 1000."""
-    rows, weight = jnp.ones((1001, 1)), jnp.ones((1, 1))
-    grads = jax.grad(lambda weight: machine_module._dense(rows, weight, jnp.bfloat16).sum())(weight)
-    assert grads == 1001
-
-
-def test_the_training_gradient_is_data_minus_trajectory():
-    """Written out by hand with the very chains of the step, in the machine's own statistics."""
-    levels, n, sweeps = 3, 6, 2
+@pytest.mark.parametrize("levels", [2, 3])
+def test_the_training_gradient_is_that_of_the_free_energies(levels):
+    """Autodiff of mean F(data) - mean F(trajectory) with the very chains of the step."""
+    n, sweeps = 6, 2
     model, params, statistics = random_model(levels, seed=4)
     image = np.random.default_rng(0).integers(0, levels, (n, PIXELS)).astype(np.uint8)
     batch = {"image": image, "label": np.arange(n) % CLASSES, "position": jnp.arange(n, dtype=jnp.uint32)}
     encode = lambda key, image, ids: jnp.asarray(image)  # noqa: E731
     key = jax.random.key(9)
     grads, _, metrics = denoising.denoising_divergence(model, statistics, sweeps, encode)(params, None, key, batch)
-    _, _, key_chains = jax.random.split(key, 3)
+    _, key_noise, key_chains = jax.random.split(key, 3)
     ids, label = batch["position"], jnp.asarray(batch["label"])
-    pairs = denoising.trajectory(key_chains, model, params, statistics, label, ids, sweeps)
-    expected = jnp.zeros(params["visible_label"].shape)
-    for number, (v, _) in enumerate(pairs):
-        step = STEPS - 1 - number
-        for k in range(n):
-            states = jax.nn.one_hot(jnp.stack([image[k], v[k]]), levels)[..., 1:]
-            expected = expected.at[step, label[k]].add((states[1] - states[0]) / (n * STEPS))
-    np.testing.assert_allclose(grads["visible_label"], expected, atol=1e-6)
-    assert np.isfinite(metrics["energy_gap"]) and 0 < metrics["level_error"] < 1
+    pairs = denoising.trajectory(key_chains, model, params, statistics, label, ids, sweeps)[::-1]
+
+    def gap(params):
+        total = 0.0
+        for t in range(STEPS):
+            noisy = noise.corrupt(jax.random.fold_in(key_noise, t), ids, image, noise.signal(STEPS)[t], levels)
+            for (v, x), sign in (((image, noisy), 1), (pairs[t], -1)):
+                free = model.apply({"params": params}, statistics, v, x, jnp.full(n, t), label)
+                total += sign * free.mean() / STEPS
+        return total
+
+    expected = jax.grad(gap)(params)
+    assert expected.keys() == grads.keys() and all(np.abs(leaf).max() > 0.01 for leaf in expected.values())
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), grads, expected)
+    assert 0 < metrics["level_error"] < 1
+
+
+def test_hidden_units_start_with_preferences_for_classes():
+    """Their spread is that of the class's log-odds, the same at every noise level; a machine of one class has none."""
+    _, _, statistics = random_model(2)
+    empty = jnp.zeros((1, PIXELS), jnp.uint8), jnp.zeros((1, PIXELS), jnp.uint8), jnp.zeros(1, int), jnp.zeros(1, int)
+    wide = denoising.DenoisingMachine(PIXELS, 2, 4000, STEPS, CLASSES)
+    start = wide.init(jax.random.key(0), statistics, *empty)["params"]["hidden_label"]
+    np.testing.assert_array_equal(start[0], start[1])
+    np.testing.assert_allclose(np.std(start), 3.0, rtol=0.05)
+    alone = denoising.DenoisingMachine(PIXELS, 2, HIDDEN, STEPS)
+    assert not alone.init(jax.random.key(0), statistics, *empty)["params"]["hidden_label"].any()
 
 
 def test_chains_of_a_trajectory_follow_one_another():

@@ -10,19 +10,19 @@ such conditionals is that of Gao et al. 2021 (recovery likelihood) and of the de
 Jelincic et al. 2025; centring, which conditions the gradient, is that of Montavon and Mueller 2012.
 """
 
-import functools
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from jaxgen.gibbs.bipartite import one_hot, product
 from jaxgen.potts.denoising.noise import indicators, log_odds_scale, signal
 
 Params = dict
+_PREFERENCE = 3.0  # standard deviation of the hidden units' log-odds over classes before training
 
 
 class Statistics(NamedTuple):
@@ -66,7 +66,7 @@ class DenoisingMachine(nn.Module):
         self.visible_bias = self.param("visible_bias", zeros, units)
         self.hidden_bias = self.param("hidden_bias", nn.initializers.constant(-1.0), (hidden,))
         self.visible_label = self.param("visible_label", zeros, (*conditions, *units))
-        self.hidden_label = self.param("hidden_label", zeros, (*conditions, hidden))
+        self.hidden_label = self.param("hidden_label", _preferences, (*conditions, hidden))
 
     def __call__(
         self,
@@ -88,7 +88,7 @@ class DenoisingMachine(nn.Module):
         linear = (states * bias).sum((1, 2)) + (centred * self.input_gain * u).sum((1, 2))
         flat = self.weight.reshape(-1, self.n_hidden)
         # v W - mu W, because v is exact in bfloat16 and v - mu is not.
-        pull = _dense(states.reshape(n, -1), flat, self.dtype)
+        pull = product(states.reshape(n, -1).astype(self.dtype), flat.astype(self.dtype))
         pull = pull - statistics.mean.reshape(-1) @ flat + self._hidden_input(u)
         hidden = jax.nn.softplus(self.hidden_bias + self.hidden_label[step, label] + pull).sum(1)
         return -(linear + hidden - 0.5 * pull.sum(1))
@@ -118,30 +118,17 @@ class DenoisingMachine(nn.Module):
 
     def _hidden_input(self, u: Float[Array, "n V L1"]) -> Float[Array, "n H"]:
         flat = self.input_weight.reshape(-1, self.n_hidden)
-        return _dense(u.reshape(len(u), -1), flat, self.dtype)
+        return product(u.reshape(len(u), -1).astype(self.dtype), flat.astype(self.dtype))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _dense(x: Float[Array, "n k"], w: Float[Array, "k m"], dtype: jnp.dtype) -> Float[Array, "n m"]:
-    """x w with factors of type `dtype` and float32 sums; x is data and has no gradient.
+def _preferences(key: Key[Array, ""], shape: tuple[int, int, int]) -> Float[Array, "T Y H"]:
+    """Return what each hidden unit prefers of the classes, the same at every noise level; nothing for one class.
 
-    The gradient of w is summed in float32 as well. Autodiff would round it to `dtype`: by up to 0.4 % of the
-    statistics of the data, which is as much as their difference from those of the chains.
+    Units that start without preferences stay shared by all classes, which then differ too little.
     """
-    return product(x.astype(dtype), w.astype(dtype))
-
-
-def _dense_forward(x, w, dtype):
-    return _dense(x, w, dtype), x
-
-
-def _dense_backward(dtype, x, cotangent):
-    rows = (((0,), (0,)), ((), ()))
-    factors = x.astype(dtype), cotangent.astype(dtype)
-    return jnp.zeros_like(x), jax.lax.dot_general(*factors, rows, preferred_element_type=jnp.float32)
-
-
-_dense.defvjp(_dense_forward, _dense_backward)
+    if shape[1] == 1:
+        return jnp.zeros(shape)
+    return jnp.broadcast_to(_PREFERENCE * jax.random.normal(key, (1, *shape[1:])), shape)
 
 
 def _guided(by_label: Float[Array, "T Y ..."], guidance: float | Float[Array, ""]) -> Float[Array, "T Y ..."]:

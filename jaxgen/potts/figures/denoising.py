@@ -26,9 +26,8 @@ def samples_figure(path: Path, task: DenoisingTask, images: UInt8[np.ndarray, "n
 
 
 def curves_figure(path: Path, records: Sequence[dict[str, float]]) -> None:
-    """Write the curves of the gap of free energies, the error of the frequencies, ink and learning rate by step."""
+    """Write the curves of the error of the frequencies, the gradient norm, ink and learning rate by step."""
     panels = {
-        "free energy, data minus trajectory": {"": runs.curve(records, "energy_gap")},
         "mean error of level frequencies": {"": runs.curve(records, "level_error")},
         "gradient norm": {"": runs.curve(records, "grad_norm")},
         "lit pixels, samples to data": {"": runs.curve(records, "ink_ratio")},
