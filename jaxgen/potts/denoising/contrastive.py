@@ -91,7 +91,8 @@ def free_energy_gap_gradient(
 
     It is written out, because every term is a difference of moments, with s_i = [v = level] and m_j = p(h_j = 1 | v):
 
-        dF/dW = - (s - mu)(m - 1/2)    dF/dU = - u (m - 1/2)    dF/dD = - u (s - mu)    dF/d(b, B) = - s    dF/d(c, C) = - m
+        dF/dW = - (s - mu)(m - 1/2)     dF/dU = - u (m - 1/2)     dF/dD = - u (s - mu)
+        dF/db = dF/dB = - s             dF/dc = dF/dC = - m
 
     This takes a third of the time of autodiff, whose matrix products have a transposed first factor. The factors have
     the machine's `dtype` (states are exact in bfloat16), the sums are float32.
