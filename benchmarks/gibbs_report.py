@@ -139,11 +139,11 @@ def result_rows(record: dict) -> list[Row]:
         if row := rows.get((engine, chains, coupling)):
             ratio = f"{row['ratio_to_thrml']:.3g} x thrml, " if row["ratio_to_thrml"] else ""
             note = f"{ratio}{row['samples_per_s']:.4g} samples/s of 50 sweeps, range {row['low']:.2g}-{row['high']:.2g}"
-            what = f"{engine}, {chains} chains, {coupling} couplings, {images}"
+            what = f"{engine}, {chains} chain{'s' * (chains > 1)}, {coupling} couplings, {images}"
             found.append(Row(what, row["updates_per_ns"], "updates/ns", target, note))
     for row in record["training"]:
         target = {"thrml": "< 10 s", "lattice": ""}[row["engine"]]
-        note = f"{row['step_ms']:.3g} ms a step of 256, range {row['low_ms']:.3g}-{row['high_ms']:.3g}"
+        note = f"{row['step_ms']:.3g} ms per step of 256 images, range {row['low_ms']:.3g}-{row['high_ms']:.3g}"
         found.append(
             Row(f"CD-1 over 10,000 images, engine {row['engine']}", row["s_for_10000_images"], "s", target, note)
         )

@@ -71,7 +71,7 @@ def run(config: StartupConfig, workdir: Path) -> None:
     if config.record:
         runs.write_record(
             config.record,
-            title="start-up of the digit 3",
+            title="start-up time and memory, digit 3",
             family="Potts energy-based model",
             rows=rows,
             config=config,

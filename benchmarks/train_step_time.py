@@ -102,7 +102,7 @@ def run(config: BenchmarkConfig, workdir: Path) -> None:
         write_between(Path(__file__).with_name("README.md"), "train_step_time", f"{head}\n\n{markdown(rows, COLUMNS)}")
     runs.write_record(
         workdir / "result.json",
-        title=f"Training and sampling steps, {config.sizes}, batch {config.batches}",
+        title=f"time of training and sampling steps, {', '.join(sizes)} U-Net, batch {config.batches}",
         family="Diffusion",
         rows=[result_row(row) for row in rows],
         config=config,

@@ -52,16 +52,16 @@ def measure(config: GradientsConfig, folder: runs.RunFolder) -> runs.Report:
     steps = range(0, config.steps, config.every)
     cosine_figure(folder.figures / "cosines.png", steps, cosines)
     rows = [
-        runs.Row(f"slope, {name}", curve.slope, "", curve.expected, f"error {curve.error[-1]:.2g} at the end")
+        runs.Row(f"slope, {name}", curve.slope, "", curve.expected, f"error {curve.error[-1]:.2g} at the smallest beta")
         for name, curve in curves.items()
     ]
     for name, error in comparison.exact_errors(config.seed).items():
         rows.append(runs.Row(f"relative error to backprop, {name}", error))
     for name, cosine in cosines.items():
         text = ", ".join(f"{value:.3f}" for value in cosine[-1])
-        note = f"layers 1 to 3: {text}; lowest on the way {cosine.min():.3f}"
+        note = f"layers 1 to 3: {text}; lowest during training {cosine.min():.3f}"
         rows.append(runs.Row(f"cosine after {steps[-1]} updates, {name}", cosine[-1].mean(), "", "", note))
-    return runs.Report("gradient estimators", FAMILY, rows, sorted(folder.figures.glob("*.png")))
+    return runs.Report("gradient estimators against backprop", FAMILY, rows, sorted(folder.figures.glob("*.png")))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def run(config: ReferenceConfig, workdir: Path) -> None:
         rows = evaluation.reference_rows(binding, seconds)
         runs.write_record(
             folder.path / "result.json",
-            title=f"{config.dataset} reference",
+            title=f"reference of {config.dataset}",
             family="Evaluation panel",
             rows=rows,
             config=config,

@@ -49,7 +49,12 @@ def prepare(config: ScalingConfig) -> runs.Job:
         curves = scaling.scaling_curves(key, information.ten_labels(), grid, options)
         scaling_figure(folder.path / "scaling.png", curves)
         write_json(folder.path / "scaling.json", {n: [point._asdict() for point in c] for n, c in curves.items()})
-        return runs.Report("excess risk", FAMILY, scaling.curve_rows(curves), [folder.path / "scaling.png"])
+        return runs.Report(
+            "excess risk by number of examples, width and depth",
+            FAMILY,
+            scaling.curve_rows(curves),
+            [folder.path / "scaling.png"],
+        )
 
     return job
 

@@ -37,7 +37,10 @@ def prepare(config: TableConfig) -> runs.Job:
     rows += [
         _bits("naive Bayes: cross-entropy", naive.cross_entropy),
         runs.Row("naive Bayes: accuracy", naive.accuracy),
-        runs.Row("Fano's cap on the accuracy", information.fano_accuracy(entropy, distribution.n_labels)),
+        runs.Row(
+            "upper bound of the accuracy by Fano's inequality",
+            information.fano_accuracy(entropy, distribution.n_labels),
+        ),
     ]
     bounds = information.subset_bounds(distribution)
     for size in range(1, distribution.n_axes + 1):
@@ -49,7 +52,7 @@ def prepare(config: TableConfig) -> runs.Job:
 
         bounds_figure(folder.path / "coordinates.png", bounds)
         write_json(folder.path / "metadata.json", metadata(distribution, 0))
-        return runs.Report("exact", FAMILY, rows, [folder.path / "coordinates.png"])
+        return runs.Report("exact values of the built-in distribution", FAMILY, rows, [folder.path / "coordinates.png"])
 
     return job
 

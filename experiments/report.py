@@ -3,83 +3,188 @@
 python -m experiments.report            write the file
 python -m experiments.report --check    exit with code 1 if the file is not what would be written
 
-A family is a section, a title a table; records of one title, which differ by seed, share it. `side_by_side.json` says
-which numbers of which records are compared, and which of our numbers answers what the sources claimed.
+The file has contents, comparisons over all families and one section per family: its headline table, then one table per
+title. Records of one title differ by seed and share a table. `side_by_side.json` says what is compared and which
+numbers are headlines.
 """
 
+import re
 import sys
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 from absl import flags
 
-from experiments.side_by_side import line, sections
+from experiments import side_by_side
+from experiments.side_by_side import number
 from jaxgen import runs
 from jaxgen.errors import UserError
 from jaxgen.runs import atomic_write
+from jaxgen.runs.tables import markdown
 
 HERE = Path(__file__).parent
 HEAD = """# Results
 
-Written by `python -m experiments.report` from `experiments/results/*.json`; do not edit by hand. Several numbers in a
-cell are those of several seeds.
+Written by `python -m experiments.report` from `experiments/results/*.json`; do not edit by hand. Where several seeds
+were run, a cell holds their mean and, in parentheses, the lowest and the highest value.
 """
 FIELDS = ("family", "title", "rows", "command", "seed", "device", "versions", "wall_time_s")
+_NUMBER = re.compile(r"([-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?)")
 
 
 def build(folder: Path) -> str:
-    """RESULTS.md as text, of `folder`/results and side_by_side.json. ValueError naming what a record lacks."""
+    """Return the text of RESULTS.md, from `folder`/results and side_by_side.json.
+
+    Raises:
+        UserError: a record lacks a field, or side_by_side.json names a number that no record has.
+    """
     records = {path.stem: _read(path) for path in sorted((folder / "results").glob("*.json"))}
     if not records:
         return HEAD + "\nNo results yet.\n"
-    parts, comparison = [HEAD], folder / "side_by_side.json"
-    if comparison.exists():
-        parts += sections(runs.read_json(comparison, "the comparison", "the file of the repository"), records)
+    spec, parts = {}, []
+    if (folder / "side_by_side.json").exists():
+        spec = runs.read_json(folder / "side_by_side.json", "the comparison", "the file of the repository")
+        parts += [side_by_side.generators(spec, records), side_by_side.claims(spec["claims"], records)]
     for family in sorted({record["family"] for record in records.values()}):
         parts.append(f"## {family}\n")
-        titles: dict[str, list[dict]] = {}
-        for record in records.values():
-            if record["family"] == family:
-                titles.setdefault(record["title"], []).append(record)
-        parts += [_table(title, group) for title, group in titles.items()]
-    versions = {", ".join(f"{name} {version}" for name, version in one["versions"].items()) for one in records.values()}
-    parts.append("## Versions\n\n" + "\n".join(f"- {names}" for names in sorted(versions)) + "\n")
-    return "\n".join(parts)
+        if entries := spec.get("headlines", {}).get(family):
+            parts.append(_headlines(entries, records))
+        parts += [_table(title, group) for title, group in _by_title(records, family).items()]
+    used = {", ".join(f"{name} {version}" for name, version in r["versions"].items()) for r in records.values()}
+    parts.append("## Versions\n\n" + "\n".join(f"- {names}" for names in sorted(used)) + "\n")
+    return "\n".join([HEAD, _contents(records, bool(spec)), *parts])
 
 
 def _read(path: Path) -> dict:
     record = runs.read_json(path, "the record", "what runs.write_record writes")
     missing = [field for field in FIELDS if field not in record]
     if missing:
-        raise UserError(f"{path.name} has no field {missing[0]!r}; allowed: what training.write_record writes")
+        raise UserError(f"{path.name} has no field {missing[0]!r}; allowed: what runs.write_record writes")
     return record
 
 
+def _by_title(records: dict[str, dict], family: str) -> dict[str, list[dict]]:
+    titles: dict[str, list[dict]] = {}
+    for record in records.values():
+        if record["family"] == family:
+            titles.setdefault(record["title"], []).append(record)
+    return titles
+
+
+def _contents(records: dict[str, dict], compared: bool) -> str:
+    """Return the list of links to all sections and tables."""
+    lines = ["## Contents\n"]
+    lines += [_link(title) for title in (side_by_side.GENERATORS, side_by_side.CLAIMS) if compared]
+    for family in sorted({record["family"] for record in records.values()}):
+        lines += [_link(family), *(f"  {_link(title)}" for title in _by_title(records, family))]
+    return "\n".join([*lines, _link("Versions")]) + "\n"
+
+
+def _link(title: str) -> str:
+    return f"- [{title}](#{anchor(title)})"
+
+
+def anchor(title: str) -> str:
+    """Return the anchor that GitHub gives a heading: lower case, hyphens for spaces, no other punctuation."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def _headlines(entries: Sequence[dict], records: dict[str, dict]) -> str:
+    """Return a family's headline table: the numbers that `side_by_side.json` lists, each with a link to its table."""
+    lines = []
+    for entry in entries:
+        rows = side_by_side.rows_of(entry["records"], entry["quantity"], records)
+        group = [record for name, record in records.items() if fnmatch(name, entry["records"])]
+        lines.append(
+            {
+                "result": entry["result"],
+                "value": f"{_spread([row['value'] for row in rows])} {rows[0]['unit']}".rstrip(),
+                "target": rows[0]["target"],
+                "seeds": _seeds([seed for record in group for seed in _seeds_of(record)]),
+                "details": f"[{group[0]['title']}](#{anchor(group[0]['title'])})",
+            }
+        )
+    return _markdown(lines) + "\n"
+
+
 def _table(title: str, records: Sequence[dict]) -> str:
-    """One table of records with the same title, how each was made above it."""
-    lines = [f"### {title}\n"]
-    for one in records:
-        seed = "" if one["seed"] is None else f"seed {one['seed']}, "
-        commit = f", commit {one['commit']}" if "commit" in one else ""
-        lines.append(f"- `{one['command']}`: {seed}{one['device']}, {one['wall_time_s']:.0f} s{commit}")
-    lines += ["", line(("what", "number", "target", "note")), line(["---"] * 4)]
-    rows = [{row["quantity"]: row for row in one["rows"]} for one in records]
+    """Return one table of records with the same title, below the commands that made them."""
+    rows = [{row["quantity"]: row for row in record["rows"]} for record in records]
+    lines = []
     for quantity in dict.fromkeys(name for of_record in rows for name in of_record):
-        found = [of_record[quantity] for of_record in rows if quantity in of_record]
-        numbers = [_number(row["value"]) for row in found]
-        numbers = numbers[:1] if len(set(numbers)) == 1 else numbers
-        unit, target = found[0]["unit"], found[0]["target"]
-        notes = " / ".join(dict.fromkeys(row["note"] for row in found if row["note"]))
-        lines.append(line([quantity, f"{', '.join(numbers)} {unit}".strip(), target, notes]))
-    return "\n".join(lines) + "\n"
+        present = [of_record[quantity] for of_record in rows if quantity in of_record]
+        lines.append(
+            {
+                "quantity": quantity,
+                "value": f"{_spread([row['value'] for row in present])} {present[0]['unit']}".rstrip(),
+                "target": present[0]["target"],
+                "note": _merged([row["note"] for row in present]),
+            }
+        )
+    return "\n".join([f"### {title}\n", *_origins(records), "", _markdown(lines)]) + "\n"
 
 
-def _number(value: float | int | str) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _markdown(lines: Sequence[dict]) -> str:
+    """Return the Markdown table of these lines without the columns that are empty throughout."""
+    return markdown(lines, [column for column in lines[0] if any(line[column] for line in lines)])
+
+
+def _origins(records: Sequence[dict]) -> list[str]:
+    """Return one line per command, device and commit: records that differ only by seed share it."""
+    groups: dict[tuple[str, str, str], list[dict]] = {}
+    for record in records:
+        shared = re.sub(r"--seed=\d+", "--seed=SEED", record["command"]) if len(records) > 1 else record["command"]
+        commit = f", commit {record['commit']}" if "commit" in record else ""
+        groups.setdefault((shared, record["device"], commit), []).append(record)
+    lines = []
+    for (command, device, commit), group in groups.items():
+        seeds = _seeds([record["seed"] for record in group if record["seed"] is not None])
+        seeds = f"seed{'s' * (len(group) > 1)} {seeds}, " if seeds else ""
+        times = sorted(record["wall_time_s"] for record in group)
+        time = f"{times[0]:.0f} s" if len(group) == 1 else f"{times[0]:.0f} to {times[-1]:.0f} s each"
+        lines.append(f"- `{command}`: {seeds}{device}, {time}{commit}")
+    return lines
+
+
+def _seeds_of(record: dict) -> list[int]:
+    """Return the seeds of a record: its own, and the following ones where its config has a number of seeds."""
+    if record["seed"] is None:
+        return []
+    return [record["seed"] + k for k in range(record.get("config", {}).get("seeds") or 1)]
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """Return seeds as text, an unbroken range as "0 to 7"."""
+    ordered = sorted(set(seeds))
+    if len(ordered) > 2 and ordered == list(range(ordered[0], ordered[-1] + 1)):
+        return f"{ordered[0]} to {ordered[-1]}"
+    return ", ".join(map(str, ordered))
+
+
+def _spread(values: Sequence[float | int | str]) -> str:
+    """Return the mean of several seeds with the lowest and highest value; a single value, or text, as it is."""
+    texts = list(dict.fromkeys(map(number, values)))
+    if len(texts) == 1 or any(isinstance(value, str) for value in values):
+        return ", ".join(texts)
+    return f"{number(sum(values) / len(values))} ({number(min(values))} to {number(max(values))})"
+
+
+def _merged(notes: Sequence[str]) -> str:
+    """Return the notes of several seeds as one: numbers that differ become "lowest to highest"."""
+    notes = list(dict.fromkeys(filter(None, notes)))
+    parts = [_NUMBER.split(note) for note in notes]
+    if len({tuple(part[::2]) for part in parts}) != 1:
+        return " / ".join(notes)
+    merged = []
+    for column in zip(*parts, strict=True):
+        ends = sorted(set(column), key=lambda text: float(text.replace(",", ""))) if len(set(column)) > 1 else column
+        merged.append(ends[0] if len(set(column)) == 1 else f"{ends[0]} to {ends[-1]}")
+    return "".join(merged)
 
 
 def main(argv: list[str]) -> int:
-    """Write or check the file; the exit code."""
+    """Write the file, or compare it with --check; return the exit code: 0, 1 if it differs, 2 for a bad input."""
     flag_values = flags.FlagValues()
     flags.DEFINE_boolean("check", False, "only compare", flag_values=flag_values)
     flags.DEFINE_string("folder", str(HERE), "holds results/ and RESULTS.md", flag_values=flag_values)

@@ -1,6 +1,6 @@
-"""Numbers of different records beside one another: generators by quality, and the sources' claims by what was measured.
+"""Numbers of different records beside one another: generators, claims of the original notebooks, headlines.
 
-What is compared stands in `side_by_side.json`; every figure and every verdict comes from the records. Used by
+What is compared stands in `side_by_side.json`; every number and every verdict comes from the records. Used by
 `experiments.report`.
 """
 
@@ -8,95 +8,108 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 
 from jaxgen.errors import UserError
+from jaxgen.runs.tables import markdown
 
+GENERATORS, CLAIMS = "Generators side by side", "Claims of the original notebooks"
 Records = Mapping[str, dict]
 
 
-def sections(spec: dict, records: Records) -> list[str]:
-    """The sections of the report. ValueError naming a record or quantity that the records do not have."""
-    return [_generators(spec, records), _claims(spec["claims"], records)]
+def generators(spec: dict, records: Records) -> str:
+    """Return one table per number of grey levels, each with the best Potts model against the best other generator.
 
-
-def _generators(spec: dict, records: Records) -> str:
-    """A table for every number of levels, and under it how far the best Potts model is from the best of the others."""
+    Raises:
+        UserError: the specification names a record or a quantity that does not exist.
+    """
     columns = spec["columns"]
     parts = [
-        "## Generators side by side\n\nOnly models of as many grey levels are comparable. A likelihood is exact up to "
-        "log Z, or a lower bound where it says so; Frechet distances are of the same network throughout. Several seeds "
-        "are given as their mean.\n"
+        f"## {GENERATORS}\n\nOnly generators with the same number of grey levels are comparable. A log-likelihood is "
+        "exact up to the estimate of log Z, or a lower bound where the name says so. All Frechet distances use the "
+        "same network. Where a generator was trained with several seeds, the mean is given.\n"
     ]
-    for levels in dict.fromkeys(one["levels"] for one in spec["generators"]):
-        group = [one for one in spec["generators"] if one["levels"] == levels]
-        found = {one["name"]: {c["name"]: _mean(one, c["name"], records) for c in columns} for one in group}
-        lines = [f"### {levels} levels\n", line(["generator", *(c["title"] for c in columns)])]
-        lines.append(line(["---"] * (1 + len(columns))))
-        for name, values in found.items():
-            lines.append(line([name, *("-" if v is None else f"{v:.4g}" for v in values.values())]))
-        lines.append("")
-        potts = {one["name"] for one in group if one.get("potts")}
-        for column in columns:
-            values_of = {name: values[column["name"]] for name, values in found.items()}
-            lines += _verdict(column, values_of, potts) if potts else _leader(column, values_of)
-        parts.append("\n".join(lines) + "\n")
+    for levels in dict.fromkeys(entry["levels"] for entry in spec["generators"]):
+        entries = [entry for entry in spec["generators"] if entry["levels"] == levels]
+        values = {entry["name"]: {c["name"]: mean_of(entry, c["name"], records) for c in columns} for entry in entries}
+        rows = [
+            {"generator": name} | {c["title"]: "-" if of[c["name"]] is None else number(of[c["name"]]) for c in columns}
+            for name, of in values.items()
+        ]
+        parts += [f"### {levels} levels\n", markdown(rows, list(rows[0])) + "\n"]
+        potts = {entry["name"] for entry in entries if entry.get("potts")}
+        verdicts = [_verdict(c, {name: of[c["name"]] for name, of in values.items()}, potts) for c in columns]
+        verdicts = [verdict for verdict in verdicts if verdict]
+        if verdicts:
+            parts.append(markdown(verdicts, list(verdicts[0])) + "\n")
     return "\n".join(parts)
 
 
-def _leader(column: dict, values: Mapping[str, float | None]) -> list[str]:
-    """The best model and the next, where there is no Potts model to compare."""
-    sign = 1 if column["better"] == "higher" else -1
-    known = sorted(((sign * value, name) for name, value in values.items() if value is not None), reverse=True)
-    if len(known) < 2:
-        return []
-    (best, name), (second, other) = known[:2]
-    return [
-        f"- {column['title']} ({column['better']} is better): {name} is ahead with {sign * best:.4g}, then {other} "
-        f"with {sign * second:.4g}."
-    ]
+def _verdict(column: dict, values: Mapping[str, float | None], potts: set[str]) -> dict[str, str]:
+    """Return the row that compares the best Potts model with the best other generator, or the best two without one.
 
-
-def _verdict(column: dict, values: Mapping[str, float | None], potts: set[str]) -> list[str]:
-    """The best Potts model beside the best other model, in words that follow from the numbers."""
+    It is empty where there are not two generators to compare.
+    """
     known = {name: value for name, value in values.items() if value is not None}
+    sign = 1 if column["better"] == "higher" else -1
+    quantity = f"{column['title']} ({column['better']} is better)"
+    if not potts and len(known) > 1:
+        first, second = sorted(known, key=lambda name: sign * known[name], reverse=True)[:2]
+        texts = [f"{name}: {number(known[name])}" for name in (first, second)]
+        return {"quantity": quantity, "best generator": texts[0], "second": texts[1]}
     ours, others = known.keys() & potts, known.keys() - potts
     if not ours or not others:
-        return []
-    sign = 1 if column["better"] == "higher" else -1
+        return {}
     best, rival = (max(sorted(names), key=lambda name: sign * known[name]) for names in (ours, others))
     if column["compare"] == "difference":
-        apart = f"{abs(known[best] - known[rival]):.3g} apart"
+        apart = f"by {abs(known[best] - known[rival]):.3g}"
     else:
         low, high = sorted((known[best], known[rival]))
-        apart = f"{high / low:.3g} times"
+        apart = f"by a factor of {high / low:.3g}"
     word = "better" if sign * (known[best] - known[rival]) > 0 else "worse"
-    return [
-        f"- {column['title']} ({column['better']} is better): {best} {known[best]:.4g}, best of the others {rival} "
-        f"{known[rival]:.4g}: the Potts model is {word}, {apart}."
-    ]
+    return {
+        "quantity": quantity,
+        "best Potts model": f"{best}: {number(known[best])}",
+        "best other generator": f"{rival}: {number(known[rival])}",
+        "the Potts model is": f"{word} {apart}",
+    }
 
 
-def _claims(claims: Sequence[dict], records: Records) -> str:
-    """What the sources said, what of it could be measured, and whether it held."""
-    lines = ["## What the sources claimed\n", line(["claim", "what it was", "measured here", "holds"])]
-    lines.append(line(["---"] * 4))
-    for one in claims:
-        row = _row(records, one["record"], one["quantity"])
-        value = row["value"]
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+def claims(entries: Sequence[dict], records: Records) -> str:
+    """Return the table of claims: what was stated, what it rests on, what was measured here, and whether it holds.
+
+    Raises:
+        UserError: a claim names a record or a quantity that does not exist.
+    """
+    rows = []
+    for entry in entries:
+        row = _row(records, entry["record"], entry["quantity"])
         holds = "-"
-        if "at_most" in one:
-            holds = "yes" if value <= one["at_most"] else "no"
-        measured = f"{one['quantity']}: {shown} {row['unit']}".strip() + (f" ({row['note']})" if row["note"] else "")
-        lines.append(line([one["claim"], one["about"], measured, holds]))
-    return "\n".join(lines) + "\n"
+        if "at_most" in entry:
+            holds = "yes" if row["value"] <= entry["at_most"] else "no"
+        measured = f"{entry['quantity']}: {number(row['value'])} {row['unit']}".rstrip()
+        measured += f" ({row['note']})" if row["note"] else ""
+        rows.append(
+            {"claim": entry["claim"], "what it rests on": entry["about"], "measured here": measured, "holds": holds}
+        )
+    return f"## {CLAIMS}\n\n" + markdown(rows, list(rows[0])) + "\n"
 
 
-def _mean(generator: dict, column: str, records: Records) -> float | None:
-    if column not in generator:
+def mean_of(entry: dict, column: str, records: Records) -> float | None:
+    """Return the mean of a quantity over the records that match the entry's pattern; None where it names none."""
+    if column not in entry:
         return None
-    names = [name for name in records if fnmatch(name, generator["records"])]
+    rows = rows_of(entry["records"], entry[column], records)
+    return sum(row["value"] for row in rows) / len(rows)
+
+
+def rows_of(pattern: str, quantity: str, records: Records) -> list[dict]:
+    """Return the rows of a quantity in the records whose names match a pattern, such as "vae_binary_seed*".
+
+    Raises:
+        UserError: no record matches, or one lacks the quantity.
+    """
+    names = [name for name in records if fnmatch(name, pattern)]
     if not names:
-        raise UserError(f"side_by_side.json: no record {generator['records']!r} in results/")
-    return sum(_row(records, name, generator[column])["value"] for name in names) / len(names)
+        raise UserError(f"side_by_side.json: no record {pattern!r} in results/")
+    return [_row(records, name, quantity) for name in names]
 
 
 def _row(records: Records, name: str, quantity: str) -> dict:
@@ -106,7 +119,10 @@ def _row(records: Records, name: str, quantity: str) -> dict:
     raise UserError(f"side_by_side.json: no quantity {quantity!r} in results/{name}.json")
 
 
-def line(cells: Sequence) -> str:
-    """A row of a Markdown table."""
-    texts = ("" if cell is None else str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells)
-    return "| " + " | ".join(texts) + " |"
+def number(value: float | int | str) -> str:
+    """Return a number to four significant digits, without an exponent from 10,000 to 10 million; text as it is."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{float(f'{value:.4g}'):,.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"

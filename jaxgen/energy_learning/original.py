@@ -107,7 +107,7 @@ def original_rows(config: EnergyLearningConfig) -> list[Row]:
                 continue
             reported, warm, cold = 100 * errors.mean(0)
             note = (
-                f"label-free truth: warm {warm:.1f}, cold {cold:.1f} (each network cold: {_percentages(errors[:, 2])})"
+                f"label-free error: warm {warm:.1f}, cold {cold:.1f} (per network, cold: {_percentages(errors[:, 2])})"
             )
             rows.append(Row(f"{name}, {where}: error reported", float(reported), "%", "", note))
     return rows

@@ -43,7 +43,7 @@ def result_rows(task: "EnergyTask", state: training.TrainState, records: Sequenc
             100 * (1 - cold.error.mean()),
             "%",
             TARGETS.get((config.dataset, config.scheme), ""),
-            f"{examples} examples; each network: {each}",
+            f"{examples} examples; per network: {each}",
         ),
         runs.Row("label-free cost, cold start", float(cold.cost.mean())),
     ]

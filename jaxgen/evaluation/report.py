@@ -30,7 +30,7 @@ FIGURES = (
     Figure("precision", "precision", "near real"),
     Figure("recall", "recall", "near real"),
     Figure("accuracy", "conditional accuracy", "higher"),
-    Figure("diversity", "diversity in a class", "near 1"),
+    Figure("diversity", "diversity within a class", "near 1"),
     Figure("copies", "copies", "not below 1"),
 )
 
@@ -150,7 +150,7 @@ def reference_rows(binding: dict, seconds: dict[str, float]) -> list[runs.Row]:
     for coding, content in binding["codings"].items():
         baselines = content["baselines"]
         share = baselines[FLOOR]["frechet"] / baselines[INDEPENDENT]["frechet"]
-        found.append(runs.Row(f"{coding}: real over independent pixels, {name}", share, target="<= 0.02"))
+        found.append(runs.Row(f"{coding}: {name}, real / independent pixels", share, target="<= 0.02"))
         found.append(runs.Row(f"{coding}: accuracy network on test images", content["test_accuracy"]))
         for baseline, figures in baselines.items():
             values = ", ".join(

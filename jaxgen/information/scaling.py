@@ -148,10 +148,10 @@ def curve_rows(curves: Mapping[str, Sequence[Point]]) -> list[runs.Row]:
         for value in sorted({getattr(point, field[name]) for point in points}):
             group = [point for point in points if getattr(point, field[name]) == value]
             excesses = [point.excess for point in group]
-            note = f"median of {len(group)}, {min(excesses):.4f} to {max(excesses):.4f}"
+            note = f"median of {len(group)} networks, range {min(excesses):.4f} to {max(excesses):.4f}"
             if name == "examples":
                 note += f"; table of counts {statistics.median(point.table_excess for point in group):.4f}"
-            rows.append(runs.Row(f"{name} {value}", statistics.median(excesses), "nats", "", note))
+            rows.append(runs.Row(f"excess risk, {name} = {value}", statistics.median(excesses), "nats", "", note))
     return rows
 
 

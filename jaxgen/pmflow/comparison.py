@@ -182,7 +182,7 @@ def faithful_rows(models: Sequence[Trained]) -> list[Row]:
     for model in models:
         for epoch, original in enumerate(ORIGINAL_ACCURACY[model.name][: model.accuracy.shape[1]]):
             ours = 100 * model.accuracy[:, epoch]
-            target = f"original {original:.2f}" + ("" if model.name == "pmflow_bnn" else ", within 1")
+            target = f"original notebook {original:.2f}" + ("" if model.name == "pmflow_bnn" else ", within 1 point")
             note = f"difference {ours.mean() - original:+.2f}; {len(ours)} seeds, {ours.min():.2f} to {ours.max():.2f}"
             rows.append(Row(f"{model.label}, epoch {epoch + 1}", float(ours.mean()), "%", target, note))
     if {"mlp", "pmflow_mlp"} <= {model.name for model in models}:

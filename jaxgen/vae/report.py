@@ -67,9 +67,9 @@ def final_rows(task: "VAETask", params: dict, bounds: Bounds, drawn: Drawn, seco
             f"{config.steps} steps of {config.batch_size} images; without compilation and evaluation",
         ),
         runs.Row(
-            "samples a second", drawn.per_second, "1/s", "", f"draws; without {drawn.compile_s:.1f} s of compilation"
+            "samples per second", drawn.per_second, "1/s", "", f"draws; without {drawn.compile_s:.1f} s of compilation"
         ),
-        runs.Row("operations a sample", drawn.flops, "", "", "floating-point, as the compiler counts them"),
+        runs.Row("operations per sample", drawn.flops, "", "", "floating-point, as the compiler counts them"),
     ]
 
 
@@ -106,4 +106,4 @@ def _mean_row(name: str, values: Float[np.ndarray, "n"], target: str, note: str)
 
 def _bits_row(name: str, values: Float[np.ndarray, "n"], pixels: int) -> runs.Row:
     bits = -float(values.mean(dtype=np.float64)) / math.log(2.0) / pixels
-    return runs.Row(f"{name}, negative", bits, "bits per pixel", "", "upper bound of the code length under this model")
+    return runs.Row(f"negative {name}", bits, "bits per pixel", "", "upper bound of the code length under this model")

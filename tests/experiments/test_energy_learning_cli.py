@@ -69,7 +69,7 @@ def test_faithful(tmp_path):
     flags = ["--faithful", "--seeds=1", f"--workdir={tmp_path}/run"]
     code, out, err = commands.run("experiments.energy_learning", *flags)
     assert code == 0, err
-    assert "CHL, 2-8-2, 2000 epochs: error reported: 0 %  label-free truth: warm 0.0" in out
+    assert "CHL, 2-8-2, 2000 epochs: error reported: 0 %  label-free error: warm 0.0" in out
     assert "first step, 2-2-1-2, 20 epochs: error reported: does not run" in out
 
 

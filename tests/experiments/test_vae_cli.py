@@ -52,8 +52,8 @@ def test_a_run_leaves_all_that_is_promised(finished):
         assert np.asarray(Image.open(finished / "figures" / f"{name}.png").convert("L")).std() > 10
     found = rows(finished)
     assert found["ELBO"]["target"] == ">= -102" and found["ELBO"]["value"] < found["importance-weighted bound"]["value"]
-    assert found["ELBO, negative"]["value"] == pytest.approx(-found["ELBO"]["value"] / 784 / np.log(2))
-    assert found["training"]["value"] > 0 and found["operations a sample"]["value"] > 16 * 784
+    assert found["negative ELBO"]["value"] == pytest.approx(-found["ELBO"]["value"] / 784 / np.log(2))
+    assert found["training"]["value"] > 0 and found["operations per sample"]["value"] > 16 * 784
     assert losses(finished)[-1] < losses(finished)[0]
 
 
@@ -106,7 +106,7 @@ def test_baselines_score_and_draw(tmp_path, monkeypatch):
         )
         assert -165 < tree < -110 and -215 < pixels < -200
         bits = found[f"Chow-Liu tree, {coding}: code length"]
-        assert bits["value"] == pytest.approx(-tree / 784 / np.log(2)) and bits["unit"] == "bits a pixel"
+        assert bits["value"] == pytest.approx(-tree / 784 / np.log(2)) and bits["unit"] == "bits per pixel"
         name = f"Chow-Liu_tree_{coding.replace(' ', '_')}.npz"
         states = np.load(tmp_path / "baselines" / "samples" / name, allow_pickle=False)
         assert states["states"].shape == (64, 28, 28) and int(states["levels"]) == 2

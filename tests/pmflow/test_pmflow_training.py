@@ -150,7 +150,7 @@ def test_ranking_and_rows():
     assert rows["PMFlow MLP - MLP, as in the original notebook"].value == pytest.approx(0.12)
     assert rows["2 models without convolutions, all seeds and epochs"].value == 12.0
     faithful = comparison.faithful_rows([trained("pmflow_bnn", OFF)])
-    assert [row.target for row in faithful] == ["original 76.70", "original 84.31"]
+    assert [row.target for row in faithful] == ["original notebook 76.70", "original notebook 84.31"]
     both = comparison.faithful_rows([trained("mlp", OFF), trained("pmflow_mlp", FLOW)])
     assert both[-1].value == "-0.20, +0.13, +0.18, -0.09"
     assert faithful[1].note.startswith("difference +12.79; 5 seeds, 96.90 to 97.40")

@@ -71,4 +71,4 @@ def test_ratios_of_scans_with_their_errors():
         error = float(same.note.split()[1].rstrip(","))
         assert abs(same.value - 1) < error < 0.4 and same.target == "1 predicted"
         assert rows[f"slow / two: autocorrelation time of the {what}"].value == pytest.approx(3, rel=0.25)
-        assert rows[f"short / two: autocorrelation time of the {what}"].value == "longer than the run can tell"
+        assert rows[f"short / two: autocorrelation time of the {what}"].value == "longer than the run can measure"

@@ -136,9 +136,9 @@ def test_rows_and_figure_of_the_study(tmp_path):
     assert rows["ours / hardware with read-out"].value == pytest.approx(1000)
     assert rows["operations per sample"].value == pytest.approx(165 * 784 * 50)
     assert rows["operations per update, by hand"].value == 170
-    assert rows["hardware: samples that take as much as one load"].value == pytest.approx(load / (cycles + read))
+    assert rows["hardware: samples that cost as much as one load"].value == pytest.approx(load / (cycles + read))
     kinds = ("counted", "projected", "energy counter", "published", "of the compiler's")
-    said = ("largest of these ratios / smallest", "couplings per p-bit in thermometer code")
+    said = ("largest ratio / smallest ratio", "couplings per p-bit in thermometer code")
     assert all(any(kind in row.note for kind in kinds) for name, row in rows.items() if name not in said)
     energy_figure(tmp_path / "e.png", study, "a title")
     assert np.asarray(Image.open(tmp_path / "e.png").convert("L")).std() > 10

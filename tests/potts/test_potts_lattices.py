@@ -117,7 +117,7 @@ def test_the_record_names_the_best_and_its_distance_from_the_anchor(tmp_path):
     rows = {row.quantity: row for row in lattice_rows(found, 0.3, 2000, 500)}
     best = rows["best log-likelihood of all lattices"]
     assert best.value == -90.0 and best.note.startswith("latent_G8; -3.66 from an RBM")
-    assert rows["latent_G8: mixing time"].value == "longer than the run can tell"
+    assert rows["latent_G8: mixing time"].value == "longer than the run can measure"
     assert rows["edge: mixing time"].value == 4.5
     assert "| edge | 100 | 10 | -120.00 ± 0.50 | +0.20 | 3.00 | 4.5 |" in lattice_table(found)
     lattices_figure(tmp_path / "x.png", found, 0.3)

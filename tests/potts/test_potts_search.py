@@ -196,7 +196,10 @@ def test_what_a_search_writes(searched):
     workdir = searched[0] / "whole"
     rows = {row["quantity"]: row for row in json.loads((workdir / "result.json").read_text())["rows"]}
     best = rows["log likelihood, validation, of the winner"]["value"]
-    assert best > rows["the same of independent pixels"]["value"] and rows["trials that diverged"]["value"] == 0
+    assert (
+        best > rows["log likelihood, validation, of independent pixels"]["value"]
+        and rows["trials that diverged"]["value"] == 0
+    )
     table = (workdir / "table.md").read_text()
     assert len(table.splitlines()) == 2 + CONFIG.trials and table.splitlines()[2].endswith("| complete |")
     assert f"{best:.2f}" in table.splitlines()[2]

@@ -78,13 +78,13 @@ def test_rows_and_figure(tmp_path):
     shares = {"noise": [(0, 0.0), (25, 0.3), (50, 0.85), (75, 0.9)], "data": [(0, 0.95), (75, 0.9)]}
     rows = {r.quantity: r for r in mixing_rows(found, shares, 0.97, np.array([0.2, 0.4]))}
     assert rows["block Gibbs: autocorrelation time of the principal component"].value == pytest.approx(9, rel=0.1)
-    assert rows["short: autocorrelation time of the energy"].value == "longer than the run can tell"
+    assert rows["short: autocorrelation time of the energy"].value == "longer than the run can measure"
     assert rows["block Gibbs: sweeps per second"].value == 0.5
     found_r_hat = rows["block Gibbs: R-hat of the principal component from dispersed starts"]
     expected = float(found_r_hat.note.split()[0])
     assert found_r_hat.value == pytest.approx(expected, abs=0.003) and expected == pytest.approx(1.006, abs=0.001)
-    assert rows["parallel tempering: swaps taken"].value == pytest.approx(0.3)
-    assert rows["sweeps from noise to 0.9 of the final share"].value == 50
-    assert rows["sweeps from data to 0.9 of the final share"].value == 0
+    assert rows["parallel tempering: accepted swaps"].value == pytest.approx(0.3)
+    assert rows["sweeps from noise to 0.9 of the final share of readable chains"].value == 50
+    assert rows["sweeps from data to 0.9 of the final share of readable chains"].value == 0
     convergence_figure(tmp_path / "c.png", found, shares, 0.97)
     assert np.asarray(Image.open(tmp_path / "c.png").convert("L")).std() > 10

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,14 +31,14 @@ def record(path, monkeypatch, rows):
 
 
 def test_record_holds_what_is_needed_and_no_machine_path(tmp_path, monkeypatch):
-    found = record(tmp_path / "result.json", monkeypatch, [Row("loss", np.float32(0.5), target="< 1"), Row("n", 4)])
-    assert found["command"] == "python toy.py --steps=3"
-    assert found["seed"] == 3 and found["config"] == {"seed": 3, "file": "x.csv"}
-    assert found["rows"][0] == {"quantity": "loss", "value": 0.5, "unit": "", "target": "< 1", "note": ""}
-    assert set(found["versions"]) == {"python", "jax", "jaxlib", "flax", "optax", "thrml", "numpy"}
-    assert "cores" in found["device"] or "NVIDIA" in found["device"]
-    assert found["wall_time_s"] == 12.3
-    assert "secret" not in json.dumps(found)
+    written = record(tmp_path / "result.json", monkeypatch, [Row("loss", np.float32(0.5), target="< 1"), Row("n", 4)])
+    assert written["command"] == "python toy.py --steps=3"
+    assert written["seed"] == 3 and written["config"] == {"seed": 3, "file": "x.csv"}
+    assert written["rows"][0] == {"quantity": "loss", "value": 0.5, "unit": "", "target": "< 1", "note": ""}
+    assert set(written["versions"]) == {"python", "jax", "jaxlib", "flax", "optax", "thrml", "numpy"}
+    assert "cores" in written["device"] or "NVIDIA" in written["device"]
+    assert written["wall_time_s"] == 12.3
+    assert "secret" not in json.dumps(written)
 
 
 def test_relative_paths_survive_in_the_command(monkeypatch):
@@ -61,7 +62,7 @@ def test_a_row_is_printed_with_all_it_says():
     assert str(Row("parameters", 27328)) == "parameters: 27,328" and str(Row("run", "failed")) == "run: failed"
 
 
-def test_report_has_a_section_a_family_and_a_row_a_number(tmp_path, monkeypatch):
+def test_report_has_a_section_per_family_and_a_row_per_number(tmp_path, monkeypatch):
     (tmp_path / "results").mkdir()
     record(tmp_path / "results" / "toy.json", monkeypatch, [Row("loss", 0.123456, "nats", "< 1"), Row("a|b", "failed")])
     arguments = ["report", f"--folder={tmp_path}"]
@@ -71,7 +72,8 @@ def test_report_has_a_section_a_family_and_a_row_a_number(tmp_path, monkeypatch)
     assert (
         "## toys\n" in text and "### Toy\n\n- `python toy.py --steps=3`: seed 3, " in text and ", 12 s, commit " in text
     )
-    assert "| loss | 0.1235 nats | < 1 |  |" in text and "| a\\|b | failed |" in text
+    assert "| loss | 0.1235 nats | < 1 |\n" in text and "| a\\|b | failed |  |\n" in text  # no column without content
+    assert "- [toys](#toys)\n  - [Toy](#toy)\n" in text
     assert report.main([*arguments, "--check"]) == 0
     (tmp_path / "RESULTS.md").write_text(text + "typed by hand")
     assert report.main([*arguments, "--check"]) == 1
@@ -92,17 +94,45 @@ def test_seeds_share_a_table_and_models_are_compared_by_their_records(tmp_path, 
         {"name": "VAE", "levels": 2, "records": "vae", "nats": "bound", "rate": "rate"},
     ]
     claim = {"claim": "fast", "about": "untimed", "record": "vae", "quantity": "rate", "at_most": 0.5}
-    spec = {"columns": columns, "generators": models, "claims": [claim]}
+    headline = {"result": "bound of the lattices", "records": "potts_*", "quantity": "bound"}
+    spec = {"columns": columns, "generators": models, "claims": [claim], "headlines": {"toys": [headline]}}
     (tmp_path / "side_by_side.json").write_text(json.dumps(spec))
     text = report.build(tmp_path)
-    assert "| bound | -3, -5, -2.5 nats |  | potts_0 / potts_1 / vae |" in text and "| rate | 4, 4, 1 |" in text
+    assert "| bound | -3.5 (-5 to -2.5) nats | potts_0 / potts_1 / vae |" in text and "| rate | 3 (1 to 4) |" in text
+    assert "| bound of the lattices | -4 (-5 to -3) nats | 3 | [Toy](#toy) |" in text
     assert "| lattice | -4 | 4 |" in text and "| worse lattice | -5 | - |" in text
-    assert "higher is better): lattice -4, best of the others VAE -2.5: the Potts model is worse, 1.5 apart." in text
-    assert "the Potts model is better, 4 times." in text
+    assert "| likelihood (higher is better) | lattice: -4 | VAE: -2.5 | worse by 1.5 |" in text
+    assert "| samples (higher is better) | lattice: 4 | VAE: 1 | better by a factor of 4 |" in text
     assert "| fast | untimed | rate: 1 | no |" in text
     (tmp_path / "side_by_side.json").write_text(json.dumps(spec | {"claims": [claim | {"quantity": "speed"}]}))
     with pytest.raises(ValueError, match=r"no quantity 'speed' in results/vae\.json"):
         report.build(tmp_path)
+
+
+def test_seeds_of_one_command_share_a_line_and_their_notes_a_cell(tmp_path):
+    shared = {"family": "toys", "title": "Toy", "device": "CPU", "versions": {}, "commit": "abc"}
+    (tmp_path / "results").mkdir()
+    for seed, value in enumerate((1.5, 2.5, 3.5)):
+        row = {
+            "quantity": "loss",
+            "value": value,
+            "unit": "",
+            "target": "",
+            "note": f"1,000 images; error {value / 10}",
+        }
+        made = {"command": f"python toy.py --seed={seed}", "seed": seed, "wall_time_s": 10.0 + seed, "rows": [row]}
+        (tmp_path / "results" / f"{seed}.json").write_text(json.dumps(shared | made))
+    text = report.build(tmp_path)
+    assert "- `python toy.py --seed=SEED`: seeds 0 to 2, CPU, 10 to 12 s each, commit abc\n" in text
+    assert "| loss | 2.5 (1.5 to 3.5) | 1,000 images; error 0.15 to 0.35 |" in text
+
+
+def test_the_contents_lead_to_headings():
+    text = (ROOT / "experiments" / "RESULTS.md").read_text()
+    anchors = [report.anchor(heading) for heading in re.findall(r"^##+ (.*)$", text, re.MULTILINE)]
+    assert len(set(anchors)) == len(anchors)
+    links = re.findall(r"\]\(#(.*?)\)", text)
+    assert len(links) > 50 and set(links) <= set(anchors)
 
 
 def test_report_names_a_record_that_lacks_a_field(tmp_path, capsys):

@@ -68,5 +68,5 @@ def scan_rows(scans: Mapping[str, Mixing]) -> list[runs.Row]:
                 note = f"+- {2 * error * ratio:.2g}, two standard errors"
                 rows.append(runs.Row(quantity, ratio, "", target, note))
             else:
-                rows.append(runs.Row(quantity, "longer than the run can tell", "", target))
+                rows.append(runs.Row(quantity, "longer than the run can measure", "", target))
     return rows

@@ -200,7 +200,7 @@ def digit_rows(task: DigitsTask, figures: Sequence[SeedFigures]) -> list[Row]:
         _over("log-likelihood", [f.log_p.mean() for f in figures], "nats", f"{len(figures[0].log_p)} test images"),
         _over("bits per pixel", [bits_per_pixel(f.log_p, pixels) for f in figures], "bits"),
         _over("standard error of log Z, largest of all digits", [f.error for f in figures], "nats"),
-        _over("log Z from above minus from below, largest of all digits", [f.gap for f in figures], "nats"),
+        _over("log Z estimated from above minus from below, largest of all digits", [f.gap for f in figures], "nats"),
         _over("test images classified correctly by Bayes' rule", [f.classified for f in figures]),
     ]
     return rows + [_over(f"conditional accuracy, digit {y}", [f.by_class[y] for f in figures]) for y in task.digits]

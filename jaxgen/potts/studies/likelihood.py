@@ -145,7 +145,7 @@ def likelihood_rows(config: LikelihoodConfig, run: Restored, brackets: dict[int 
         _nats("log-likelihood", log_p, note),
         runs.Row("bits per pixel", bits_per_pixel(log_p, x[0].size), "bits", "", note),
         runs.Row("standard error of log Z", error, "nats", "", f"{config.chains} chains, {effective:.0f} effective"),
-        runs.Row("log Z from above minus from below", gap, "nats", "", f"{config.temperatures} temperatures"),
+        runs.Row("log Z estimated from above minus from below", gap, "nats", "", f"{config.temperatures} temperatures"),
         _nats("Chow-Liu tree on the same images", tree.log_prob(x), "exact"),
         _nats("independent pixels on the same images", pixels.log_prob(x), "exact"),
     ]

@@ -94,7 +94,7 @@ def search_rows(search: Search, study: Any, ended: Sequence[Outcome], folder: Pa
     note = f"trial {best.trial} of {len(ended)}; {len(search.validation)} images"
     rows = [
         Row(f"log {name}, validation, of the winner", best.score, "nats", "", note),
-        Row("the same of independent pixels", search.independent(), "nats"),
+        Row(f"log {name}, validation, of independent pixels", search.independent(), "nats"),
         Row("settings of the winner", " ".join(flags(best.config))),
     ]
     second = next((o for o in ended if o is not best and o.updates == best.updates and not o.diverged), None)

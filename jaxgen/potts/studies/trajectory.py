@@ -142,8 +142,9 @@ def mixing_rows(
     for name, mixing in runs_by_name.items():
         length = f"{mixing.observed.shape[1]} sweeps of {mixing.observed.shape[2]} chains, the second half counted"
         for what, tau in zip(("energy", "principal component"), mixing.times, strict=True):
-            value = tau if math.isfinite(tau) else "longer than the run can tell"
-            rows.append(runs.Row(f"{name}: autocorrelation time of the {what}", value, "sweeps", "", length))
+            known = math.isfinite(tau)
+            value = tau if known else "longer than the run can measure"
+            rows.append(runs.Row(f"{name}: autocorrelation time of the {what}", value, "sweeps" * known, "", length))
         rows.append(runs.Row(f"{name}: sweeps per second", 1 / mixing.sweep_seconds, "1/s"))
         rows.append(runs.Row(f"{name}: independent samples per second", mixing.effective_per_second, "1/s"))
         half = mixing.settled.shape[1] // 2
@@ -153,13 +154,14 @@ def mixing_rows(
             note = note if math.isfinite(tau) else ""
             rows.append(runs.Row(f"{name}: R-hat of the {what} from dispersed starts", r_hat, "", "< 1.01", note))
     swaps = f"from {acceptance.min():.2f} to {acceptance.max():.2f} along the ladder of {len(acceptance) + 1}"
-    rows.append(runs.Row("parallel tempering: swaps taken", float(acceptance.mean()), "", "", swaps))
+    rows.append(runs.Row("parallel tempering: accepted swaps", float(acceptance.mean()), "", "", swaps))
     for start, curve in shares.items():
         reached, final = readable_from(curve)
-        reached = "not settled in the run" if reached is None else reached
-        note = f"{final:.3f} of chains read as a class in the end, {curve[0][1]:.3f} at the start; of training images "
+        value, unit = ("not settled in the run", "") if reached is None else (reached, "sweeps")
+        note = f"readable chains: {final:.3f} at the end, {curve[0][1]:.3f} at the start; readable training images: "
         note += f"{real:.3f}"
-        rows.append(runs.Row(f"sweeps from {start} to {READABLE:g} of the final share", reached, "sweeps", "", note))
+        quantity = f"sweeps from {start} to {READABLE:g} of the final share of readable chains"
+        rows.append(runs.Row(quantity, value, unit, "", note))
     return rows
 
 

@@ -100,9 +100,9 @@ def _chip_rows(study: EnergyStudy) -> list[runs.Row]:
         runs.Row("hardware: cycles per sample, SPICE", cycles, "J", "", first + _cited(chip.CYCLE_JOULES)),
         runs.Row("hardware: reading one sample", read, "J", "", "projected: " + _cited(chip.READ_JOULES)),
         runs.Row("hardware: loading the model", load, "J", "", "projected: " + _cited(chip.WRITE_JOULES)),
-        runs.Row("hardware: samples that take as much as one load", load / (cycles + read), "", "", "projected"),
+        runs.Row("hardware: samples that cost as much as one load", load / (cycles + read), "", "", "projected"),
         runs.Row(
-            "hardware: sweeps that take as much as one read-out",
+            "hardware: sweeps that cost as much as one read-out",
             study.sweeps * read / cycles,
             "sweeps",
             "",
@@ -127,5 +127,5 @@ def _ratio_rows(study: EnergyStudy) -> list[runs.Row]:
         )
     spread = max(with_read) / min(with_read)
     names = [study.baselines[with_read.index(end(with_read))].name for end in (max, min)]
-    rows.append(runs.Row("largest of these ratios / smallest", spread, "x", "", f"{names[0]} / {names[1]}"))
+    rows.append(runs.Row("largest ratio / smallest ratio", spread, "x", "", f"{names[0]} / {names[1]}"))
     return rows

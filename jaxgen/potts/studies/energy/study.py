@@ -76,7 +76,7 @@ def measure(config: EnergyConfig, workdir: Path) -> runs.Report:
     figure = workdir / "figures" / "energy.png"
     energy_figure(figure, study, f"{run.task.title}, {levels} levels, {runs.device_name()}")
     rows = energy_rows(study, work, by_hand, config.chains)
-    return runs.Report(f"joules, {run.title}", "Potts energy-based model", rows, [figure])
+    return runs.Report(f"energy per sample, {run.title}", "Potts energy-based model", rows, [figure])
 
 
 def timed_calls(config: EnergyConfig, run: Restored, params: dict) -> list[TimedCall]:

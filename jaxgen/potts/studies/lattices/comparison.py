@@ -42,7 +42,7 @@ def prepare(config: LatticesConfig) -> runs.Job:
         lattices_figure(files[0], figures, floor)
         visualization.samples_figure(files[1], shown, columns=3)
         rows = lattice_rows(figures, floor, study.chains, len(images.test))
-        title = f"lattices, binarised MNIST, {study.seconds:g} s each" + ", quick" * config.quick
+        title = f"lattices, binarised MNIST, {study.seconds:g} s of training each" + ", quick" * config.quick
         return runs.Report(title, "Potts energy-based model", rows, files, f"{table}{rows[-1]}")
 
     return job

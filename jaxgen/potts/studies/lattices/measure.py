@@ -130,11 +130,12 @@ def figure_rows(name: str, figures: LatticeFigures, chains: int, n_test: int) ->
     """Return the three rows of one lattice."""
     note = f"{n_test} test images +- {figures.image_error:.2g}; log Z +- {figures.log_z_error:.2g}, from above "
     note += f"{figures.log_z_gap:+.2g}; {figures.parameters:,} parameters, {figures.steps:,} updates"
+    known = figures.tau is not None
     speed = f"{chains / figures.seconds_a_sweep:,.0f} chain sweeps per second"
     return [
         Row(f"{name}: log-likelihood", figures.log_p, "nats", "", note),
         Row(f"{name}: MNIST-Frechet, two levels", figures.frechet, "", "", f"{chains} samples"),
-        Row(f"{name}: mixing time", figures.tau or "longer than the run can tell", "sweeps", "", speed),
+        Row(f"{name}: mixing time", figures.tau or "longer than the run can measure", "sweeps" * known, "", speed),
     ]
 
 
