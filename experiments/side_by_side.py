@@ -62,7 +62,7 @@ def _verdict(column: dict, values: Mapping[str, float | None], potts: set[str]) 
         apart = f"by {abs(known[best] - known[rival]):.3g}"
     else:
         low, high = sorted((known[best], known[rival]))
-        apart = f"by a factor of {high / low:.3g}"
+        apart = f"by a factor of {float(f'{high / low:.3g}'):,.10g}"
     word = "better" if sign * (known[best] - known[rival]) > 0 else "worse"
     return {
         "quantity": quantity,
