@@ -7,12 +7,10 @@ The run folder then holds weights/compact.npz and weights/compact.json; copied t
 """
 
 import dataclasses
-import re
 from pathlib import Path
 
 from jaxgen import runs
 from jaxgen.diffusion.pretrained import write_pretrained
-from jaxgen.errors import UserError
 from jaxgen.runs import option
 
 
@@ -23,8 +21,6 @@ class PretrainedConfig:
 
 def run(config: PretrainedConfig, workdir: Path) -> None:
     """Restore and write."""
-    if not re.fullmatch("[a-z0-9_]{1,40}", config.name):
-        raise UserError(f"name is {config.name!r}; allowed: 1 to 40 small letters, digits and underscores")
     runs.add_files(workdir, lambda: write_pretrained(workdir, config.name))
 
 

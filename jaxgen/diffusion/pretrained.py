@@ -21,8 +21,7 @@ from jaxgen import runs
 from jaxgen.diffusion.config import DiffusionConfig, build_diffusion
 from jaxgen.diffusion.model import Diffusion
 from jaxgen.diffusion.task import restore_run
-from jaxgen.errors import UserError
-from jaxgen.evaluation.weights import content_hash, pack, unpack, write_arrays
+from jaxgen.training.weights import read_model, write_model
 
 PACKAGED = Path(__file__).parent / "weights"
 
@@ -37,32 +36,14 @@ def load_pretrained(name: str = "compact", folder: str | Path = PACKAGED) -> tup
     Raises:
         UserError: no such files, or arrays that are not those that were written.
     """
-    folder = Path(folder)
-    if not (folder / f"{name}.json").is_file():
-        names = sorted(path.stem for path in folder.glob("*.json"))
-        raise UserError(f"name is {name!r}; allowed: {', '.join(names) or f'nothing, {folder} holds no weights'}")
-    shipped = "the file that was shipped"
-    description = runs.read_json(
-        folder / f"{name}.json", "the description of the weights", shipped, ("config", "sha256")
-    )
-    arrays = runs.read_npz(folder / f"{name}.npz", "the file of weights", shipped)
-    if content_hash(arrays) != description["sha256"]:
-        raise UserError(
-            f"{folder / name}.npz has SHA-256 {content_hash(arrays)} of its arrays; allowed: "
-            f"{description['sha256']}, so install jaxgen again or fetch the file again"
-        )
+    description, params = read_model(Path(folder), name)
     config = runs.from_json(DiffusionConfig, json.dumps(description["config"]))
-    return build_diffusion(config), unpack(arrays)
+    return build_diffusion(config), params
 
 
 def write_pretrained(workdir: str | Path, name: str = "compact") -> list[Path]:
     """Write WORKDIR/weights/NAME.npz and NAME.json of a trained run; return their paths."""
     task, state = restore_run(workdir)
-    folder = Path(workdir) / "weights"
-    folder.mkdir(exist_ok=True)
-    digest = write_arrays(folder, name, pack(state.ema_params))
     config = dataclasses.asdict(dataclasses.replace(task.config, data_dir="", images=""))
-    description = {"config": config, "step": int(state.step), "sha256": digest}
-    with runs.atomic_write(folder / f"{name}.json") as temporary:
-        temporary.write_text(json.dumps(description, indent=1, allow_nan=False) + "\n")
-    return [folder / f"{name}.npz", folder / f"{name}.json"]
+    description = {"config": config, "step": int(state.step)}
+    return write_model(Path(workdir) / "weights", name, description, state.ema_params)

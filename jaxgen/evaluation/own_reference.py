@@ -18,7 +18,8 @@ from jaxgen.evaluation.panel import INDEPENDENT, NOISE, SEARCHED, evaluate, some
 from jaxgen.evaluation.reference import FEWEST_OWN_SAMPLES, Reference, assemble, load_reference
 from jaxgen.evaluation.reference_build import ceilings
 from jaxgen.evaluation.samples import MIN_SAMPLES, Rules
-from jaxgen.evaluation.weights import PACKAGED, read_arrays, read_binding, unpack
+from jaxgen.evaluation.weights import PACKAGED, read_arrays, read_binding
+from jaxgen.training.weights import unpack
 
 FEWEST_TEST_IMAGES = 130  # twice the 64 features and a little more, for their covariance
 _CEILING_IMAGES = 1000

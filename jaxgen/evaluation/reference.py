@@ -15,7 +15,8 @@ from jaxgen.evaluation.measures.frechet import Moments, moments
 from jaxgen.evaluation.measures.manifold import squared_radii
 from jaxgen.evaluation.networks import NETWORKS, apply_network, fitted
 from jaxgen.evaluation.samples import MIN_SAMPLES, Rules
-from jaxgen.evaluation.weights import PACKAGED, read_arrays, read_binding, unpack
+from jaxgen.evaluation.weights import PACKAGED, read_arrays, read_binding
+from jaxgen.training.weights import unpack
 
 CODINGS = (None, 16, 4, 2)
 FEWEST_OWN_SAMPLES = 256  # four times the 64 features, for the extrapolated Frechet distance

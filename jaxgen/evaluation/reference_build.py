@@ -26,7 +26,8 @@ from jaxgen.evaluation.panel import (
 )
 from jaxgen.evaluation.reference import CODINGS, Reference, assemble, coding_name
 from jaxgen.evaluation.samples import MAX_SAMPLES
-from jaxgen.evaluation.weights import pack, unpack, write_arrays, write_binding
+from jaxgen.evaluation.weights import write_arrays, write_binding
+from jaxgen.training.weights import pack, unpack
 
 
 def write_reference(images: data.Dataset, params: dict[str, dict], folder: Path, seed: int) -> dict:

@@ -11,25 +11,14 @@ import json
 from pathlib import Path
 
 import numpy as np
-from flax import traverse_util
 
 from jaxgen.errors import UserError
 from jaxgen.runs.atomic import atomic_write
 from jaxgen.runs.files import read_npz
+from jaxgen.training.weights import content_hash
 
 PACKAGED = Path(__file__).parent / "weights"
 _REBUILD = "rebuild it with python -m experiments.evaluation_reference"
-
-
-def pack(params: dict) -> dict[str, np.ndarray]:
-    """A parameter tree as flat float16 arrays, half as large; what is judged is what is shipped, so pack first."""
-    flat = traverse_util.flatten_dict(params, sep="/")
-    return {name: np.asarray(array, np.float16) for name, array in flat.items()}
-
-
-def unpack(arrays: dict[str, np.ndarray]) -> dict:
-    """The parameter tree of `pack`, float32."""
-    return traverse_util.unflatten_dict({name: a.astype(np.float32) for name, a in arrays.items()}, sep="/")
 
 
 def write_arrays(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> str:
@@ -79,15 +68,6 @@ def read_binding(folder: Path, dataset: str, fingerprint: str | None) -> dict:
     if fingerprint is not None and binding["fingerprint"] != fingerprint:
         raise UserError(f"{path}: made from data {binding['fingerprint']}, these are {fingerprint}; {_REBUILD}")
     return binding
-
-
-def content_hash(arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 of names, types, shapes and values."""
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def _seal(binding: dict) -> str:

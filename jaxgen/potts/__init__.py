@@ -5,6 +5,7 @@ from jaxgen.potts.config import build_model as build_model
 from jaxgen.potts.contrastive import ContrastiveSettings as ContrastiveSettings
 from jaxgen.potts.contrastive import contrastive_divergence as contrastive_divergence
 from jaxgen.potts.contrastive import persistent_chains as persistent_chains
+from jaxgen.potts.denoising.pretrained import load_pretrained as load_pretrained
 from jaxgen.potts.evaluate import noise as noise
 from jaxgen.potts.graph import GraphEBM as GraphEBM
 from jaxgen.potts.graph import hidden_contrastive_divergence as hidden_contrastive_divergence

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from jaxgen import data, evaluation, runs, training
+from jaxgen import data, runs, training
 from jaxgen.potts.denoising.generate import Generation, generate
 
 if typing.TYPE_CHECKING:
@@ -74,6 +74,8 @@ def report(task: "DenoisingTask", state: training.TrainState, folder: runs.RunFo
 
 def judge(task: "DenoisingTask", images: np.ndarray, label: np.ndarray) -> list[runs.Row]:
     """Return the rows of the evaluation panel; none for too few images or images of another size."""
+    from jaxgen import evaluation  # here, so that the library does without a plotting library
+
     config = task.config
     source = config.dataset, config.images, config.data_dir
     reference = evaluation.reference_for(len(images), *source, config.levels)
