@@ -103,25 +103,30 @@ def test_the_gradient_is_that_of_the_denoising_likelihood():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, -b, atol=1e-5), exact, gap)
 
 
-@pytest.mark.parametrize("levels", [2, 3])
-def test_the_training_gradient_is_that_of_the_free_energies(levels):
-    """Autodiff of mean F(data) - mean F(trajectory) with the very chains of the step."""
+@pytest.mark.parametrize("levels, updates", [(2, 0), (3, 0), (3, 1)])
+def test_the_training_gradient_is_that_of_the_free_energies(levels, updates):
+    """Autodiff of mean F(data) - mean F(chains) with the very chains of the step: recovery first, then trajectories."""
     n, sweeps = 6, 2
     model, params, statistics = random_model(levels, seed=4)
     image = np.random.default_rng(0).integers(0, levels, (n, PIXELS)).astype(np.uint8)
     batch = {"image": image, "label": np.arange(n) % CLASSES, "position": jnp.arange(n, dtype=jnp.uint32)}
     encode = lambda key, image, ids: jnp.asarray(image)  # noqa: E731
-    key = jax.random.key(9)
-    grads, _, metrics = denoising.denoising_divergence(model, statistics, sweeps, encode)(params, None, key, batch)
+    key, carry = jax.random.key(9), jnp.full(n, updates)
+    grad_fn = denoising.denoising_divergence(model, statistics, sweeps, 1, encode)
+    grads, carry, metrics = grad_fn(params, carry, key, batch)
     _, key_noise, key_chains = jax.random.split(key, 3)
     ids, label = batch["position"], jnp.asarray(batch["label"])
-    pairs = denoising.trajectory(key_chains, model, params, statistics, label, ids, sweeps)[::-1]
+    alpha = noise.signal(STEPS)
+    noisy = [noise.corrupt(jax.random.fold_in(key_noise, t), ids, image, alpha[t], levels) for t in range(STEPS)]
+    if updates == 0:
+        pairs = denoising.recovery(key_chains, model, params, statistics, noisy, label, ids, sweeps)
+    else:
+        pairs = denoising.trajectory(key_chains, model, params, statistics, label, ids, sweeps)[::-1]
 
     def gap(params):
         total = 0.0
         for t in range(STEPS):
-            noisy = noise.corrupt(jax.random.fold_in(key_noise, t), ids, image, noise.signal(STEPS)[t], levels)
-            for (v, x), sign in (((image, noisy), 1), (pairs[t], -1)):
+            for (v, x), sign in (((image, noisy[t]), 1), (pairs[t], -1)):
                 free = model.apply({"params": params}, statistics, v, x, jnp.full(n, t), label)
                 total += sign * free.mean() / STEPS
         return total
@@ -129,7 +134,18 @@ def test_the_training_gradient_is_that_of_the_free_energies(levels):
     expected = jax.grad(gap)(params)
     assert expected.keys() == grads.keys() and all(np.abs(leaf).max() > 0.01 for leaf in expected.values())
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), grads, expected)
-    assert 0 < metrics["level_error"] < 1
+    assert (carry == updates + 1).all() and 0 <= metrics["level_error"] < 1
+
+
+def test_recovery_starts_at_the_noisy_images():
+    """With parameters that tie v to x^t, the chains stay there."""
+    model, params, statistics = random_model(2, seed=5, scale=0.0)
+    params = params | {"input_gain": params["input_gain"] + 30.0}
+    noisy = [jnp.asarray(all_states(2)), jnp.asarray(all_states(2)[::-1])]
+    label, ids = jnp.zeros(16, jnp.int32), jnp.arange(16, dtype=jnp.uint32)
+    pairs = denoising.recovery(jax.random.key(0), model, params, statistics, noisy[:1], label, ids, 1)
+    np.testing.assert_array_equal(pairs[0][0], noisy[0])
+    np.testing.assert_array_equal(pairs[0][1], noisy[0])
 
 
 def test_hidden_units_start_with_preferences_for_classes():

@@ -2,6 +2,7 @@
 
 from jaxgen.potts.denoising.config import DenoisingConfig as DenoisingConfig
 from jaxgen.potts.denoising.contrastive import denoising_divergence as denoising_divergence
+from jaxgen.potts.denoising.contrastive import recovery as recovery
 from jaxgen.potts.denoising.contrastive import trajectory as trajectory
 from jaxgen.potts.denoising.generate import Denoiser as Denoiser
 from jaxgen.potts.denoising.generate import Generation as Generation

@@ -38,6 +38,13 @@ class DenoisingConfig:
         4, "Gibbs sweeps per level (k), in training and in generation", group="training", low=1, high=10**4
     )
     steps: int = option(6000, "parameter updates", group="training", low=1, high=10**8)
+    recovery: float = option(
+        0.8,
+        "share of the steps whose chains start at noisy training images; those of the others start at pure noise",
+        group="training",
+        low=0.0,
+        high=1.0,
+    )
     batch_size: int = option(64, "images per step, each at every noise level", group="training", low=1, high=10**6)
     learning_rate: float = option(2e-3, "peak step size of Adam", group="training", low=0.0, high=1.0)
     warmup: int = option(200, "steps of linear warm-up; then a cosine to 0", group="training", low=0, high=10**6)

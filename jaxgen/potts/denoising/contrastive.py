@@ -1,19 +1,21 @@
-"""The gradient of a denoising machine: data against the machine's own trajectory from noise.
+"""The gradient of a denoising machine: data against chains, first from noisy data, then from pure noise.
 
     positive phase   x^t ~ q(x^t | x) for t = 1 .. T                          grad of F(x | x^t, y, t)
-    negative phase   x^T uniform; for t = T .. 1: v^t = k sweeps of machine t from x^t,
-                     x^(t-1) ~ q(x^(t-1) | v^t)                               minus grad of F(v^t | x^t, y, t)
+    negative phase   v^t = k sweeps of machine t from x^t                     minus grad of F(v^t | x^t, y, t)
+        recovery     x^t as in the positive phase
+        trajectory   x^T uniform; x^(t-1) ~ q(x^(t-1) | v^t) for t = T .. 2
 
-The chains start where generation starts and see their own mistakes, so errors do not pile up when the levels follow one
-another; with chains that start at noisy data (recovery likelihood, Gao et al. 2021) they do. k is the number of sweeps
-that generation uses as well: the machine learns to be right after k sweeps, not in the limit (Nijkamp et al. 2019).
+Recovery (the recovery likelihood of Gao et al. 2021) compares v and v^t at the same x^t, which takes most of the noise
+out of the gradient, so it comes first. The trajectory starts where generation starts and sees its own mistakes, so the
+last part of the training keeps errors from piling up from level to level. k is the number of sweeps that generation
+uses as well: the machine learns to be right after k sweeps, not in the limit (Nijkamp et al. 2019).
 """
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from jaxgen.gibbs.bipartite import one_hot, product, sample_bipartite
 from jaxgen.potts.denoising.machine import DenoisingMachine, Params, Statistics
@@ -44,37 +46,63 @@ def trajectory(
     return pairs
 
 
+def recovery(
+    key: Key[Array, ""],
+    machine: DenoisingMachine,
+    params: Params,
+    statistics: Statistics,
+    noisy: list[UInt8[Array, "n V"]],
+    label: Int[Array, " n"],
+    ids: Int[Array, " n"],
+    sweeps: int,
+) -> list[tuple[UInt8[Array, "n V"], UInt8[Array, "n V"]]]:
+    """Return (v^t, x^t) for t = 1 .. T of chains that start at the given noisy images x^1 .. x^T."""
+    pairs = []
+    for step, x in enumerate(noisy):
+        logits = machine.apply({"params": params}, statistics, x, jnp.full(len(label), step), label, method="logits")
+        key_sweeps = jax.random.fold_in(key, step)
+        v = sample_bipartite(key_sweeps, *logits, x, sweeps, chain_ids=ids, dtype=machine.dtype)
+        pairs.append((v, x))
+    return pairs
+
+
 def denoising_divergence(
     machine: DenoisingMachine,
     statistics: Statistics,
     sweeps: int,
+    recovery_steps: int,
     encode: Callable[[Key[Array, ""], Array, Int[Array, " n"]], UInt8[Array, "n V"]],
 ) -> Callable:
-    """Return the gradient function of the mean over levels of F(data) - F(trajectory).
+    """Return the gradient function of the mean over levels of F(data) - F(chains).
 
     Args:
         machine: the model.
         statistics: of `fit_statistics`.
         sweeps: k, of each level.
+        recovery_steps: updates with chains from noisy data, before those with trajectories.
         encode: `encode(key, image, ids)` codes a batch as states; it draws where the coding is stochastic.
 
     Returns:
         `grad_fn(params, carry, key, batch)` for `training.make_train_step`; batch holds "image" (n, V), "label" (n,)
-        and "position" (n,). Metric: "level_error", the mean absolute difference between the frequencies of levels
-        1 .. L-1 in data and trajectory.
+        and "position" (n,), carry the number of updates done, once per chain. Metric: "level_error", the mean absolute
+        difference between the frequencies of levels 1 .. L-1 in data and chains.
     """
     alpha = jnp.asarray(signal(machine.n_steps))
     n_steps = machine.n_steps
 
-    def grad_fn(params: Params, carry: PyTree, key: Key[Array, ""], batch: dict[str, Array]):
+    def grad_fn(params: Params, carry: Int[Array, " n"], key: Key[Array, ""], batch: dict[str, Array]):
         ids, label = batch["position"], batch["label"].astype(jnp.int32)
         key_code, key_noise, key_chains = jax.random.split(key, 3)
         v = encode(key_code, batch["image"], ids)
         noisy = [corrupt(jax.random.fold_in(key_noise, t), ids, v, alpha[t], machine.levels) for t in range(n_steps)]
-        pairs = trajectory(key_chains, machine, params, statistics, label, ids, sweeps)[::-1]
+        pairs = jax.lax.cond(
+            carry[0] < recovery_steps,
+            lambda: recovery(key_chains, machine, params, statistics, noisy, label, ids, sweeps),
+            lambda: trajectory(key_chains, machine, params, statistics, label, ids, sweeps)[::-1],
+        )
         grads = free_energy_gap_gradient(machine, params, statistics, [(v, x) for x in noisy], pairs, label)
         counts = [(states[..., None] == jnp.arange(1, machine.levels)).mean(0) for states in (v, pairs[0][0])]
-        return grads, carry, {"level_error": jnp.abs(counts[0] - counts[1]).mean()}
+        return grads, carry + 1, {"level_error": jnp.abs(counts[0] - counts[1]).mean()}
 
     return grad_fn
 

@@ -85,7 +85,8 @@ class DenoisingTask:
         params = initial_biases(self._random_params(), self.marginals)
         rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, config.warmup, config.steps)
         tx = optax.inject_hyperparams(optax.adam)(learning_rate=rate, eps=1e-7)
-        return training.create(self.key("steps"), params, tx, ema=True), tx
+        updates = jnp.zeros(config.batch_size, jnp.int32)  # done so far; per chain, since devices share the carry
+        return training.create(self.key("steps"), params, tx, updates, ema=True), tx
 
     def _random_params(self) -> Params:
         empty = jnp.zeros((1, self.machine.n_pixels), jnp.uint8)
@@ -94,8 +95,9 @@ class DenoisingTask:
         return init(self.key("init"), self.statistics, empty, empty, one, one)["params"]
 
     def grad_fn(self) -> training.step.GradFn:
-        """Return the gradient function: data against the machine's own trajectory."""
-        return denoising_divergence(self.machine, self.statistics, self.config.sweeps, self._encode)
+        """Return the gradient function: data against chains from noisy data, and at last from pure noise."""
+        recovery_steps = round(self.config.recovery * self.config.steps)
+        return denoising_divergence(self.machine, self.statistics, self.config.sweeps, recovery_steps, self._encode)
 
     def _encode(self, key: Key[Array, ""], image: Array, ids: Array) -> UInt8[Array, "n V"]:
         return data.binarize(key, image, ids) if self.config.levels == 2 else image
