@@ -11,6 +11,7 @@ import commands
 import pytest
 
 from experiments import ebm_study
+from jaxgen.potts.studies import commands as study_commands
 
 ROOT = Path(ebm_study.__file__).parents[1]
 PART = """
@@ -37,12 +38,12 @@ def study(tmp_path, monkeypatch):
     (tmp_path / "part.py").write_text(PART)
 
     def run(parts, quick=False):
-        found = [ebm_study.Part("part", name, "made", flags, ("--quick",)) for name, flags in parts]
-        monkeypatch.setattr(ebm_study, "parts", lambda: found)
-        monkeypatch.setattr(ebm_study, "command", lambda *a: stand_in(command(*a)))
+        stand_ins = [study_commands.Part("part", name, "made", flags, ("--quick",)) for name, flags in parts]
+        monkeypatch.setattr(ebm_study, "parts", lambda: stand_ins)
+        monkeypatch.setattr(study_commands, "command", lambda *a: stand_in(command(*a)))
         ebm_study.run(ebm_study.StudyConfig(quick), tmp_path / "study")
 
-    command = ebm_study.command
+    command = study_commands.command
 
     def stand_in(words):
         assert words[:3] == [sys.executable, "-m", "experiments.part"]
@@ -68,8 +69,8 @@ def test_a_failure_stops_nothing_and_what_is_done_is_not_done_again(study, tmp_p
 def test_a_signal_lets_the_part_save_and_ends_the_study(tmp_path):
     (tmp_path / "part.py").write_text(PART)
     program = (
-        "import sys\nfrom experiments import ebm_study\nfrom pathlib import Path\n"
-        f"ebm_study.call([sys.executable, {str(tmp_path / 'part.py')!r}, '--wait', '--workdir={tmp_path / 'a'}'])\n"
+        "import sys\nfrom jaxgen.potts.studies import commands\n"
+        f"commands.call([sys.executable, {str(tmp_path / 'part.py')!r}, '--wait', '--workdir={tmp_path / 'a'}'])\n"
         "print('went on')\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -90,6 +91,6 @@ def test_a_signal_lets_the_part_save_and_ends_the_study(tmp_path):
 @pytest.mark.parametrize("part", ebm_study.parts(), ids=lambda part: f"{part.module}-{part.folder}")
 def test_the_flags_of_every_part_are_right(part, monkeypatch):
     monkeypatch.chdir(ROOT)
-    module, *flags = ebm_study.command(part, Path("runs"), quick=True)[2:]
+    module, *flags = study_commands.command(part, Path("runs"), quick=True)[2:]
     code, out, _ = commands.run(module, *flags, "--help")
     assert code == 0 and f"python -m {module}" in out

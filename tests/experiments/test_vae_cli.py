@@ -16,6 +16,7 @@ from PIL import Image
 from experiments import baselines
 from experiments import vae as experiment
 from jaxgen import data, runs, vae
+from jaxgen.evaluation.baselines import study
 from jaxgen.vae.config import run_key
 
 pytestmark = pytest.mark.slow
@@ -96,8 +97,8 @@ def test_the_bounds_are_of_the_test_images_each_once(finished):
 
 
 def test_baselines_score_and_draw(tmp_path, monkeypatch):
-    monkeypatch.setattr(baselines, "CANDIDATES", (1.0, 1000.0))
-    config = baselines.BaselinesConfig(train_images=1000, samples=64)
+    monkeypatch.setattr(study, "CANDIDATES", (1.0, 1000.0))
+    config = study.BaselinesConfig(train_images=1000, samples=64)
     baselines.run(config, tmp_path / "baselines")
     found = rows(tmp_path / "baselines")
     for coding in ("stochastic", "cut at half grey"):
@@ -124,7 +125,7 @@ def test_baselines_score_and_draw(tmp_path, monkeypatch):
     ],
 )
 def test_bad_flags_are_refused_in_one_line(tmp_path, capsys, program, flags, message):
-    config = baselines.BaselinesConfig if program is baselines else vae.VAEConfig
+    config = study.BaselinesConfig if program is baselines else vae.VAEConfig
     with pytest.raises(SystemExit) as stopped:
         runs.main(config, program.run, ["program", f"--workdir={tmp_path / 'new'}", *flags])
     assert stopped.value.code == 2 and message in capsys.readouterr().err
