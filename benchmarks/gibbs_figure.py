@@ -8,7 +8,7 @@ from jaxgen.visualization.grids import save_figure
 
 COLOURS = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a", "#66a61e", "#e6ab02", "#a6761d", "#666666", "#1f78b4", "#b15928")
 MARKERS = "osD^vP*X<>"
-UNIT = "site updates a nanosecond"
+UNIT = "site updates per nanosecond"
 
 
 def draw(path: str | Path, rows: list[dict], base: dict, limits: list[dict], title: str) -> None:

@@ -29,7 +29,7 @@ def small_problem(path: Path, levels: int, coupling: str) -> Problem:
 
 
 def sampled(path: Path, problem: Problem) -> tuple[np.ndarray, float]:
-    """States after SWEEPS sweeps, and site updates a nanosecond, to plan longer runs by."""
+    """States after SWEEPS sweeps, and site updates per nanosecond, to plan longer runs by."""
     run = path.prepare(problem, SWEEPS).run
     begin = time.perf_counter()
     states = np.asarray(run(SEED))

@@ -181,7 +181,7 @@ def _numba_kernels():
 
 
 def prepare_numba(problem: Problem, sweeps: int) -> Prepared:
-    """Raster scans, chains last in one block a thread; a 32-bit xorshift a chain, weaker than threefry."""
+    """Raster scans, chains last, one block per thread; one 32-bit xorshift per chain, weaker than threefry."""
     import numba
 
     by_table, by_rows = _numba_kernels()

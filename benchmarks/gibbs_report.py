@@ -91,7 +91,7 @@ def sections(record: dict) -> list[tuple[str, list[dict], tuple[str, ...]]]:
 def notes(record: dict) -> list[str]:
     """Sentences that belong under the tables."""
     lines = [
-        "updates/ns: median of the repeats, range their least and greatest. samples/s: 50 sweeps a sample. x thrml: "
+        "updates/ns: median of the repeats, range their least and greatest. samples/s: 50 sweeps per sample. x thrml: "
         "median over repeats of the ratio to THRML in the same round. Memory: arguments, outputs and temporaries by "
         "the compiler's account for JAX, growth of the peak resident set during a call for the others."
     ]
@@ -102,7 +102,7 @@ def notes(record: dict) -> list[str]:
 
 def text(record: dict) -> str:
     """Everything, for a terminal."""
-    parts = [f"Gate, false alarm at most {record['alpha']:g} a check\n{aligned(record['gate'], GATE_COLUMNS)}"]
+    parts = [f"Gate, false alarm at most {record['alpha']:g} per check\n{aligned(record['gate'], GATE_COLUMNS)}"]
     parts += [f"FAILED, not timed: {row['engine']}" for row in record["gate"] if not row["ok"]]
     parts.append(aligned(table_rows(record["rows"]), COLUMNS))
     parts += [f"{heading}\n{aligned(rows, columns)}" for heading, rows, columns in sections(record)]

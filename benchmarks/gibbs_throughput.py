@@ -1,4 +1,4 @@
-"""How many Potts sites a second does each way of block Gibbs sampling update, and where does the lattice engine win?
+"""How many Potts sites per second does each block Gibbs sampler update, and where is the lattice engine the fastest?
 
 python -m benchmarks.gibbs_throughput            all paths, under 5 minutes on 2 cores
 python -m benchmarks.gibbs_throughput --quick    under a minute
@@ -224,7 +224,7 @@ def define_flags() -> flags.FlagValues:
     for name, (default, text, low, high) in lists.items():
         flags.DEFINE(_Numbers(low, high), name, default, text, flag_values=values, serializer=None)
     where = {"flag_values": values}
-    flags.DEFINE_integer("sweeps", 50, "sweeps a run, at most", lower_bound=2, **where)
+    flags.DEFINE_integer("sweeps", 50, "sweeps per timed call, at most", lower_bound=2, **where)
     flags.DEFINE_integer("repeats", timing.LEAST_REPEATS, "rounds", lower_bound=timing.LEAST_REPEATS, **where)
     flags.DEFINE_enum("coupling", "both", ["edge", "tied", "both"], "both: tied at the base case as well", **where)
     flags.DEFINE_string("json", None, "write everything measured to this file", **where)

@@ -43,7 +43,7 @@ from jaxgen.runs.tables import aligned, markdown, write_between, write_json
 README = Path(__file__).with_name("README.md")
 ROOT = README.parents[1]
 COLUMNS = ("family", "scaling", "processes", "devices", "batch", "images/s", "range", "updates/s", "x one device")
-PLAN = ("family", "parameters", "MB a step", "step here ms", "8 GPUs", "64 hosts", "64 hosts, CPU", "90 % at ms")
+PLAN = ("family", "parameters", "MB per step", "step here ms", "8 GPUs", "64 hosts", "64 hosts, CPU", "90 % at ms")
 LAYOUTS = ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2))  # processes, devices of each
 QUICK = ((1, 1), (1, 2), (2, 1))
 PATIENCE_S = 240.0
@@ -90,7 +90,7 @@ class ScalingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Images a second of every window of records, and what the first of them says."""
+    """Return the images per second of every window of records, and what the first of them says."""
 
     speeds: list[float]
     first: dict[str, float]
@@ -209,7 +209,7 @@ def plan_row(name: str, n_parameters: int, step_s: float) -> dict:
     return {
         "family": name,
         "parameters": n_parameters,
-        "MB a step": 2 * 4 * n_parameters * 1e-6,
+        "MB per step": 2 * 4 * n_parameters * 1e-6,
         "step here ms": step_s * 1e3,
         "8 GPUs": gpu / (gpu + inside),
         # Each host of 8 first reduces inside.

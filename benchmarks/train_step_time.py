@@ -46,7 +46,7 @@ COLUMNS = ("what", "path", "size", "batch", "median_ms", "low_ms", "high_ms", "r
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig:
     sizes: str = option("small,medium", "U-Nets, separated by commas", group="cases")
-    batches: str = option("64,128", "images a step, separated by commas", group="cases")
+    batches: str = option("64,128", "images per step, separated by commas", group="cases")
     sample_steps: int = option(5, "steps of one timed sampling run", group="cases", low=1, high=TIMES)
     repeats: int = option(
         timing.LEAST_REPEATS, "rounds through all paths", group="run", low=timing.LEAST_REPEATS, high=1000
@@ -157,7 +157,7 @@ def case_rows(config: BenchmarkConfig, case: Case) -> list[dict]:
 
 
 def row(case: Case, path: Timed, seconds: Float[np.ndarray, "repeats"]) -> dict:
-    """Milliseconds a step; for sampling also the seconds that 64 images take at T = 300."""
+    """Return the milliseconds per step; for sampling also the seconds that 64 images take at T = 300."""
     found = {"what": path.what, "path": path.path, "size": case.size, "batch": case.batch}
     low, middle, high = 1e3 * np.quantile(seconds, [0, 0.5, 1])
     found |= {"median_ms": float(middle), "low_ms": float(low), "high_ms": float(high), "repeats": len(seconds)}

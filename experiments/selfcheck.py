@@ -194,7 +194,7 @@ def throughput(found: Findings, seconds: float) -> None:
         )
     cores = runs.platform.cpu_count()
     if jax.local_devices()[0].platform == "cpu" and middle < 0.1 * min(cores, 2):
-        found.wrong.append(f"{middle:.3g} updates/ns is under a fifth of the usual 0.5 a core; stop other programs")
+        found.wrong.append(f"{middle:.3g} updates/ns is under a fifth of the usual 0.5 per core; stop other programs")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class EpochOrder:
         batch_size: B, at least 1; may exceed n.
 
     Raises:
-        ValueError: n_examples or batch_size below 1.
+        UserError: n_examples or batch_size below 1.
     """
 
     def __init__(self, key: Key[Array, ""] | UInt32[Array, "2"], n_examples: int, batch_size: int):
@@ -43,7 +43,7 @@ class EpochOrder:
         self._permutation = functools.lru_cache(maxsize=2)(permutation)
 
     def indices(self, step: int) -> Int32[np.ndarray, "batch_size"]:
-        """Indices, 0 to n - 1, of the examples of batch `step`, counted from 0. ValueError if step < 0."""
+        """Indices, 0 to n - 1, of the examples of batch `step`, counted from 0. UserError if step < 0."""
         position = self._first_position(step)
         stop = position + self.batch_size
         pieces = []
@@ -55,7 +55,7 @@ class EpochOrder:
         return np.concatenate(pieces)
 
     def epoch(self, step: int) -> int:
-        """Epoch, counted from 0, to which the first example of batch `step` belongs. ValueError if step < 0."""
+        """Epoch, counted from 0, to which the first example of batch `step` belongs. UserError if step < 0."""
         return self._first_position(step) // self.n_examples
 
     def _first_position(self, step: int) -> int:
@@ -76,7 +76,7 @@ def evaluation_slices(n_examples: int, batch_size: int) -> Iterator[slice]:
         Iterator over the slices.
 
     Raises:
-        ValueError: n_examples or batch_size below 1.
+        UserError: n_examples or batch_size below 1.
     """
     _check(n_examples, batch_size)
     return (slice(start, min(start + batch_size, n_examples)) for start in range(0, n_examples, batch_size))

@@ -36,12 +36,12 @@ def binarize(
         States 0 or 1, of the same shape.
 
     Raises:
-        ValueError: images that are not uint8, or not one index a row.
+        UserError: images that are not uint8, or not one index a row.
     """
     if images.dtype != np.uint8:
         raise UserError(f"images: got dtype {images.dtype}; allowed: uint8 grey values, 0 to 255")
     if index.shape != images.shape[:1]:
-        raise UserError(f"index: got shape {index.shape} for {images.shape[0]} images; allowed: one number an image")
+        raise UserError(f"index: got shape {index.shape} for {images.shape[0]} images; allowed: one number per image")
 
     def one(number: Array, image: Array) -> Array:
         words = jax.random.bits(jax.random.fold_in(key, number), image.shape, jnp.uint32)
@@ -61,7 +61,7 @@ def fixed_binarization(images: UInt8[np.ndarray, "n h w"], part: str) -> UInt8[n
         States 0 or 1.
 
     Raises:
-        ValueError: another part, or images that are not uint8.
+        UserError: another part, or images that are not uint8.
     """
     if part not in _PARTS:
         raise UserError(f"part: got {part!r}; allowed: {', '.join(_PARTS)}")

@@ -37,7 +37,7 @@ def read_idx(path: str | Path, sha256: str | None = None) -> UInt8[np.ndarray, "
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: truncated or broken gzip, not gzip, wrong magic number or type, too few or too many bytes, or a
+        UserError: truncated or broken gzip, not gzip, wrong magic number or type, too few or too many bytes, or a
             wrong checksum. Every message names the file and the fix.
     """
     path = Path(path)
@@ -58,7 +58,7 @@ def parse_idx(content: bytes, source: str, sha256: str | None = None) -> UInt8[n
         uint8, read-only.
 
     Raises:
-        ValueError: as in `read_idx`.
+        UserError: as in `read_idx`.
     """
     raw = _decompress(content, source)
     if len(raw) < 4 or raw[:2] != b"\0\0":

@@ -48,7 +48,7 @@ def mixed(
         seed: of the choice and of the order.
 
     Raises:
-        ValueError: fewer generated images than `each`, or fewer real ones of a class than are needed.
+        UserError: fewer generated images than `each`, or fewer real ones of a class than are needed.
     """
     rng = np.random.default_rng(seed)
     if not 1 <= each <= len(generated[0]):
@@ -108,7 +108,7 @@ def write_sheet(folder: Path, sheet: BlindSheet, about: Mapping[str, str | int])
 
 
 def read_key(path: str | Path) -> dict[int, tuple[bool, int]]:
-    """Number -> (real, digit). ValueError for a file that is no key."""
+    """Number -> (real, digit). UserError for a file that is no key."""
     allowed = "key.json of a blind sheet"
     entries = runs.read_json(path, "key", allowed, ("entries",))["entries"]
     try:
@@ -121,7 +121,7 @@ def read_answers(path: str | Path, numbers: Sequence[int]) -> dict[int, bool]:
     """Number -> whether the person took it for real; images without an answer are left out.
 
     Raises:
-        ValueError: no such file, other columns, a number that the key has not or that comes twice, an answer that is
+        UserError: no such file, other columns, a number that the key has not or that comes twice, an answer that is
             none of ANSWERS, or no answers.
     """
     text = runs.read_text(path, "score", "a filled answers.csv")

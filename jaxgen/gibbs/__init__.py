@@ -1,4 +1,4 @@
-"""Lattice graphs and Gibbs engines for Potts models."""
+"""Gibbs sampling of Potts models on lattices, any graph and bipartite machines; THRML models in and out; mixing."""
 
 from jaxgen.gibbs.bipartite import sample_bipartite as sample_bipartite
 from jaxgen.gibbs.conditionals import conditional_logits as conditional_logits

@@ -82,7 +82,7 @@ def on_common_devices(tree):
 
 
 def readable(value) -> bool:
-    """Whether this process can read the value now."""
+    """Return whether this process can read the value now; a traced value cannot be read."""
     return not isinstance(value, jax.core.Tracer) and getattr(value, "is_fully_addressable", True)
 
 
@@ -141,7 +141,7 @@ def _checked_chain_ids(chain_ids, n: int) -> jax.Array:
 
 
 def _check_energies(name: str, value) -> None:
-    """Biases, couplings and fields are real; finite, or -inf for a level or a pair of levels that is forbidden."""
+    """Check that biases, couplings and fields are real and finite; -inf forbids a level or a pair of levels."""
     if not _is_real(value):
         raise UserError(f"{name} has dtype {value.dtype}; allowed: real numbers")
     if readable(value):

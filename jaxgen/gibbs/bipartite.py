@@ -95,11 +95,11 @@ def one_hot(v: UInt8[Array, "n V"], levels: int, dtype: jnp.dtype = jnp.float32)
 
 @functools.partial(jax.jit, inline=True)
 def product(x: Float[Array, "n k"], w: Float[Array, "k m"]) -> Float[Array, "n m"]:
-    """x w, summed in float32."""
+    """Return x w, summed in float32."""
     return jax.lax.dot(x, w, preferred_element_type=jnp.float32)
 
 
 @functools.partial(jax.jit, inline=True)
 def product_transposed(x: Float[Array, "n m"], w: Float[Array, "k m"]) -> Float[Array, "n k"]:
-    """x w^T, summed in float32."""
+    """Return x w^T, summed in float32."""
     return jax.lax.dot_general(x, w, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32)

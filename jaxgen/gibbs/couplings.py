@@ -20,7 +20,7 @@ Params = dict
 
 
 def is_tied(params: Params) -> bool:
-    """Whether there is one coupling strength per offset, rather than one L x L matrix per edge."""
+    """Return whether there is one coupling strength per offset, rather than one L x L matrix per edge."""
     return not isinstance(params["coupling"], Mapping)
 
 

@@ -100,7 +100,7 @@ class Graph:
 
     @classmethod
     def from_lattice(cls, lattice: Lattice, levels: int = 2) -> "Graph":
-        """The graph of a lattice, sites numbered y W + x, edges in the order of its offsets.
+        """Return the graph of a lattice, with sites numbered y W + x and edges in the order of its offsets.
 
         A pair joined by two edges, as on a torus two sites wide, becomes one edge, in the place of the first.
         """
@@ -138,7 +138,7 @@ class Graph:
 
     @functools.cached_property
     def incidence(self) -> tuple[Int[np.ndarray, "n+1"], Int[np.ndarray, "2E"], Int[np.ndarray, "2E"]]:
-        """Compressed rows: the neighbours of site i and the edges to them are entries start[i] .. start[i + 1] - 1.
+        """Return compressed rows: neighbours of site i, and edges to them, are entries start[i] .. start[i + 1] - 1.
 
         Returns (start, neighbours, edges). An edge number e in 0..E - 1 is seen from its first end; E + e is the same
         edge seen from its second end.
@@ -164,7 +164,7 @@ class Graph:
 
 
 def lattice_edges(lattice: Lattice) -> tuple[Int[np.ndarray, "E 2"], Int[np.ndarray, "M"], np.ndarray]:
-    """Edges of the graph of a lattice, and for each of the lattice's M edges, in the order of its offsets, which it is.
+    """Return the edges of the graph of a lattice, and which of them each of the lattice's M edges is.
 
     Returns (edges, number, reversed): lattice edge m is graph edge number[m], in the other direction if reversed[m].
     """
@@ -202,7 +202,7 @@ def _dsatur(start: Int[np.ndarray, "n+1"], neighbours: Int[np.ndarray, "2E"]) ->
 
 
 def _integers(name: str, value, allowed: str) -> Integer[np.ndarray, "..."]:
-    """`value` as an integer array. UserError for anything else, floats that are whole numbers included."""
+    """Return `value` as an integer array; UserError for anything else, floats that are whole numbers included."""
     try:
         array = np.asarray(value)
     except ValueError:  # rows of different lengths

@@ -25,7 +25,7 @@ GraphParams = dict
 
 
 def is_spin(params: GraphParams) -> bool:
-    """Whether biases and couplings multiply spins s = -1, 1."""
+    """Return whether biases and couplings multiply spins s = -1, 1."""
     return params["bias"].ndim == 1
 
 
@@ -46,7 +46,7 @@ def check_graph_params(graph: Graph, params: GraphParams) -> None:
 
 
 def edge_matrices(graph: Graph, params: GraphParams) -> GraphParams:
-    """The same model with one L x L matrix per edge: {"bias": (n, L), "coupling": (E, L, L)}."""
+    """Return the same model with one L x L matrix per edge: {"bias": (n, L), "coupling": (E, L, L)}."""
     bias, coupling = params["bias"], params["coupling"]
     if is_spin(params):
         signs = jnp.array([-1.0, 1.0])
@@ -57,7 +57,7 @@ def edge_matrices(graph: Graph, params: GraphParams) -> GraphParams:
 
 
 def from_lattice_params(lattice: Lattice, params: dict) -> GraphParams:
-    """The parameters of a model on a lattice for its graph, `Graph.from_lattice(lattice)`. Tied couplings stay tied."""
+    """Return the parameters of a lattice model for `Graph.from_lattice(lattice)`. Tied couplings stay tied."""
     levels = n_levels(params)
     edges, number, reversed_ = lattice_edges(lattice)
     if is_tied(params):
@@ -74,7 +74,7 @@ def from_lattice_params(lattice: Lattice, params: dict) -> GraphParams:
 
 
 def graph_energy(graph: Graph, params: GraphParams, x: UInt8[Array, "chains n"]) -> Float[Array, "chains"]:
-    """E(x) of every chain. Linear in `params` and differentiable in them."""
+    """Return E(x) of every chain. It is linear in `params` and differentiable in them."""
     params = edge_matrices(graph, params)
     first, second = graph.edges.T
     sites, edges = jnp.arange(graph.n_sites), jnp.arange(graph.n_edges)
@@ -83,5 +83,5 @@ def graph_energy(graph: Graph, params: GraphParams, x: UInt8[Array, "chains n"])
 
 
 def spins(x: Integer[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """s = 2 x - 1 as float32."""
+    """Return s = 2 x - 1 as float32."""
     return 2.0 * x.astype(jnp.float32) - 1.0

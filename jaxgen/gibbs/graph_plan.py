@@ -58,13 +58,13 @@ class Bucket(NamedTuple):
 
 
 def blocks(graph: Graph) -> list[Int[np.ndarray, "sites"]]:
-    """The blocks of a sweep in their order."""
+    """Return the blocks of a sweep in their order."""
     return [block for bucket in _buckets(graph) for block in bucket.blocks]
 
 
 @functools.lru_cache(maxsize=64)
 def plan(graph: Graph, n_chains: int) -> Plan:
-    """The layout for a number of chains."""
+    """Return the layout for a number of chains."""
     pieces, start = [], 0
     buckets = _buckets(graph)
     terms = sum(len(b.blocks) * (b.degree * (b.levels - 1) ** 2 + _SITE_COST) for b in buckets)
@@ -94,7 +94,7 @@ def _run(graph: Graph, bucket: Bucket, start: int, tiles: Int[np.ndarray, "tiles
 
 @functools.lru_cache(maxsize=64)
 def _buckets(graph: Graph) -> tuple[Bucket, ...]:
-    """Buckets by levels, then by degree; blocks by colour."""
+    """Return the sites in buckets by levels, then by degree, and in blocks by colour."""
     buckets = []
     for levels in np.unique(graph.levels):
         of_levels = np.flatnonzero(graph.levels == levels)
@@ -110,7 +110,7 @@ def _buckets(graph: Graph) -> tuple[Bucket, ...]:
 
 
 def _degree_limits(degrees: Int[np.ndarray, "sites"], colours: Int[np.ndarray, "sites"]) -> list[int]:
-    """The highest degree of each bucket, ascending, by dynamic programming over the distinct degrees.
+    """Return the highest degree of each bucket, ascending, by dynamic programming over the distinct degrees.
 
     The cost of a bucket is the neighbours its sites visit, with those that fill up, and a constant per block.
     """
@@ -131,7 +131,7 @@ def _degree_limits(degrees: Int[np.ndarray, "sites"], colours: Int[np.ndarray, "
 
 
 def _tiles(bucket: Bucket, n_chains: int) -> Int[np.ndarray, "tiles size"]:
-    """The blocks of a bucket in tiles of the size that costs least."""
+    """Return the blocks of a bucket in tiles of the size that costs least."""
     sizes = np.array([len(block) for block in bucket.blocks])
     parts = np.unique([-(-size // k) for size in sizes for k in range(1, 9)] + [min(64, sizes.max())])
     steps = -(-sizes[:, None] // parts)

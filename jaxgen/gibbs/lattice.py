@@ -81,7 +81,7 @@ class Lattice:
             raise UserError(f"offsets is {self.offsets}; allowed: each offset once")
 
     def _fault(self, offset: Offset) -> str:
-        """Why an offset cannot be part of the lattice; empty if it can."""
+        """Return why an offset cannot be part of the lattice; empty if it can."""
         dy, dx = offset
         if self.boundary == "open" and (dy >= self.height or abs(dx) >= self.width):
             return f"joins no two sites of an open {self.height} x {self.width} grid"
@@ -136,7 +136,7 @@ class Lattice:
         return int(self.colouring.max()) + 1
 
     def is_proper(self, colours: Int[np.ndarray, "H W"]) -> bool:
-        """Whether no edge joins two sites of one colour."""
+        """Return whether no edge joins two sites of one colour."""
         flat = np.asarray(colours).ravel()
         pairs = (self.edges(offset) for offset in self.offsets)
         return all(np.all(flat[source] != flat[target]) for source, target in pairs)

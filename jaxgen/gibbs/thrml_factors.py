@@ -28,7 +28,7 @@ class Term(NamedTuple):
     weights: Array
 
     def matrices(self, levels: int) -> Array:
-        """b (factors, L) or W (factors, L, L), spins written out, filled up with zeros."""
+        """Return b (factors, L) or W (factors, L, L), with spins written out and padded with zeros."""
         xp, weights, axis = numpy_for(self.weights), self.weights, 1
         for spin in self.spin:
             if spin:
@@ -38,12 +38,12 @@ class Term(NamedTuple):
 
 
 def numpy_for(*weights: Array):
-    """numpy, which compiles nothing, unless an array is traced."""
+    """Return numpy, which compiles nothing, unless an array is traced."""
     return jnp if any(isinstance(array, jax.core.Tracer) for array in weights) else np
 
 
 def scatter_add(shape: tuple[int, ...], places: list[np.ndarray], values: list[Array]) -> Array:
-    """Zeros of a shape with every values[k] added at the rows places[k], float32."""
+    """Return zeros of a shape with every values[k] added at the rows places[k], in float32."""
     if numpy_for(*values) is jnp:
         total = jnp.zeros(shape)
         for place, value in zip(places, values, strict=True):

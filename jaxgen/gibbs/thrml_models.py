@@ -46,7 +46,7 @@ class ThrmlModel(NamedTuple):
     dtypes: dict
 
     def sites(self, block: Sequence[AbstractNode]) -> np.ndarray:
-        """The sites of the nodes of a block. UserError for a node that is not in the model."""
+        """Return the sites of the nodes of a block; UserError for a node that is not in the model."""
         number = {node: i for i, node in enumerate(self.nodes)}
         missing = [node for node in block if node not in number]
         if missing:
@@ -54,7 +54,7 @@ class ThrmlModel(NamedTuple):
         return np.array([number[node] for node in block], int)
 
     def pack(self, free_state: Sequence[Array], clamped_state: Sequence[Array] = ()) -> UInt8[Array, "chains sites"]:
-        """Block states (block,) or (chains, block), bool for spins, as states of `gibbs.sample`.
+        """Return block states (block,) or (chains, block), bool for spins, as states of `gibbs.sample`.
 
         Clamped states may lack the axis of chains. UserError for lists or shapes that do not fit the blocks.
         """
@@ -78,16 +78,16 @@ class ThrmlModel(NamedTuple):
         return x
 
     def unpack(self, x: UInt8[Array, "chains sites"]) -> tuple[list[Array], list[Array]]:
-        """States as THRML has them: of the free blocks and of the clamped blocks, each (chains, block)."""
+        """Return the states as THRML has them: of the free blocks and of the clamped blocks, each (chains, block)."""
         return tuple([self.state(x, block) for block in blocks] for blocks in (self.free_blocks, self.clamped_blocks))
 
     def state(self, x: UInt8[Array, "chains sites"], block: Sequence[AbstractNode]) -> Shaped[Array, "chains block"]:
-        """The states of any nodes of one type, in their order and in THRML's dtype."""
+        """Return the states of any nodes of one type, in their order and in THRML's dtype."""
         return jnp.asarray(x)[:, self.sites(block)].astype(self.dtypes[type(block[0])])
 
 
 def from_thrml(model: BlockSamplingProgram | AbstractFactorizedEBM) -> ThrmlModel:
-    """The graph and the parameters of a THRML model of spins and categorical nodes with factors of one or two nodes.
+    """Return graph and parameters of a THRML model of spins and categorical nodes with factors of one or two nodes.
 
     A program keeps its blocks, as colours where they are a proper colouring, and its clamped blocks. Weights may be
     traced. Repeated factors add up. An `IsingEBM`, or a program of spins only, has spin parameters.
@@ -110,7 +110,7 @@ def from_thrml(model: BlockSamplingProgram | AbstractFactorizedEBM) -> ThrmlMode
 
 
 def _dtypes(types: set, node_shape_dtypes: dict) -> dict:
-    """Node type: dtype of its state. UserError for types that are neither spins nor categorical."""
+    """Return the dtype of the state of each node type; UserError for types that are neither spins nor categorical."""
     dtypes = {}
     for node_type in types:
         shape = (dict(DEFAULT_NODE_SHAPE_DTYPES) | dict(node_shape_dtypes)).get(node_type)
@@ -151,7 +151,7 @@ def _from_program(program: BlockSamplingProgram) -> ThrmlModel:
 
 
 def _program_terms(program: BlockSamplingProgram, k: int, at: dict, dtypes: dict) -> Iterator[Term]:
-    """The interactions seen by the nodes of free block k: biases, and pairs with the node of the block first."""
+    """Return the interactions seen by the nodes of free block k: biases, and pairs with the node of the block first."""
     block = program.gibbs_spec.free_blocks[k]
     parts = (
         program.per_block_interactions,
@@ -175,7 +175,7 @@ def _program_terms(program: BlockSamplingProgram, k: int, at: dict, dtypes: dict
 
 
 def _undirected(terms: list[Term], free: set) -> list[Term]:
-    """Each edge from one end. UserError where its two ends see different weights."""
+    """Return each edge from one end; UserError where its two ends see different weights."""
     kept, back = [], []
     number = {}
     for term in terms:
@@ -249,13 +249,13 @@ def _build(nodes, terms, colours, free_blocks, clamped_blocks, dtypes, levels) -
 
 
 def _sizes(term: Term) -> list[int]:
-    """The number of levels on each side, as the weights have it."""
+    """Return the number of levels on each side, as the weights have it."""
     rest = iter(term.weights.shape[1:])
     return [2 if spin else next(rest) for spin in term.spin]
 
 
 def _edges(pairs: list[Term], number: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct edges (E, 2); for every pair of every term its edge, and whether it has the edge's other direction."""
+    """Return the distinct edges (E, 2), and each pair's edge and whether the pair has the opposite direction."""
     ends = [[(number[a], number[b]) for a, b in zip(*term.nodes, strict=True)] for term in pairs]
     ends = np.array([pair for group in ends for pair in group], int).reshape(-1, 2)
     turned = ends[:, 0] > ends[:, 1]

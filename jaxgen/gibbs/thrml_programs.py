@@ -16,7 +16,7 @@ from jaxgen.gibbs.graph_params import GraphParams, edge_matrices, is_spin
 
 
 def to_thrml(graph: Graph, params: GraphParams) -> tuple[FactorSamplingProgram, list[AbstractNode]]:
-    """A THRML program of the model, one free block per colour and number of levels, and its node at every site.
+    """Return a THRML program of the model, one free block per colour and number of levels, and its node at every site.
 
     Spin parameters give SpinNodes and SpinEBMFactors, others CategoricalNodes and CategoricalEBMFactors.
     """

@@ -47,5 +47,5 @@ class SampleInfo(NamedTuple):
 
 
 def free_sites(x: Array, clamp: Array | None) -> Array:
-    """How many sites of all the chains may change."""
+    """Return how many sites of all chains may change."""
     return x.size if clamp is None else (~clamp).sum()

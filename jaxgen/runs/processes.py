@@ -153,7 +153,7 @@ def bytes_from_first(content: bytes) -> bytes:
 
 
 def require_same(what: str, values: dict[str, str]) -> None:
-    """ValueError in every process if the `values` of any differ from those of process 0; names what differs."""
+    """UserError in every process if the `values` of any differ from those of process 0; names what differs."""
     if not several():
         return
     first = json.loads(bytes_from_first(json.dumps(values).encode()))

@@ -50,7 +50,7 @@ def write_record(
         config: the run's Config, if it had one; its `seed` field, if any, becomes the record's.
 
     Raises:
-        ValueError: no rows, or a value that is not finite: what failed is written in words.
+        UserError: no rows, or a value that is not finite: what failed is written in words.
     """
     if not rows:
         raise UserError("rows is empty; allowed: one Row or more")

@@ -55,7 +55,7 @@ class FitOptions:
     """When `fit` does what, in steps. `best` names the evaluation metric whose best checkpoint is kept, by `best_mode`.
 
     Averages of the metrics are logged every `log_every`, hooks run every `eval_every`, checkpoints are saved every
-    `checkpoint_every`; all three also happen after the last step. `work` names amounts done a step, over all devices,
+    `checkpoint_every`; all three also happen after the last step. `work` names amounts done per step, over all devices,
     which are logged as NAME_per_s beside images_per_s. `ema_decay` is that of the moving average of the parameters, for
     a state made with ema=True.
     """
@@ -113,7 +113,7 @@ def fit(
 
     Raises:
         NonFiniteError: loss, gradient norm or parameters are not finite; the last good checkpoint stays.
-        ValueError: a checkpoint is damaged, the batch or carry does not divide by the number of devices, or processes
+        UserError: a checkpoint is damaged, the batch or carry does not divide by the number of devices, or processes
             hold different data.
         OSError: a checkpoint cannot be written; those before it stay.
     """

@@ -85,7 +85,7 @@ def any_process() -> Callable[[bool], Int[Array, ""]]:
 def replicate_state(state: TrainState, devices: Sequence[jax.Device] | None = None) -> TrainState:
     """A plain state laid out for `parallel_step`: one copy a device, carry (n, ...) as (devices, n / devices, ...).
 
-    ValueError if a leaf of the carry does not divide by the number of devices.
+    UserError if a leaf of the carry does not divide by the number of devices.
     """
     devices = _devices(devices)
     require_divisible(state.carry, devices)
@@ -113,7 +113,7 @@ def replicate_data(data: dict[str, Array | np.ndarray], devices: Sequence[jax.De
 def shard_index(
     index: Int[np.ndarray, " batch"], devices: Sequence[jax.Device] | None = None
 ) -> Int[np.ndarray, "devices local"]:
-    """Batch indices, one row a device of this process. ValueError if the batch does not divide by all devices."""
+    """Batch indices, one row a device of this process. UserError if the batch does not divide by all devices."""
     devices = _devices(devices)
     count = len(devices)
     if len(index) % count or not len(index):

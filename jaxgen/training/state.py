@@ -42,7 +42,7 @@ def create(
     """The state before the first step; `ema=True` starts the moving average at `params`.
 
     Raises:
-        ValueError: `key` is not one typed key, `jax.random.key(seed)`.
+        UserError: `key` is not one typed key, `jax.random.key(seed)`.
     """
     if not _is_key(key) or key.shape != ():
         raise UserError(

@@ -49,7 +49,7 @@ def make_train_step(
             without.
 
     Raises:
-        ValueError: `ema_decay` out of range; while tracing, a metric that is not a scalar, or only one of `ema_decay`
+        UserError: `ema_decay` out of range; while tracing, a metric that is not a scalar, or only one of `ema_decay`
             and `state.ema_params` given.
     """
     if isinstance(ema_decay, float | int) and not 0.0 <= ema_decay < 1.0:

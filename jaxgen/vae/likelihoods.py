@@ -1,6 +1,6 @@
 """What the decoder's outputs mean: the law p(x | z) of an image, independent over pixels given z.
 
-    2 levels:      x ~ Bernoulli(sigmoid(o)),                            1 output o a pixel
+    2 levels:      x ~ Bernoulli(sigmoid(o)),                            1 output o per pixel
     L levels:      x ~ Categorical(softmax(o_1 ... o_L)),                L outputs
     256 levels:    x ~ sum_k pi_k discretised logistic(mu_k, s_k),       3 K outputs
 
@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 from jaxgen import data
 from jaxgen.errors import UserError
 
-MIXTURES = 3  # logistic components a pixel
+MIXTURES = 3  # logistic components per pixel
 _LEAST_LOG_SCALE = -7.0  # a ninth of a grey step: sharper logistics give the same masses and unbounded gradients
 _HALF_BIN = 1.0 / 255.0
 
@@ -33,7 +33,7 @@ class Likelihood(NamedTuple):
 
     Attributes:
         levels: number of states.
-        channels: decoder outputs a pixel.
+        channels: decoder outputs per pixel.
         code: (key, grey images uint8 (n, H, W), index (n,)) -> states uint8 (n, H, W), what the model calls x.
         log_prob: (outputs (..., H, W, channels), states (..., H, W)) -> nats (...), summed over pixels.
         sample: (key, outputs (H, W, channels)) -> states uint8 (H, W), one draw of one image.
@@ -49,7 +49,7 @@ class Likelihood(NamedTuple):
 
 
 def likelihood(levels: int) -> Likelihood:
-    """The law for a number of levels. ValueError if it is none of 2, 4, 16, 256."""
+    """The law for a number of levels. UserError if it is none of 2, 4, 16, 256."""
     if levels == 2:
         return bernoulli()
     if levels in data.ALLOWED_LEVELS:

@@ -37,7 +37,7 @@ def save_colour_gif(
         colours: of the palette, chosen from frames all along; 2 to 256.
 
     Raises:
-        ValueError: another ending, no frames, several shapes, or not one time a frame.
+        UserError: another ending, no frames, several shapes, or not one time a frame.
     """
     if Path(path).suffix.lower() != ".gif":
         raise UserError(f"path: got {str(path)!r}; allowed: a name that ends in .gif")

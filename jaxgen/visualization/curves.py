@@ -23,7 +23,7 @@ def curves_figure(
         log: titles of the panels with a logarithmic y axis.
 
     Raises:
-        ValueError: no panels.
+        UserError: no panels.
     """
     if not panels:
         raise UserError("panels: got none; allowed: one or more")

@@ -52,7 +52,7 @@ def image_grid(
         uint8 grey, of shape (rows (h + pad) - pad, columns (w + pad) - pad).
 
     Raises:
-        ValueError: not (n, h, w) or empty; another dtype; floats outside [0, 1] or not finite; columns < 1; pad < 0.
+        UserError: not (n, h, w) or empty; another dtype; floats outside [0, 1] or not finite; columns < 1; pad < 0.
     """
     grey = _as_grey(images)
     count, height, width = grey.shape
@@ -78,7 +78,7 @@ def save_image(path: str | Path, array: UInt8[Array | np.ndarray, "h w"], scale:
         scale: side of the square, in pixels; 1 or more.
 
     Raises:
-        ValueError: another ending, an array that is not 2-D uint8, or scale < 1.
+        UserError: another ending, an array that is not 2-D uint8, or scale < 1.
     """
     _check_suffix(path, ".png")
     picture = _enlarged(array, scale)
@@ -92,12 +92,12 @@ def save_gif(path: str | Path, frames: Sequence[UInt8[Array | np.ndarray, "h w"]
     Args:
         path: ends in .gif; its folder is made if it is missing.
         frames: at least one; uint8 grey.
-        fps: frames a second, 0.01 to 50. GIF keeps time in steps of 10 ms, to which 1 / fps is rounded,
+        fps: frames per second, 0.01 to 50. GIF keeps time in steps of 10 ms, to which 1 / fps is rounded,
             and viewers slow down what is faster than 50.
         scale: side, in pixels, of the square drawn for a pixel; 1 or more.
 
     Raises:
-        ValueError: another ending, no frames, frames of several shapes or not 2-D uint8, fps or scale out of range.
+        UserError: another ending, no frames, frames of several shapes or not 2-D uint8, fps or scale out of range.
     """
     _check_suffix(path, ".gif")
     shapes = {frame.shape for frame in frames}
@@ -124,7 +124,7 @@ def samples_figure(
         title: of the whole figure.
 
     Raises:
-        ValueError: another ending, no panels, or a panel's images or levels that `image_grid` or `decode` refuses.
+        UserError: another ending, no panels, or a panel's images or levels that `image_grid` or `decode` refuses.
     """
     _check_suffix(path, ".png", ".pdf", ".svg")
     panels = [Panel(*panel) for panel in panels]

@@ -36,7 +36,7 @@ def draw_network(
         bound: the weight of the strongest colour, by default the largest magnitude there is.
 
     Raises:
-        ValueError: numbers of layers or widths that do not fit each other.
+        UserError: numbers of layers or widths that do not fit each other.
     """
     import networkx as nx  # a third of a second of start-up that no other picture needs
 
@@ -92,7 +92,7 @@ def network_figure(path: str | Path, panels: Sequence[tuple], *, title: str | No
         title: of the whole figure.
 
     Raises:
-        ValueError: no panels, or what `draw_network` refuses.
+        UserError: no panels, or what `draw_network` refuses.
     """
     if not panels:
         raise UserError("panels: got none; allowed: one or more")

@@ -49,7 +49,7 @@ def test_known_ends_of_the_schedules():
 
 
 def test_prior_gap_of_mnist():
-    """What x_T still tells of the image: 0.033 bits a pixel for the unscaled schedule, none for the others."""
+    """What x_T still tells of the image: 0.033 bits per pixel for the unscaled schedule, none for the others."""
     x0 = diffusion.to_unit(jnp.asarray(data.load().train_images[:500]))
     gaps = {
         name: float(likelihood.prior_term(diffusion.make_process(name, T), x0).mean()) for name in diffusion.SCHEDULES

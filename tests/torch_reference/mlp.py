@@ -32,7 +32,7 @@ def loss(params, x, y):
 
 
 def sgd(params, batches, rate, momentum):
-    """Layers after one step a batch, [(x, y), ...]."""
+    """Layers after one step per batch, [(x, y), ...]."""
     layers = tensors(params)
     optimiser = torch.optim.SGD([leaf for layer in layers for leaf in layer], lr=rate, momentum=momentum)
     for x, y in batches:

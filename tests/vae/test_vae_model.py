@@ -84,7 +84,7 @@ def test_a_short_training_draws_the_class_that_was_asked_for():
     assert np.mean(losses[-20:]) < 0.5 * losses[0]
     drawn = vae.draw_samples(task, state.params)
     classes = np.stack([task.train[task.train_label == digit].mean(0) for digit in range(10)]).reshape(10, -1)
-    averages = drawn.means.reshape(10, 10, -1).mean(0)  # of ten images a class
+    averages = drawn.means.reshape(10, 10, -1).mean(0)  # of ten images per class
     assert drawn.labels.tolist() == list(range(10)) * 10
     right = ((averages[:, None] - classes) ** 2).sum(-1).argmin(1) == np.arange(10)
     assert right.sum() >= 7  # without labels: one

@@ -36,7 +36,7 @@ class PairCounts(NamedTuple):
 
     @classmethod
     def of(cls, states: UInt8[np.ndarray, "n H W"], levels: int) -> "PairCounts":
-        """Counts of all pairs, by matrix products of one-hot codes: 8 (D L)^2 bytes. ValueError on bad states."""
+        """Counts of all pairs, by matrix products of one-hot codes: 8 (D L)^2 bytes. UserError on bad states."""
         states = check_states(states, levels, MAX_LEVELS)
         flat = states.reshape(len(states), -1)
         pixels = flat.shape[1]
@@ -76,7 +76,7 @@ class ChowLiuTree(NamedTuple):
             pseudo_count: s, above 0.
 
         Raises:
-            ValueError: naming the argument that is out of range.
+            UserError: naming the argument that is out of range.
         """
         return cls.from_counts(PairCounts.of(states, levels), pseudo_count)
 
@@ -100,7 +100,7 @@ class ChowLiuTree(NamedTuple):
         return cls(parent.astype(np.int32), conditional, pairs.shape)
 
     def log_prob(self, states: UInt8[np.ndarray, "n H W"]) -> Float64[np.ndarray, "n"]:
-        """log p(x) in nats, a number an image. ValueError on states that do not fit the model."""
+        """log p(x) in nats, a number an image. UserError on states that do not fit the model."""
         pixels, levels, _ = self.conditional.shape
         states = check_states(states, levels, MAX_LEVELS, self.shape)
         table, own = np.log(self.conditional), np.arange(pixels)
@@ -112,7 +112,7 @@ class ChowLiuTree(NamedTuple):
         return sum_in_chunks(log_factors, states)
 
     def sample(self, key: Key[Array, ""], n: int) -> UInt8[np.ndarray, "n H W"]:
-        """n independent images; image k is a function of `key` and k alone. ValueError if n < 1.
+        """n independent images; image k is a function of `key` and k alone. UserError if n < 1.
 
         Given its uniform number, pixel i is a map f_i from the state of its parent to its own. Ancestral sampling
         composes these maps from the root down; here every pixel at once composes with its ancestor's map, which
@@ -171,7 +171,7 @@ def choose_pseudo_count(
         The tree and its pseudo count.
 
     Raises:
-        ValueError: no candidates, or one out of range.
+        UserError: no candidates, or one out of range.
     """
     if not candidates:
         raise UserError("candidates: got none; allowed: one pseudo count or more")

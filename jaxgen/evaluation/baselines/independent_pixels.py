@@ -36,7 +36,7 @@ class IndependentPixels(NamedTuple):
             pseudo_count: s, 0 or more. With 0 a state never seen at a pixel has probability 0.
 
         Raises:
-            ValueError: naming the argument that is out of range.
+            UserError: naming the argument that is out of range.
         """
         states = check_states(states, levels, MAX_LEVELS)
         if not 0 <= pseudo_count < np.inf:
@@ -54,7 +54,7 @@ class IndependentPixels(NamedTuple):
         return sum_in_chunks(lambda some: table[y, x, some], states)
 
     def sample(self, key: Key[Array, ""], n: int) -> UInt8[np.ndarray, "n H W"]:
-        """n independent images; image k is a function of `key` and k alone. ValueError if n < 1."""
+        """n independent images; image k is a function of `key` and k alone. UserError if n < 1."""
         cumulative = np.cumsum(self.probabilities, axis=-1, dtype=np.float64)
         flat = jnp.asarray(cumulative / cumulative[..., -1:], jnp.float32).reshape(-1, self.probabilities.shape[-1])
         pieces = [np.asarray(_invert(flat, uniform)) for uniform in uniforms(key, n, len(flat))]
@@ -74,7 +74,7 @@ def uniforms(key: Key[Array, ""], n: int, pixels: int) -> Iterator[Float[Array, 
     Every piece is full, whatever n, so that one compiled program serves all.
 
     Raises:
-        ValueError: n < 1.
+        UserError: n < 1.
     """
     if n < 1:
         raise UserError(f"n: got {n}; allowed: 1 or more")
@@ -98,7 +98,7 @@ def sum_in_chunks(
 def check_states(
     states: UInt8[np.ndarray, "n H W"], levels: int, max_levels: int, shape: tuple[int, int] | None = None
 ) -> UInt8[np.ndarray, "n H W"]:
-    """The states as a numpy array. ValueError naming what is wrong with them or with the number of levels."""
+    """The states as a numpy array. UserError naming what is wrong with them or with the number of levels."""
     states = np.asarray(states)
     if not 2 <= levels <= max_levels:
         raise UserError(f"levels: got {levels}; allowed: 2 to {max_levels}")

@@ -44,7 +44,7 @@ def classification_accuracy_score(
         steps: parameter updates.
 
     Raises:
-        ValueError: what `check_samples` refuses.
+        UserError: what `check_samples` refuses.
     """
     samples = check_samples(images, labels, reference.levels)
     chosen = some_of(len(reference.train_images), len(samples.images))

@@ -26,7 +26,7 @@ class Moments(NamedTuple):
 
 
 def moments(features: Float[np.ndarray, "n d"]) -> Moments:
-    """The moments of features, one example a row. ValueError if n <= d: their covariance would be singular."""
+    """The moments of features, one example a row. UserError if n <= d: their covariance would be singular."""
     features = np.asarray(features, np.float64)
     n, d = features.shape
     if n <= d:

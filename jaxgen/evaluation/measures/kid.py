@@ -27,7 +27,7 @@ class KernelDistance(NamedTuple):
 
 
 def kernel_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], subset: int = SUBSET) -> KernelDistance:
-    """KID over as many disjoint subsets as both sets yield. ValueError if that is fewer than two.
+    """KID over as many disjoint subsets as both sets yield. UserError if that is fewer than two.
 
     Args:
         x, y: features, one example a row, in any order.

@@ -50,7 +50,7 @@ def manifold(
         real_radius: `squared_radii(real, k)`, where it is known already.
 
     Raises:
-        ValueError: a set of k examples or fewer, or k < 1.
+        UserError: a set of k examples or fewer, or k < 1.
     """
     if k < 1 or min(len(real), len(fake)) <= k:
         raise UserError(f"k: got {k} with {len(real)} and {len(fake)} examples; allowed: 1 or more, below both")

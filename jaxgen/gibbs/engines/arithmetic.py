@@ -40,7 +40,9 @@ def _exponentials(weights: list[Array]) -> list[Array]:
 
 
 def exp(x: Float[Array, "*k"]) -> Float[Array, "*k"]:
-    """exp(x) for x <= 0 to 4e-6 relative, 0 below -87: 2^floor(t) times a polynomial in t - floor(t), t = x / ln 2.
+    """Return exp(x) for x <= 0 with a relative error up to 4e-6, and 0 below -87.
+
+    It is 2^floor(t) times a polynomial in t - floor(t), t = x / ln 2.
 
     XLA never fuses its own exponential into several consumers; this it does.
     """
@@ -102,17 +104,17 @@ def _spread_levels(bias: list[Array], shape: tuple[int, ...]) -> list[Array]:
 
 
 def _tied_for_chains(table: dict) -> dict:
-    """bias: a list of levels. terms: strengths (*cells, 1)."""
+    """Return the bias as a list over levels, and the terms as strengths (*cells, 1)."""
     return {"bias": list(table["bias"]), "terms": [term[..., None] for term in table["terms"]]}
 
 
 def _add_tied(weights, state, term, arithmetic) -> list[Array]:
-    """Level a is favoured where the neighbour has it."""
+    """Multiply the weight of the level that the neighbour has by the coupling's factor."""
     return [jnp.where(state == a, arithmetic.join(weight, term), weight) for a, weight in enumerate(weights)]
 
 
 def _masked_for_chains(table: dict) -> dict:
-    """bias: a list of levels. terms: R as a list over a of lists over c of (*cells, 1)."""
+    """Return the bias as a list over levels, and the terms R as a list over a of lists over c of arrays (*cells, 1)."""
     levels = range(len(table["bias"]))
     terms = [[[term[a, c][..., None] for c in levels] for a in levels] for term in table["terms"]]
     return {"bias": list(table["bias"]), "terms": terms}
@@ -127,7 +129,10 @@ def _add_masked(weights, state, term, arithmetic) -> list[Array]:
 
 
 def _rows_for_chains(table: dict) -> dict:
-    """bias: (*cells, 1 or n, L). terms: (*cells, L, L), whose row c holds what a neighbour in c gives each level."""
+    """Return the bias (*cells, 1 or n, L) and the terms (*cells, L, L).
+
+    Row c of a term holds what a neighbour in state c gives each level.
+    """
     return {"bias": jnp.moveaxis(table["bias"], 0, -1), "terms": table["terms"]}
 
 

@@ -29,9 +29,10 @@ _NEVER = -1e30  # finite, so that a difference of two is no nan
 def run(
     key: PRNGKeyArray, lattice: Lattice, params: Params, x: UInt8[Array, "n H W"], n_sweeps: int, conditions: Conditions
 ) -> tuple[UInt8[Array, "n H W"], SampleInfo]:
-    """`n_sweeps` sweeps, even columns then odd ones. Noise is keyed by (chain, sweep, parity).
+    """Return the states after `n_sweeps` sweeps, even columns then odd ones. Noise is keyed by (chain, sweep, parity).
 
-    ValueError for a lattice whose columns are no chains.
+    Raises:
+        UserError: the columns of the lattice are no chains.
     """
     beta, clamp, field, chain_ids = conditions
     across = _across(lattice)
@@ -65,7 +66,7 @@ def run(
 
 
 def _across(lattice: Lattice) -> Lattice:
-    """The lattice without the edges down its columns."""
+    """Return the lattice without the edges along its columns."""
     rest = tuple(offset for offset in lattice.offsets if offset != _DOWN)
     if len(rest) == len(lattice.offsets) or lattice.boundary != "open" or any(dx % 2 == 0 for _, dx in rest):
         raise UserError(
@@ -76,7 +77,10 @@ def _across(lattice: Lattice) -> Lattice:
 
 
 def _chains(potential: Array, pair: Array, gumbel: Array) -> UInt8[Array, "H n C"]:
-    """Exact draws of chains y = 0 .. H - 1: potential, gumbel (H, n, C, L), pair (H - 1, n or 1, C or 1, L, L)."""
+    """Draw the chains y = 0 ..
+
+    H - 1 exactly, from potential, gumbel (H, n, C, L) and pair (H - 1, n or 1, C or 1, L, L).
+    """
 
     def backward(message, one):
         pair, below = one

@@ -75,7 +75,7 @@ def run(
 
 
 def _run(key, graph, params, x, n_sweeps, conditions) -> tuple[UInt8[Array, "n sites"], SampleInfo]:
-    """Noise is keyed by the sweep and counted by (site, chain)."""
+    """Run the sweeps. Noise is keyed by the sweep and counted by (site, chain)."""
     n = len(x)
     spare = -n % _LANES if n > 1 else 0
     layout = plan(graph, n + spare)
@@ -114,7 +114,10 @@ def _run(key, graph, params, x, n_sweeps, conditions) -> tuple[UInt8[Array, "n s
 
 
 def _chains_last(x: Array, spare: int) -> Array:
-    """Sites first, then chains, and `spare` more chains, which start like the first; their results are dropped."""
+    """Return the states with sites first, then the chains and `spare` more, which start like the first.
+
+    The results of the spare chains are dropped.
+    """
     x = x.T
     return x if spare == 0 else jnp.concatenate([x, jnp.broadcast_to(x[:, :1], (len(x), spare))], 1)
 
@@ -123,7 +126,7 @@ def _chains_last(x: Array, spare: int) -> Array:
 
 
 def _table(graph: Graph, params: GraphParams, tiles: Run, conditions: Conditions, spare: int) -> Table:
-    """beta b and beta W as seen from the sites of a run; many levels have the form of few."""
+    """Return beta b and beta W as seen from the sites of one run; many levels have the form of few."""
     bias, coupling = params["bias"], params["coupling"]
     if conditions.field is None:
         bias = bias[None]
@@ -152,7 +155,10 @@ def _is_tied(table: Table) -> bool:
 
 
 def _relative(table: Table) -> Table:
-    """Exponents relative to level 0; terms for c = 0 are moved into the bias, so terms[0, :] = terms[:, 0] = 0."""
+    """Return the exponents relative to level 0.
+
+    The terms for c = 0 are moved into the bias, so terms[0, :] = terms[:, 0] = 0.
+    """
     bias, terms, _ = table
     if not _is_tied(table):
         seen = terms - terms[:, :, :1]
@@ -162,7 +168,7 @@ def _relative(table: Table) -> Table:
 
 
 def _below_top(table: Table) -> Table:
-    """Every bias, and every column of terms, relative to its largest entry, so that the smallest numbers are summed."""
+    """Return every bias and every column of terms minus its largest entry, so that the smallest numbers are summed."""
 
     def below(theta, axis):
         top = theta.max(axis, keepdims=True)
@@ -172,7 +178,7 @@ def _below_top(table: Table) -> Table:
 
 
 def _exponent_bound(relative: Table) -> Float[Array, ""]:
-    """The largest |exponent| that any partial product could reach, whatever the neighbours' states; inf for NaN."""
+    """Return the largest |exponent| of any partial product over the neighbours' possible states; inf for NaN."""
     terms = jnp.abs(relative.terms)
     if not _is_tied(relative):
         terms = terms.max((2, 3))
@@ -193,7 +199,7 @@ MASKS, STRENGTHS, ROWS = "masks", "strengths", "rows"
 
 
 def _form(tiles: Run, tied: bool, n_chains: int) -> str:
-    """Which form of terms is fastest: rows are read site by site, masks compare whole vectors of chains."""
+    """Return which form of terms is fastest. Rows are read site by site, masks compare whole vectors of chains."""
     if tied and tiles.levels > 2:
         return STRENGTHS
     most = max(tiles.levels, tiles.others)
@@ -201,7 +207,7 @@ def _form(tiles: Run, tied: bool, n_chains: int) -> str:
 
 
 def _join(form: str, products: bool) -> Callable:
-    """join(weights, term, rows, state of the neighbour) -> weights."""
+    """Return the function join(weights, term, rows, state of the neighbour) -> weights."""
     combine = operator.mul if products else operator.add
     if form == MASKS:
         return _join_products if products else _join_sums
@@ -211,7 +217,7 @@ def _join(form: str, products: bool) -> Callable:
 def _join_products(
     weights: list, term: Float[Array, "L C size"], rows: None, state: UInt8[Array, "size chains"]
 ) -> list:
-    """Exponentials relative to level 0: of a neighbour in state 0, and for level 0, the factor is 1."""
+    """Join exponentials relative to level 0. For a neighbour in state 0, and for level 0, the factor is 1."""
     weights = list(weights)
     for c in range(1, term.shape[1]):
         for a in range(1, len(weights)):
@@ -220,7 +226,7 @@ def _join_products(
 
 
 def _join_sums(weights: list, term: Float[Array, "L C size"], rows: None, state: UInt8[Array, "size chains"]) -> list:
-    """Logarithms."""
+    """Join logarithms."""
     joined = []
     for weight, of_level in zip(weights, term, strict=True):
         added = of_level[0][:, None]
@@ -233,7 +239,7 @@ def _join_sums(weights: list, term: Float[Array, "L C size"], rows: None, state:
 def _join_strengths(
     combine: Callable, weights: list, term: Float[Array, "size"], rows: None, state: UInt8[Array, "size chains"]
 ) -> list:
-    """Tied couplings: the level that the neighbour has is favoured."""
+    """Join tied couplings, which favour the level that the neighbour has."""
     strength = term[:, None]
     return [jnp.where(state == a, combine(weight, strength), weight) for a, weight in enumerate(weights)]
 
@@ -280,7 +286,7 @@ def _update_run(tiles: Run, table: Table, states, held, noise, draw) -> UInt8[Ar
 
 
 def _draw(join: Callable, products: bool, table: Table, neighbours, states, word) -> tuple[Array, Array | None]:
-    """New states of the sites of one tile, and which sites are forbidden every level, where that can be."""
+    """Return the new states of the sites of one tile, and which sites are forbidden every level, where that can be."""
     bias, terms, rows = table
     weights = [jnp.broadcast_to(level, word.shape) for level in bias]
 

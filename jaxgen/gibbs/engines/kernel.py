@@ -40,7 +40,10 @@ _MOST_SHARED_WORDS = 56 * 1024
 
 
 def on_gpu(kernel: Callable, programs: int, out_types: Sequence, scratch: tuple[int, int]) -> Callable:
-    """kernel(program, *inputs, *outputs, scratch) by Mosaic GPU; `scratch` is the shape of words in shared memory."""
+    """Return kernel(program, *inputs, *outputs, scratch) by Mosaic GPU.
+
+    `scratch` is the shape of the words in shared memory.
+    """
     if jax.__version_info__ < OLDEST_JAX:
         raise UserError(
             f"jax is {jax.__version__}; allowed with engine 'kernel': {'.'.join(map(str, OLDEST_JAX))} or newer, for "
@@ -64,7 +67,7 @@ def on_gpu(kernel: Callable, programs: int, out_types: Sequence, scratch: tuple[
 
 
 def interpreted(kernel: Callable, programs: int, out_types: Sequence, scratch: tuple[int, int]) -> Callable:
-    """The same on any device, one program after another."""
+    """Return what `on_gpu` returns, for any device, where one program runs after another."""
     return pl.pallas_call(
         lambda *refs: kernel(pl.program_id(0), *refs),
         out_shape=out_types,
@@ -86,7 +89,7 @@ class Block:
 
     @classmethod
     def for_chains(cls, tiles: Tiles, n: int) -> "Block":
-        """As many chains a block as leave enough programs and fit. Raises ValueError if not even one fits."""
+        """Return the layout with as many chains per block as leave enough programs; UserError if one is too large."""
         one = cls(tiles, 1)
         if one.row > _MOST_SHARED_WORDS:
             raise UserError(
@@ -113,7 +116,7 @@ class Block:
         return self.length + 2 * self.reach
 
     def cells_last(self, array: Array) -> Array:
-        """(..., *cells) to (..., length)."""
+        """Return the array (..., *cells) as (..., length)."""
         flat = array.reshape(*array.shape[: array.ndim - len(self.tiles.shape)], -1)
         return jnp.pad(flat, [(0, 0)] * (flat.ndim - 1) + [(0, self.length - flat.shape[-1])])
 
@@ -125,7 +128,7 @@ class Block:
         return self.tiles.unpack(words.reshape(*self.tiles.shape, -1))
 
     def places(self) -> UInt32[Array, "3 length"]:
-        """Number, row and column of every cell."""
+        """Return number, row and column of every cell."""
         number = jnp.arange(self.length, dtype=jnp.uint32)
         return jnp.stack([number, number // self.tiles.columns, number % self.tiles.columns])
 
@@ -148,7 +151,10 @@ class _Cells:
         return self.block.tiles.neighbour(quarter, offset)
 
     def shifted(self, chain: Array, shift: tuple[int, int]) -> UInt32[Array, "128"]:
-        """The word `shift` cells away from every cell: on a torus one of up to four loads, by row and column."""
+        """Return the word `shift` cells away from every cell.
+
+        On a torus it is one of up to four loads, by row and column.
+        """
         rows, columns = self.block.tiles.rows, self.block.tiles.columns
 
         def load(distance):
@@ -181,10 +187,13 @@ def run(
     conditions: Conditions,
     launch: Callable = on_gpu,
 ) -> tuple[UInt8[Array, "n H W"], SampleInfo]:
-    """`n_sweeps` sweeps of every chain, with the noise of the lattice engine.
+    """Return the states after `n_sweeps` sweeps of every chain, with the noise of the lattice engine.
 
-    launch: `on_gpu` or `interpreted`.
-    Raises ValueError where `tiles` does, for too many levels, too large a lattice, or a machine without a GPU.
+    Args:
+        launch: `on_gpu` or `interpreted`.
+
+    Raises:
+        UserError: where `tiles` raises it, for too many levels, too large a lattice, or a machine without a GPU.
     """
     if launch is on_gpu and jax.default_backend() != "gpu":
         raise UserError(f"engine: 'kernel' needs an NVIDIA GPU, this is a {jax.default_backend()}; use 'lattice'")
@@ -231,7 +240,7 @@ def run(
 
 
 def _rows(block: Block, table: dict, first: int) -> dict:
-    """A `_quarter_tables` entry, cells last: bias (L, 1 or n, length), terms (length,) or (L, L, length).
+    """Return one `_quarter_tables` entry, cells last: bias (L, 1 or n, length), terms (length,) or (L, L, length).
 
     Of relative tables (first = 1) the first row and column are 0 and left out.
     """
@@ -241,7 +250,7 @@ def _rows(block: Block, table: dict, first: int) -> dict:
 
 
 def _kernel(block: Block, layout, arithmetic, tree, program: Array, *refs) -> None:
-    """All sweeps of one block of chains."""
+    """Run all sweeps of one block of chains."""
     *inputs, out, sweeps_done, words = refs
     given = jax.tree.unflatten(tree, inputs)
     first = program * block.chains
@@ -295,7 +304,7 @@ def _bias(table: dict, chain: Array | int, here) -> list[Float[Array, "128"]]:
 
 
 def _read(term, here, first: int) -> Array | list[list[Array]]:
-    """A strength, or the rows of a matrix, numbered by levels from `first`."""
+    """Return a strength, or the rows of a matrix, numbered by levels from `first`."""
     if len(term.shape) == 1:
         return term[here]
     left_out = [None] * first

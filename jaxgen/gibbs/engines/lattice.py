@@ -4,9 +4,9 @@
     x_i = #{ a < L - 1 : u (P_0 + .. + P_(L-1)) > P_0 + .. + P_a },                  u uniform on (0, 1], grain 2^-24
 
 One colour of one sweep is one fused loop over (cell, chain): hash, conditionals and inverse CDF, reading the words of
-`tiles` and writing words. What makes it fast: exponentials are taken once a call and not once an update; level 0 is the
-reference, so P_0 = 1 and a neighbour costs (L - 1)^2 masked products; one uniform replaces L Gumbel draws; the hash is
-inside the loop (`threefry`), and both its words are used, one for each quarter of a checkerboard colour.
+`tiles` and writing words. Reasons for its speed: exponentials are taken once per call, not once per update; level 0 is
+the reference, so P_0 = 1 and a neighbour costs (L - 1)^2 masked products; one uniform replaces L Gumbel draws; the hash
+is inside the loop (`threefry`), and both its words are used, one for each quarter of a checkerboard colour.
 
 A product of exponentials can overflow. Before the loop the largest exponent that any state could reach is bounded from
 the parameters; where it exceeds LARGEST_EXPONENT, or is infinite, the same loop runs on sums of logarithms. There no
@@ -43,7 +43,9 @@ def run(
     conditions: Conditions,
     rounds: int = 20,
 ) -> tuple[UInt8[Array, "n H W"], SampleInfo]:
-    """`n_sweeps` sweeps of every chain. Noise is keyed by (sweep, colour) and counted by (cell, chain).
+    """Return the states after `n_sweeps` sweeps of every chain.
+
+    Noise is keyed by (sweep, colour) and counted by (cell, chain).
 
     rounds: of the hash, see `threefry2x32`.
     """
@@ -83,7 +85,7 @@ def run(
 
 
 def _spread(x: Array, spare: int) -> Array:
-    """`spare` more chains, which start like the first; their results are dropped."""
+    """Return the chains and `spare` more, which start like the first; the results of the spare chains are dropped."""
     return x if spare == 0 else jnp.concatenate([x, jnp.broadcast_to(x[:1], (spare, *x.shape[1:]))])
 
 
@@ -122,23 +124,26 @@ def _quarter_tables(tiles: Tiles, params: Params, quarter: int, conditions: Cond
 
 
 def _less_largest(array: Float[Array, "*k L m"]) -> Float[Array, "*k L m"]:
-    """The levels (axis -2) less the largest of them, unless all are forbidden."""
+    """Return the levels (axis -2) minus the largest of them, unless all are forbidden."""
     largest = array.max(-2, keepdims=True)
     return array - jnp.where(largest == -jnp.inf, 0, largest)
 
 
 def _times(beta: Float[Array, ""], array: Float[Array, "*k"]) -> Float[Array, "*k"]:
-    """beta times an array; what is forbidden stays so at beta = 0."""
+    """Return beta times an array; what is forbidden stays forbidden at beta = 0."""
     return jnp.where(array == -jnp.inf, array, beta * array)
 
 
 def _directions(lattice: Lattice) -> list[Offset]:
-    """Every offset and its reverse."""
+    """Return every offset and its reverse."""
     return [(sign * dy, sign * dx) for dy, dx in lattice.offsets for sign in (1, -1)]
 
 
 def _seen_from_sites(lattice: Lattice, params: Params) -> Iterator[Float[Array, "H W *rest"]]:
-    """For each of `_directions`, W_ij[x_i, x_j] at every site i: (H, W, L, L) or, tied, (H, W); 0 if it has none."""
+    """Return W_ij[x_i, x_j] at every site i for each of `_directions`.
+
+    The shape is (H, W, L, L) or, tied, (H, W); a site without that neighbour has 0.
+    """
     tied = is_tied(params)
     for k, (offset, coupling) in enumerate(edge_couplings(lattice, params)):
         (dy, dx), (h, w) = offset, lattice.edge_shape(offset)
@@ -156,7 +161,7 @@ def _seen_from_sites(lattice: Lattice, params: Params) -> Iterator[Float[Array, 
 
 
 def _exponent_bound(table: dict) -> Float[Array, ""]:
-    """The largest |exponent| that any partial product could reach, whatever the states; NaN if it is not known."""
+    """Return the largest |exponent| of any partial product over the possible states; NaN if it is not known."""
     bound = jnp.abs(table["bias"]).max((0, -1))
     for term in table["terms"]:
         if term.ndim > bound.ndim:
@@ -178,7 +183,7 @@ def _update_colour(tiles, padded, quarters, tables, hashes, held, layout, arithm
 
 
 def _weights(tiles, padded, quarter, table, layout, arithmetic) -> list[Float[Array, "*cells n"]]:
-    """P_a for every level a of the sites of one quarter; `table` as `layout.for_chains` gives it."""
+    """Return the weight P_a of every level a for the sites of one quarter; `table` comes from `layout.for_chains`."""
     weights = layout.start(table["bias"], tiles.shifted(padded, (0, 0)).shape)
     for offset, term in zip(_directions(tiles.lattice), table["terms"], strict=True):
         there, shift = tiles.neighbour(quarter, offset)
@@ -188,7 +193,7 @@ def _weights(tiles, padded, quarter, table, layout, arithmetic) -> list[Float[Ar
 
 
 def _inverse_cdf(weights: list[Float[Array, "*k"]], word: UInt32[Array, "*k"]) -> UInt32[Array, "*k"]:
-    """The level whose share of the total weight a uniform number falls into."""
+    """Return the level whose share of the total weight contains a uniform number."""
     cumulative = [weights[0]]
     for weight in weights[1:]:
         cumulative.append(cumulative[-1] + weight)

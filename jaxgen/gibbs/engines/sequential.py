@@ -19,7 +19,7 @@ from jaxgen.gibbs.types import Conditions, SampleInfo, free_sites
 def neighbour_table(
     lattice: Lattice, params: Params
 ) -> tuple[Int[np.ndarray, "sites degree"], Float[Array, "sites degree L L"]]:
-    """Neighbours of every site and W_ij[x_i, x_j] seen from it; missing neighbours have zero couplings."""
+    """Return the neighbours of every site and W_ij[x_i, x_j] seen from it; missing neighbours have zero couplings."""
     levels = n_levels(params)
     heads, tails, weights = [], [], []
     for offset, coupling in edge_couplings(lattice, params):
@@ -41,7 +41,7 @@ def neighbour_table(
 def run(
     key: PRNGKeyArray, lattice: Lattice, params: Params, x: UInt8[Array, "n H W"], n_sweeps: int, conditions: Conditions
 ) -> tuple[UInt8[Array, "n H W"], SampleInfo]:
-    """`n_sweeps` raster scans of every chain. Noise is keyed by (chain, sweep, site)."""
+    """Return the states after `n_sweeps` raster scans of every chain. Noise is keyed by (chain, sweep, site)."""
     beta, clamp, field, chain_ids = conditions
     neighbours, weights = neighbour_table(lattice, params)
     neighbours = jnp.asarray(neighbours)

@@ -16,7 +16,7 @@ def threefry2x32(
     counter: tuple[UInt32[Array, "..."], UInt32[Array, "..."]],
     rounds: int = 20,
 ) -> tuple[UInt32[Array, "..."], UInt32[Array, "..."]]:
-    """Two random words for a two-word key and a two-word counter; the arrays broadcast.
+    """Return two random words for a two-word key and a two-word counter; the arrays broadcast.
 
     rounds: 20 gives the very bits of jax.random's threefry2x32; 13 is the fewest that pass BigCrush (Salmon et al.,
     table 2), with no security margin.

@@ -33,7 +33,7 @@ class TemperedConditional(CategoricalGibbsConditional):
 
 
 def potts_factors(lattice: Lattice, params: Params, nodes: list[CategoricalNode]) -> list[SquareCategoricalEBMFactor]:
-    """THRML factors of a Potts model: biases, then one factor for each offset, each a reshaped parameter array."""
+    """Return the THRML factors of a Potts model: biases, then one factor per offset, each a reshaped array."""
     levels = n_levels(params)
     factors = [SquareCategoricalEBMFactor([Block(nodes)], params["bias"].reshape(-1, levels))]
     for offset, coupling in edge_couplings(lattice, params):
@@ -48,7 +48,7 @@ def potts_program(
     beta: Float[Array, ""] | float = 1.0,
     field: Float[Array, "H W L"] | None = None,
 ) -> FactorSamplingProgram:
-    """A THRML program with one free block a colour, in the order of the colours; `field` enters as one more factor."""
+    """Return a THRML program with one free block per colour, in the order of the colours; `field` is another factor."""
     nodes = [CategoricalNode() for _ in range(lattice.n_sites)]
     levels = n_levels(params)
     factors = potts_factors(lattice, params, nodes)
@@ -60,14 +60,14 @@ def potts_program(
 
 
 def colour_sites(lattice: Lattice) -> list[np.ndarray]:
-    """Flat site numbers of every colour."""
+    """Return the flat site numbers of every colour."""
     return [np.flatnonzero(lattice.colouring == colour) for colour in range(lattice.n_colours)]
 
 
 def run(
     key: PRNGKeyArray, lattice: Lattice, params: Params, x: UInt8[Array, "n H W"], n_sweeps: int, conditions: Conditions
 ) -> tuple[UInt8[Array, "n H W"], SampleInfo]:
-    """`n_sweeps` sweeps of every chain by THRML. Noise is keyed by (chain, sweep, colour)."""
+    """Return the states after `n_sweeps` sweeps of every chain by THRML. Noise is keyed by (chain, sweep, colour)."""
     beta, clamp, field, chain_ids = conditions
     params, field = jax.tree.map(lambda a: jnp.where(a == -jnp.inf, _FORBIDDEN, a), (params, field))
     blocks = colour_sites(lattice)

@@ -1,4 +1,4 @@
-"""The fast engine's layout: the image in 2 x 2 tiles, one tile a word, chains on the last axis.
+"""The fast engine's layout: the image in 2 x 2 tiles, one tile per word, chains on the last axis.
 
 Word X[cell, chain] holds the four sites of a tile, a byte each. Sites in the same corner of their tiles form a
 *quarter*: quarters 0 and 1 are the two even sites of a checkerboard, 2 and 3 the two odd ones. A neighbour is then
@@ -26,7 +26,8 @@ class Tiles:
     Open boundaries: cells are numbered row by row along one axis, and a neighbour outside the grid is whatever word the
     shift meets there; its coupling is zero. Torus: cells keep two axes, and shifts wrap round.
 
-    Raises ValueError if no colouring of the lattice is made of whole quarters, as on a torus of odd size.
+    Raises:
+        UserError: no colouring of the lattice consists of whole quarters, as on a torus of odd size.
     """
 
     lattice: Lattice
@@ -53,24 +54,24 @@ class Tiles:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the cells: (rows * columns,) for open boundaries, (rows, columns) on a torus."""
+        """Return the shape of the cells: (rows * columns,) for open boundaries, (rows, columns) on a torus."""
         if self.lattice.boundary == "open":
             return (self.rows * self.columns,)
         return (self.rows, self.columns)
 
     def colours(self) -> list[tuple[int, ...]]:
-        """The quarters of every colour."""
+        """Return the quarters of every colour."""
         colouring = self.lattice.colouring
         of_quarter = [colouring[y::2, x::2].ravel()[:1] for y, x in CORNERS]  # empty for a corner outside the grid
         return [tuple(q for q in range(4) if c in of_quarter[q]) for c in range(self.lattice.n_colours)]
 
     def neighbour(self, quarter: int, offset: Offset) -> tuple[int, tuple[int, int]]:
-        """(quarter, shift in cells) of the sites `offset` away from the sites of a quarter."""
+        """Return (quarter, shift in cells) of the sites that lie `offset` away from the sites of a quarter."""
         y, x = (corner + step for corner, step in zip(CORNERS[quarter], offset, strict=True))
         return CORNERS.index((y % 2, x % 2)), (y // 2, x // 2)
 
     def quarter(self, sites: Shaped[Array, "H W *rest"], quarter: int, fill=0) -> Shaped[Array, "..."]:
-        """The values of one quarter's sites; `fill` at the sites that fill up an odd grid."""
+        """Return the values of the sites of one quarter, with `fill` at the sites that complete an odd grid."""
         lattice = self.lattice
         pad = [(0, 2 * self.rows - lattice.height), (0, 2 * self.columns - lattice.width)]
         sites = jnp.pad(sites, pad + [(0, 0)] * (sites.ndim - 2), constant_values=fill)
@@ -78,13 +79,13 @@ class Tiles:
         return sites[y::2, x::2].reshape(*self.shape, *sites.shape[2:])
 
     def pack(self, x: UInt8[Array, "n H W"]) -> UInt32[Array, "*cells n"]:
-        """Images to words."""
+        """Pack images into words."""
         chains_last = jnp.moveaxis(x, 0, -1)
         words = [self.quarter(chains_last, q).astype(jnp.uint32) << np.uint32(8 * q) for q in range(4)]
         return words[0] | words[1] | words[2] | words[3]
 
     def unpack(self, words: UInt32[Array, "*cells n"]) -> UInt8[Array, "n H W"]:
-        """Words to images."""
+        """Unpack words into images."""
         corner = dict(zip(CORNERS, range(4), strict=True))
         quarters = [(words >> np.uint32(8 * corner[y, x])).astype(jnp.uint8) for y in (0, 1) for x in (0, 1)]
         tiles = jnp.stack(quarters).reshape(2, 2, self.rows, self.columns, -1)  # y in tile, x in tile, row, column, n
@@ -92,7 +93,7 @@ class Tiles:
         return image[:, : self.lattice.height, : self.lattice.width]
 
     def with_halo(self, words: UInt32[Array, "*cells n"]) -> UInt32[Array, "*padded n"]:
-        """Words with as many more on every side as the longest shift reaches; wrapped on a torus."""
+        """Return the words with as many more on every side as the longest shift needs, wrapped on a torus."""
         pad = [(reach, reach) for reach in self._reach()] + [(0, 0)]
         if self.lattice.boundary == "open":
             beyond = jnp.zeros((pad[0][0], words.shape[1]), words.dtype)
@@ -103,7 +104,7 @@ class Tiles:
         return jax.lax.optimization_barrier(padded)
 
     def shifted(self, padded: UInt32[Array, "*padded n"], shift: tuple[int, int]) -> UInt32[Array, "*cells n"]:
-        """The word `shift` cells away from every cell; a static slice of what `with_halo` made."""
+        """Return the word `shift` cells away from every cell, a static slice of what `with_halo` returns."""
         reach = self._reach()
         starts = [shift[0] * self.columns + shift[1]] if self.lattice.boundary == "open" else list(shift)
         for axis, (start, r, size) in enumerate(zip(starts, reach, self.shape, strict=True)):
