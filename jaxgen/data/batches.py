@@ -43,7 +43,7 @@ class EpochOrder:
         self._permutation = functools.lru_cache(maxsize=2)(permutation)
 
     def indices(self, step: int) -> Int32[np.ndarray, "batch_size"]:
-        """Indices, 0 to n - 1, of the examples of batch `step`, counted from 0. UserError if step < 0."""
+        """Return the indices, 0 to n - 1, of the examples of batch `step`, counted from 0; UserError if step < 0."""
         position = self._first_position(step)
         stop = position + self.batch_size
         pieces = []
@@ -55,7 +55,7 @@ class EpochOrder:
         return np.concatenate(pieces)
 
     def epoch(self, step: int) -> int:
-        """Epoch, counted from 0, to which the first example of batch `step` belongs. UserError if step < 0."""
+        """Return the epoch, counted from 0, of the first example of batch `step`; UserError if step < 0."""
         return self._first_position(step) // self.n_examples
 
     def _first_position(self, step: int) -> int:
@@ -66,7 +66,7 @@ class EpochOrder:
 
 
 def evaluation_slices(n_examples: int, batch_size: int) -> Iterator[slice]:
-    """Slices that cover 0 to n - 1 in order, each of length batch_size but perhaps the last.
+    """Return slices that cover 0 to n - 1 in order, each of length batch_size except perhaps the last.
 
     Args:
         n_examples: n, at least 1.

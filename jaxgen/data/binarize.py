@@ -25,7 +25,7 @@ _CHUNK = 1000
 def binarize(
     key: Key[Array, ""], images: UInt8[Array | np.ndarray, "n ..."], index: Int[Array | np.ndarray, "n"]
 ) -> UInt8[Array, "n ..."]:
-    """One draw x ~ Bernoulli(images / 255).
+    """Draw x One draw x ~ Bernoulli(images / 255). Bernoulli(images / 255) once.
 
     Args:
         key: one key.
@@ -51,7 +51,7 @@ def binarize(
 
 
 def fixed_binarization(images: UInt8[np.ndarray, "n h w"], part: str) -> UInt8[np.ndarray, "n h w"]:
-    """The one binarisation of a part of a dataset on which likelihoods are reported, the same bits everywhere.
+    """Return the fixed binarisation of a part of a dataset on which likelihoods are reported, the same bits everywhere.
 
     Args:
         images: all images of the part, or its first n, in the published order.

@@ -40,12 +40,12 @@ class Dataset(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the images."""
+        """Return height and width of the images."""
         return self.train_images.shape[1:3]
 
     @property
     def channels(self) -> int:
-        """1 for grey images, 3 for colour."""
+        """Return the number of channels: 1 for grey images, 3 for colour."""
         return 1 if self.train_images.ndim == 3 else self.train_images.shape[3]
 
     def grey(self) -> "Dataset":

@@ -25,7 +25,7 @@ _LARGEST = 2**31  # bytes of a raw file: 2.7 million images of 28 x 28
 
 
 def read_idx(path: str | Path, sha256: str | None = None) -> UInt8[np.ndarray, "..."]:
-    """The array in one IDX file of unsigned bytes, gzip-compressed or plain.
+    """Return the array in one IDX file of unsigned bytes, gzip-compressed or plain.
 
     Args:
         path: the file. Compression is recognised by content; a name that ends in .gz must hold gzip.
@@ -47,7 +47,7 @@ def read_idx(path: str | Path, sha256: str | None = None) -> UInt8[np.ndarray, "
 
 
 def parse_idx(content: bytes, source: str, sha256: str | None = None) -> UInt8[np.ndarray, "..."]:
-    """As `read_idx`, from bytes already in memory.
+    """Return the array in the bytes of an IDX file, as `read_idx` does.
 
     Args:
         content: the bytes, gzip-compressed or plain.

@@ -40,7 +40,7 @@ def mixed(
     each: int,
     seed: int,
 ) -> BlindSheet:
-    """`each` random generated images and as many real ones of the same classes, shuffled.
+    """Return `each` random generated images and as many real ones of the same classes, shuffled.
 
     Args:
         generated: grey images and their classes. real: the same, coded alike.
@@ -68,7 +68,7 @@ def mixed(
 
 
 def sheet_figure(path: str | Path, sheet: BlindSheet) -> None:
-    """The numbered images, ten a row."""
+    """Draw the numbered images, ten per row."""
     rows = -(-len(sheet.images) // _COLUMNS)
     figure = Figure(figsize=(0.95 * _COLUMNS, 1.15 * rows + 0.2), dpi=110)
     axes = figure.subplots(rows, _COLUMNS, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.28}).ravel()
@@ -82,7 +82,7 @@ def sheet_figure(path: str | Path, sheet: BlindSheet) -> None:
 
 
 def write_sheet(folder: Path, sheet: BlindSheet, about: Mapping[str, str | int]) -> None:
-    """sheet.png and answers.csv for the person asked, key.json for the one who scores.
+    """Write sheet.png and answers.csv for the person who answers, and key.json for scoring.
 
     Args:
         folder: where to.
@@ -108,7 +108,7 @@ def write_sheet(folder: Path, sheet: BlindSheet, about: Mapping[str, str | int])
 
 
 def read_key(path: str | Path) -> dict[int, tuple[bool, int]]:
-    """Number -> (real, digit). UserError for a file that is no key."""
+    """Return {number: (real, digit)}; UserError for a file that is no key."""
     allowed = "key.json of a blind sheet"
     entries = runs.read_json(path, "key", allowed, ("entries",))["entries"]
     try:
@@ -118,7 +118,7 @@ def read_key(path: str | Path) -> dict[int, tuple[bool, int]]:
 
 
 def read_answers(path: str | Path, numbers: Sequence[int]) -> dict[int, bool]:
-    """Number -> whether the person took it for real; images without an answer are left out.
+    """Return {number: whether the person took the image for real}; images without an answer are left out.
 
     Raises:
         UserError: no such file, other columns, a number that the key has not or that comes twice, an answer that is
@@ -148,7 +148,7 @@ def read_answers(path: str | Path, numbers: Sequence[int]) -> dict[int, bool]:
 
 
 def blind_rows(key: Mapping[int, tuple[bool, int]], answers: Mapping[int, bool]) -> list[runs.Row]:
-    """Accuracy, by kind and by class, each with its 95 % interval."""
+    """Return the accuracy, in all, by kind and by class, each with its 95 % interval."""
     right = {number: said == key[number][0] for number, said in answers.items()}
     chance = scipy.stats.binomtest(sum(right.values()), len(right)).pvalue
 

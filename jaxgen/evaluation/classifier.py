@@ -69,14 +69,14 @@ def train_classifier(
 
 
 def optimiser(config: ClassifierConfig) -> optax.GradientTransformation:
-    """AdamW whose step size rises linearly, then falls to zero along half a cosine."""
+    """Return AdamW whose step size rises linearly, then falls to zero along half a cosine."""
     warm_up = min(_WARM_UP, config.steps // 2)
     rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warm_up, config.steps)
     return optax.adamw(rate, weight_decay=config.weight_decay)
 
 
 def shifted_loss(network: nn.Module, largest: int) -> training.step.LossFn:
-    """loss(params, key, batch) over a batch {"image" uint8, "label", "position"}, with the accuracy as a metric."""
+    """Return loss(params, key, batch) for a batch {"image" uint8, "label", "position"}; the accuracy is a metric."""
 
     def loss_fn(params: PyTree, key: Key[Array, ""], batch: dict[str, Array]):
         images = shift(key, batch["image"], batch["position"], largest).astype(jnp.float32) / 255
@@ -90,7 +90,7 @@ def shifted_loss(network: nn.Module, largest: int) -> training.step.LossFn:
 def shift(
     key: Key[Array, ""], images: Float[Array, "n H W"] | UInt8[Array, "n H W"], position: UInt32[Array, "n"], most: int
 ) -> Float[Array, "n H W"] | UInt8[Array, "n H W"]:
-    """Each image moved by whole pixels, -most to most down and right, zeros coming in.
+    """Return each image moved by whole pixels, -most to most down and right; zeros come in.
 
     The shift of an image is a function of `key` and its position, so it does not depend on the number of devices.
     """
@@ -104,5 +104,5 @@ def shift(
 
 
 def accuracy(name: str, params: dict, images: UInt8[np.ndarray, "n 28 28"], labels: UInt8[np.ndarray, "n"]) -> float:
-    """Share of images whose class the network reads right."""
+    """Return the share of images, 0 to 1, whose class the network reads right."""
     return float((apply_network(name, params, images)[0].argmax(1) == labels).mean())

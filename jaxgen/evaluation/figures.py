@@ -45,7 +45,7 @@ def summary_figure(path: str | Path, samples: Samples, result: Evaluation, refer
 
 
 def shown_samples(result: Evaluation, samples: Samples) -> Int64[np.ndarray, "m"]:
-    """Places, among those searched, of those in the picture: evenly spaced, sorted by class down the columns."""
+    """Return which of the searched samples the picture shows: evenly spaced, sorted by class down the columns."""
     order = np.arange(len(result.searched))
     if samples.labels is not None:
         order = np.argsort(samples.labels[result.chosen[result.searched]], kind="stable")
@@ -61,7 +61,7 @@ def _grid(axes: Axes, images: UInt8[np.ndarray, "n h w"], text: str) -> None:
 
 
 def _accuracy(axes: Axes, result: Evaluation) -> None:
-    """Share read right in each class, with Wilson intervals, and the network's own accuracy on test images."""
+    """Draw the share read right per class, with Wilson intervals, and the network's own accuracy on test images."""
     for digit, interval in enumerate(result.accuracy.by_class):
         if interval is None:
             axes.text(digit, 0.02, "none", ha="center", fontsize=8, rotation=90)
@@ -84,7 +84,7 @@ def _ticks(n_classes: int) -> range:
 
 
 def _read_as(axes: Axes, result: Evaluation, reference: Reference) -> None:
-    """Without labels: the share of samples read as each class, beside that of the test images."""
+    """Draw, for samples without labels, the share read as each class beside that of the test images."""
     n_classes = reference.n_classes
     test = np.bincount(reference.test_labels, minlength=n_classes)
     place = np.arange(n_classes)

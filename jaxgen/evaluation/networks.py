@@ -56,7 +56,7 @@ class AccuracyNetwork(nn.Module):
 
 
 def normalise(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """x over its root mean square along the last axis."""
+    """Return x divided by its root mean square along the last axis."""
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
 
 
@@ -75,7 +75,7 @@ def fitted(images: UInt8[np.ndarray, "n H W"]) -> UInt8[np.ndarray, "n 28 28"]:
 def apply_network(
     name: str, params: dict, images: UInt8[np.ndarray, "n 28 28"]
 ) -> tuple[Float32[np.ndarray, "n 10"], Float32[np.ndarray, "n width"]]:
-    """Logits and penultimate activations of many images, a thousand at a time.
+    """Return logits and penultimate activations of many images, computed a thousand images at a time.
 
     Args:
         name: "features" or "accuracy".

@@ -66,14 +66,14 @@ class Evaluation:
 
     @property
     def n(self) -> int:
-        """Samples judged."""
+        """Return the number of samples that were evaluated."""
         return len(self.chosen)
 
 
 def evaluate(
     images: np.ndarray, labels: np.ndarray | None, reference: Reference, pieces: runs.Pieces | None = None
 ) -> Evaluation:
-    """All figures of samples but the classification accuracy score.
+    """Return all figures of samples except the classification accuracy score.
 
     Args:
         images: uint8 grey or float in [0, 1], (n, H, W), as many as the reference asks for; decoded, if the reference
@@ -138,7 +138,7 @@ def _numbers(arrays: Mapping[str, np.ndarray]) -> dict[str, float | None]:
 def feature_figures(
     features: Float32[np.ndarray, "n 64"], labels: UInt8[np.ndarray, "n"], reference: Reference
 ) -> dict[str, float | None]:
-    """Every figure that features tell."""
+    """Return every figure that depends on features alone."""
     subset = min(SUBSET, min(len(features), len(reference.test_features)) // 2)
     kid = kernel_distance(features, reference.test_features, subset)
     return {
@@ -184,5 +184,5 @@ def floor(reference: Reference, n: int) -> dict[str, float | None]:
 
 
 def some_of(total: int, n: int = MAX_SAMPLES) -> Int64[np.ndarray, "n"]:
-    """Indices of n examples in order: all, or a fixed random choice, because files are often sorted by class."""
+    """Return indices of n examples in order: all, or a fixed random choice, because files are often sorted by class."""
     return np.sort(np.random.default_rng(_SEED).permutation(total)[:n])

@@ -72,18 +72,18 @@ class Reference:
 
     @property
     def rules(self) -> Rules:
-        """What samples must have to be compared with these images."""
+        """Return what samples must satisfy to be compared with these images."""
         fewest = MIN_SAMPLES if self.built_in else FEWEST_OWN_SAMPLES
         return Rules(self.test_images.shape[1:], self.n_classes, fewest)
 
     @functools.cached_property
     def test_radii(self) -> Float64[np.ndarray, "n"]:
-        """Squared distance from the features of each test image to the fifth nearest of the others."""
+        """Return the squared distance from the features of each test image to the fifth nearest of the others."""
         return squared_radii(self.test_features)
 
     @functools.cached_property
     def test_diversity(self) -> Float64[np.ndarray, "C"]:
-        """Mean pairwise feature distance in each class of test images."""
+        """Return the mean pairwise feature distance within each class of the test images."""
         return class_diversity(self.test_features, self.test_labels, self.n_classes)
 
 

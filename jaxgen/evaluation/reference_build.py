@@ -73,7 +73,7 @@ def write_reference(images: data.Dataset, params: dict[str, dict], folder: Path,
 
 
 def measured(images: data.Dataset, levels: int | None, params: dict[str, dict], seed: int) -> Reference:
-    """The reference of one coding with its floor and ceilings, each of 10,000 images against the test images."""
+    """Return the reference of one coding with floor and ceilings, each of 10,000 images against the test images."""
     reference = assemble(images, levels, params)
     test = reference.test_images
     searched = test[some_of(len(test), SEARCHED)]
@@ -106,7 +106,7 @@ def ceilings(
 
 
 def coding_cost(reference: Reference, uncoded: Reference) -> dict[str, float | None]:
-    """Figures of coded training images against test images that are not: the least a coded model would pay there."""
+    """Return the figures of coded training images against uncoded test images: the least that coding costs a model."""
     chosen = some_of(len(reference.train_images))
     features = apply_network("features", reference.params["features"], reference.train_images[chosen])[1]
     figures = feature_figures(features, reference.train_labels[chosen], uncoded)
@@ -114,7 +114,7 @@ def coding_cost(reference: Reference, uncoded: Reference) -> dict[str, float | N
 
 
 def unit_features(params: dict, images: UInt8[np.ndarray, "n 28 28"]) -> dict:
-    """The same feature network with features of mean square 1 over the images, so that distances have a scale.
+    """Return the feature network with features of mean square 1 over the images, so that distances have a scale.
 
     relu(h / s) = relu(h) / s, and the last layer takes the s back: the logits stay what they are.
     """

@@ -36,7 +36,7 @@ FIGURES = (
 
 
 def table(result: Evaluation) -> str:
-    """The figures as aligned text, floor and ceilings beside each."""
+    """Return the figures as aligned text, with floor and ceilings beside each."""
     columns = [FLOOR, INDEPENDENT, NOISE] + [CODED] * (CODED in result.baselines)
     lines = []
     for figure in FIGURES:
@@ -48,7 +48,7 @@ def table(result: Evaluation) -> str:
 
 
 def rows(result: Evaluation) -> list[runs.Row]:
-    """The numbers of a record, floor and ceilings in the note of each."""
+    """Return the rows of a record, with floor and ceilings in the note of each."""
     found = []
     for figure in FIGURES:
         value = result.figures.get(figure.key)
@@ -62,7 +62,7 @@ def rows(result: Evaluation) -> list[runs.Row]:
 
 
 def to_json(result: Evaluation) -> dict:
-    """Everything measured, as JSON can hold it."""
+    """Return everything measured in types that JSON can hold."""
     accuracy = result.accuracy
     return {
         "dataset": result.dataset,
@@ -86,7 +86,7 @@ def to_json(result: Evaluation) -> dict:
 
 
 def headline(result: Evaluation) -> str:
-    """What was compared with what."""
+    """Return one line: which samples were compared with which images."""
     coding = coding_name(result.levels)
     drawn = "" if result.n == result.given else f", a fixed random choice of {result.given:,}"
     against = f"the {result.n_test:,} test images of {TITLES.get(result.dataset, result.dataset)}, {coding}"
@@ -94,7 +94,7 @@ def headline(result: Evaluation) -> str:
 
 
 def remarks(result: Evaluation) -> Sequence[str]:
-    """What has to be known to read the table."""
+    """Return the lines that a reader of the table needs: errors, intervals and what is comparable."""
     errors = [shown(figures["kid_error"]) for figures in (result.figures, result.baselines[FLOOR])]
     lines = [f"standard errors of KID: samples {errors[0]}, real {errors[1]}"]
     if result.accuracy:
@@ -115,19 +115,22 @@ def remarks(result: Evaluation) -> Sequence[str]:
 
 
 def title(result: Evaluation, figure: Figure) -> str:
-    """The name of a figure; the Frechet distance bears that of its data set, because other features give others."""
+    """Return the name of a figure.
+
+    The Frechet distance carries the name of its dataset, because other features give other values.
+    """
     if not figure.key.startswith("frechet"):
         return figure.title
     return f"{TITLES[result.dataset]}-{figure.title}" if result.built_in else f"{figure.title}, MNIST features"
 
 
 def shown(value: float | None) -> str:
-    """A number to four digits."""
+    """Return a number to four significant digits."""
     return "-" if value is None else f"{value:.4g}"
 
 
 def _error(result: Evaluation, key: str) -> str:
-    """How uncertain a figure is, where that is known."""
+    """Return how uncertain a figure is, where that is known."""
     if key == "frechet":
         error = result.baselines[FLOOR].get("frechet_error")
         return f"{result.n:,} samples" + (f"; standard deviation of real {shown(error)}" if error else "")
@@ -140,7 +143,7 @@ def _error(result: Evaluation, key: str) -> str:
 
 
 def reference_rows(binding: dict, seconds: dict[str, float]) -> list[runs.Row]:
-    """The numbers of a reference's own record: what `write_reference` bound, and seconds of each training."""
+    """Return the rows of a reference's record, from the result of `write_reference` and the seconds per training."""
     targets = {"features": ">= 0.992", "accuracy": ">= 0.988"} if binding["dataset"] == "mnist" else {}
     found = [
         runs.Row(f"test accuracy, {name} network", value, target=targets.get(name, ""), note=f"{seconds[name]:.0f} s")

@@ -29,7 +29,7 @@ def write_arrays(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> str:
 
 
 def read_arrays(folder: Path, name: str, binding: dict) -> dict[str, np.ndarray]:
-    """The arrays of folder/name.npz. UserError naming the file if it is missing, damaged or not the one bound."""
+    """Return the arrays of folder/name.npz; UserError naming the file if it is missing, damaged or another one."""
     path = folder / f"{name}.npz"
     arrays = read_npz(path, "the file of weights", f"what it was built as; {_REBUILD}")
     found, expected = content_hash(arrays), binding["arrays"].get(name)

@@ -42,7 +42,7 @@ def define_flags(config_type: type, flag_values: flags.FlagValues = flags.FLAGS)
 
 
 def from_flags(config_type: type, flag_values: flags.FlagValues = flags.FLAGS) -> Any:
-    """The Config that parsed flags describe, validated."""
+    """Return the validated Config that parsed flags describe."""
     config = config_type(**{spec.name: flag_values[spec.name].value for spec in options(config_type)})
     validate(config)
     return config

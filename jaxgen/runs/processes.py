@@ -105,17 +105,17 @@ def _check(coordinator_address: str, num_processes: int | None, process_id: int 
 
 
 def is_first() -> bool:
-    """Whether this is process 0, which writes."""
+    """Return whether this is process 0, the only one that writes."""
     return jax.process_index() == 0
 
 
 def several() -> bool:
-    """Whether this run has more than one process."""
+    """Return whether this run has more than one process."""
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def lost(error: Exception) -> bool:
-    """Whether an error says that another process is gone, in words of the collectives it may come in as any type."""
+    """Return whether the error indicates a lost peer process, which collectives report under several types."""
     return several() and (isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error))
 
 
@@ -133,7 +133,7 @@ def end_soon() -> None:
 
 @contextlib.contextmanager
 def own_workdir(workdir: Path) -> Iterator[Path]:
-    """`workdir` in process 0, a scratch folder of the same name in the others."""
+    """Return `workdir` in process 0, and a scratch folder of the same name in the others."""
     if is_first():
         yield workdir
     else:
@@ -142,7 +142,7 @@ def own_workdir(workdir: Path) -> Iterator[Path]:
 
 
 def bytes_from_first(content: bytes) -> bytes:
-    """The `content` of process 0, in every process."""
+    """Return the `content` of process 0 in every process."""
     if not several():
         return content
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
@@ -153,7 +153,7 @@ def bytes_from_first(content: bytes) -> bytes:
 
 
 def require_same(what: str, values: dict[str, str]) -> None:
-    """UserError in every process if the `values` of any differ from those of process 0; names what differs."""
+    """Raise UserError in every process if the `values` of any differ from those of process 0, naming what differs."""
     if not several():
         return
     first = json.loads(bytes_from_first(json.dumps(values).encode()))
@@ -169,7 +169,7 @@ def require_same(what: str, values: dict[str, str]) -> None:
 
 
 def fingerprints(data: dict[str, Array | np.ndarray]) -> dict[str, str]:
-    """Shape, type and the first digits of the SHA-256 of every array."""
+    """Return shape, type and the first digits of the SHA-256 of every array."""
     hosts = {name: np.ascontiguousarray(array) for name, array in data.items()}
     return {
         name: f"{host.dtype}{host.shape} {hashlib.sha256(host.data).hexdigest()[:16]}" for name, host in hosts.items()

@@ -96,7 +96,7 @@ def source_commit() -> str | None:
 
 
 def command_line() -> str:
-    """This program's command line as one would type it in the repository, without --workdir."""
+    """Return this program's command line as one would type it in the repository, without --workdir."""
     spec = sys.modules["__main__"].__spec__
     program = f"-m {spec.name}" if spec else Path(sys.argv[0]).name
     words, skip = [], False
@@ -110,7 +110,7 @@ def command_line() -> str:
 
 
 def _without_path(value: Any) -> Any:
-    """Text that is an absolute path becomes relative to the working directory, or its last part; else as it is."""
+    """Return an absolute path relative to the working directory, or its last part; anything else as it is."""
     if not isinstance(value, str) or not Path(value).is_absolute():
         return value
     path, here = Path(value), Path.cwd()
@@ -118,7 +118,7 @@ def _without_path(value: Any) -> Any:
 
 
 def _number(value: Any) -> float | int:
-    """numpy and JAX scalars as Python numbers."""
+    """Return a numpy or JAX scalar as a Python number."""
     return value.item()
 
 

@@ -77,17 +77,17 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of the checkpoints."""
+        """Return the folder of the checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def samples(self) -> Path:
-        """The folder of sampled images and states."""
+        """Return the folder of sampled images and states."""
         return self.path / "samples"
 
     @property
     def figures(self) -> Path:
-        """The folder of pictures."""
+        """Return the folder of pictures."""
         return self.path / "figures"
 
     def close(self) -> None:

@@ -217,7 +217,10 @@ def _require_finite(step: int, state: TrainState) -> None:
 
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[list[str]]:
-    """A list that the names of SIGTERM and SIGINT are added to; a second signal acts at once, as it would without."""
+    """Yield a list that the names of SIGTERM and SIGINT are added to.
+
+    A second signal acts at once, as it would without.
+    """
     received: list[str] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
@@ -303,7 +306,7 @@ class _Meter:
         return {"count": self._count, "sums": dict(self._sums)}
 
     def averages(self) -> dict[str, float]:
-        """Means since the last call, with the speeds once there is more than the first step; call it paused."""
+        """Return the means since the last call, and the speeds once there are two steps or more; call it paused."""
         means = {name: total / self._count for name, total in self._sums.items()}
         if self._images:
             means["images_per_s"] = self._images / self._seconds

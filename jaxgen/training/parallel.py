@@ -35,7 +35,7 @@ def parallel_step(
     ema_decay: Decay | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> ParallelStep:
-    """`make_train_step` mapped over `devices` (default: all): `(state, data, index) -> (state, metrics)`.
+    """Return `make_train_step` mapped over `devices` (default: all): `(state, data, index) -> (state, metrics)`.
 
     `grad_fn` sees the batch `{name: data[name][index]}` with "position" uint32 (batch / devices,) added. The returned
     step takes `state` of `replicate_state`, donated except on CPUs, so use only what comes back; `data` of
@@ -77,13 +77,16 @@ def mean_over_devices(tree: PyTree) -> PyTree:
 
 
 def any_process() -> Callable[[bool], Int[Array, ""]]:
-    """A function that tells every process whether any of them passed True; all must call it, and none waits for it."""
+    """Return a function that tells every process whether any of them passed True.
+
+    All must call it, and none waits for it.
+    """
     any_device = jax.pmap(lambda flag: jax.lax.pmax(flag, AXIS), axis_name=AXIS, devices=_devices(None), out_axes=None)
     return lambda flag: any_device(np.full(jax.local_device_count(), flag, np.int32))
 
 
 def replicate_state(state: TrainState, devices: Sequence[jax.Device] | None = None) -> TrainState:
-    """A plain state laid out for `parallel_step`: one copy a device, carry (n, ...) as (devices, n / devices, ...).
+    """Return a state laid out for `parallel_step`: one copy per device, carry (n, ...) as (devices, n / devices, ...).
 
     UserError if a leaf of the carry does not divide by the number of devices.
     """
@@ -96,7 +99,9 @@ def replicate_state(state: TrainState, devices: Sequence[jax.Device] | None = No
 
 
 def unreplicate_state(stacked: TrainState) -> TrainState:
-    """The plain state on the first device; the carry back in global order, (n, ...). Copies, safe from donation.
+    """Return the plain state on the first device, the carry in global order, (n, ...).
+
+    The arrays are copies, safe from donation.
 
     With several processes all must call it, since each holds a part of the carry.
     """
@@ -106,14 +111,14 @@ def unreplicate_state(stacked: TrainState) -> TrainState:
 
 
 def replicate_data(data: dict[str, Array | np.ndarray], devices: Sequence[jax.Device] | None = None) -> Data:
-    """A dict of arrays (N, ...) copied to every device of this process: each (devices, N, ...)."""
+    """Return a dict of arrays (N, ...) copied to every device of this process, each (devices, N, ...)."""
     return {name: _copies(array, _devices(devices)) for name, array in data.items()}
 
 
 def shard_index(
     index: Int[np.ndarray, " batch"], devices: Sequence[jax.Device] | None = None
 ) -> Int[np.ndarray, "devices local"]:
-    """Batch indices, one row a device of this process. UserError if the batch does not divide by all devices."""
+    """Return the batch indices, one row per device of this process; UserError unless all devices divide the batch."""
     devices = _devices(devices)
     count = len(devices)
     if len(index) % count or not len(index):
@@ -133,7 +138,7 @@ def require_divisible(carry: PyTree, devices: Sequence[jax.Device] | None = None
 
 
 def tree_from_first(tree: PyTree) -> PyTree:
-    """The arrays of process 0 in a tree that has the same structure, shapes and dtypes everywhere, bit for bit."""
+    """Return the arrays of process 0 in a tree with the same structure, shapes and dtypes everywhere, bit for bit."""
     if not several():
         return tree
     leaves, structure = jax.tree.flatten(keys_to_data(tree))
@@ -152,12 +157,12 @@ def _devices(devices: Sequence[jax.Device] | None) -> list[jax.Device]:
 
 
 def _local_rows(devices: Sequence[jax.Device]) -> list[int]:
-    """Which of all rows, one a device, this process holds."""
+    """Return which of all rows, one per device, this process holds."""
     return [row for row, device in enumerate(devices) if device.process_index == jax.process_index()]
 
 
 def _place(rows: Callable[[int], np.ndarray], shape: tuple[int, ...], devices: Sequence[jax.Device]) -> Array:
-    """An array (local devices, *shape) with rows(d) on device d of all, without ever being whole on the host."""
+    """Return an array (local devices, *shape) with rows(d) on device d of all, which is never whole on the host."""
     local = _local_rows(devices)
     mesh = jax.sharding.Mesh(np.asarray([devices[row] for row in local]), (AXIS,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
@@ -187,5 +192,5 @@ def _join(x: Array) -> Array:
 
 @jax.jit
 def _drop_axis(tree: PyTree) -> PyTree:
-    """x[0] of single-device arrays (1, ...): one dispatch for the whole tree and no traffic between devices."""
+    """Return x[0] of single-device arrays (1, ...), in one dispatch per tree and without traffic between devices."""
     return jax.tree.map(lambda x: x[0], tree)

@@ -39,7 +39,7 @@ def create(
     carry: PyTree | None = None,
     ema: bool = False,
 ) -> TrainState:
-    """The state before the first step; `ema=True` starts the moving average at `params`.
+    """Return the state before the first step; `ema=True` starts the moving average at `params`.
 
     Raises:
         UserError: `key` is not one typed key, `jax.random.key(seed)`.
@@ -64,12 +64,12 @@ def _is_key(x: Any) -> bool:
 
 
 def keys_to_data(tree: PyTree) -> PyTree:
-    """The tree with every typed key replaced by its uint32 data, which can be stored and sharded."""
+    """Return the tree with every typed key replaced by its uint32 data, which can be stored and sharded."""
     return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)
 
 
 def data_to_keys(tree: PyTree, like: PyTree) -> PyTree:
-    """Undo `keys_to_data`: leaves that are typed keys in `like` become keys of that implementation."""
+    """Return the tree with typed keys again, of the implementation that they have in `like`; undoes `keys_to_data`."""
     return jax.tree.map(
         lambda x, y: jax.random.wrap_key_data(x, impl=jax.random.key_impl(y)) if _is_key(y) else x, tree, like
     )

@@ -24,7 +24,7 @@ StepFn = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 def from_loss(loss_fn: LossFn) -> GradFn:
-    """The grad_fn of a differentiable loss: `loss_fn(params, key, batch) -> (loss, metrics)`; metrics gains "loss"."""
+    """Return the grad_fn of a differentiable `loss_fn(params, key, batch) -> (loss, metrics)`; metrics gains "loss"."""
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
 
     def grad_fn(params: PyTree, carry: PyTree, key: Key[Array, ""], batch: Batch):
@@ -37,7 +37,7 @@ def from_loss(loss_fn: LossFn) -> GradFn:
 def make_train_step(
     grad_fn: GradFn, tx: optax.GradientTransformation, axis_name: str | None = None, ema_decay: Decay | None = None
 ) -> StepFn:
-    """The pure function `step(state, batch) -> (state, metrics)`, to be jitted or mapped over devices.
+    """Return the pure function `step(state, batch) -> (state, metrics)`, to be jitted or mapped over devices.
 
     metrics gains "grad_norm", the global norm of the averaged gradient.
 

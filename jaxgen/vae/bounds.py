@@ -19,7 +19,7 @@ from jaxgen.vae.model import VAE, Gaussian
 
 
 def kl_divergence(q: Gaussian, p: Gaussian) -> Float[Array, "n"]:
-    """KL(q || p) of diagonal Gaussians in nats, 0 or more."""
+    """Return KL(q || p) of diagonal Gaussians in nats, 0 or more."""
     ratio = q.log_var - p.log_var
     delta = (q.mean - p.mean) * jnp.exp(-0.5 * p.log_var)
     return 0.5 * (delta**2 + jnp.exp(ratio) - 1.0 - ratio).sum(-1)
@@ -34,7 +34,7 @@ def elbo(
     label: Int[Array, "n"] | None,
     index: Int[Array, "n"],
 ) -> tuple[Float[Array, "n"], Float[Array, "n"]]:
-    """The bound of every image from one draw of z, and the KL divergence in it.
+    """Return the ELBO of every image from one draw of z, and the KL divergence in it, both in nats.
 
     Args:
         model: the autoencoder.
@@ -89,7 +89,7 @@ def importance_weighted_bound(log_weights: Float[Array, "samples n"]) -> Float[A
 
 
 def elbo_loss(model: VAE, likelihood: Likelihood) -> training.step.LossFn:
-    """loss = - mean ELBO of a batch {"image": grey uint8, "position", maybe "label"}; metrics: elbo, kl."""
+    """Return loss = - mean ELBO of a batch {"image": grey uint8, "position", maybe "label"}; metrics: elbo, kl."""
 
     def loss(params: PyTree, key: Key[Array, ""], batch: training.step.Batch):
         key_code, key_latent = jax.random.split(key)

@@ -49,7 +49,7 @@ class Likelihood(NamedTuple):
 
 
 def likelihood(levels: int) -> Likelihood:
-    """The law for a number of levels. UserError if it is none of 2, 4, 16, 256."""
+    """Return the likelihood for a number of levels; UserError unless it is 2, 4, 16 or 256."""
     if levels == 2:
         return bernoulli()
     if levels in data.ALLOWED_LEVELS:
@@ -60,7 +60,7 @@ def likelihood(levels: int) -> Likelihood:
 
 
 def bernoulli() -> Likelihood:
-    """Stochastically binarised pixels, drawn anew whenever an image is seen."""
+    """Return the likelihood of stochastically binarised pixels, drawn anew whenever an image is used."""
 
     def log_prob(outputs: Array, states: Array) -> Array:
         logits = outputs[..., 0]
@@ -73,7 +73,7 @@ def bernoulli() -> Likelihood:
 
 
 def categorical(levels: int) -> Likelihood:
-    """Images in `levels` bins of equal width, as `data.encode` codes them."""
+    """Return the likelihood of images in `levels` bins of equal width, as `data.encode` codes them."""
 
     def log_prob(outputs: Array, states: Array) -> Array:
         chosen = states[..., None] == jnp.arange(levels, dtype=states.dtype)
@@ -92,7 +92,7 @@ def categorical(levels: int) -> Likelihood:
 
 
 def logistic_mixture(components: int) -> Likelihood:
-    """8-bit grey as it is, under a mixture of discretised logistics."""
+    """Return the likelihood of 8-bit grey images under a mixture of discretised logistics."""
 
     def split(outputs: Array) -> tuple[Array, Array, Array]:
         logits, mean, log_scale = jnp.split(outputs, 3, axis=-1)

@@ -48,22 +48,22 @@ class VAE(nn.Module):
             self.class_prior = nn.Embed(self.n_classes, 2 * self.latent, embedding_init=nn.initializers.zeros)
 
     def encode(self, x: UInt8[Array, "n H W"], label: Int[Array, "n"] | None = None) -> Gaussian:
-        """q(z | x, y) of states x."""
+        """Return mean and log variance of q(z | x, y) for states x."""
         out = self.encoder(x.astype("float32") / (self.levels - 1), self._code(len(x), label))
         return Gaussian(out[:, : self.latent], out[:, self.latent :])
 
     def prior(self, n: int, label: Int[Array, "n"] | None = None) -> Gaussian:
-        """p(z | y) for each of n images."""
+        """Return mean and log variance of p(z | y) for each of n images."""
         self._check(label)
         out = jnp.zeros((n, 2 * self.latent)) if label is None else self.class_prior(label.astype("int32"))
         return Gaussian(out[:, : self.latent], out[:, self.latent :])
 
     def decode(self, z: Float[Array, "n latent"], label: Int[Array, "n"] | None = None) -> Float[Array, "n H W C"]:
-        """Outputs for p(x | z, y)."""
+        """Return the outputs that parametrise p(x | z, y)."""
         return self.decoder(z, self._code(len(z), label))
 
     def __call__(self, x: UInt8[Array, "n H W"], label: Int[Array, "n"] | None = None) -> Float[Array, "n H W C"]:
-        """Outputs at the posterior's mean: the reconstruction."""
+        """Return the outputs at the posterior's mean: the reconstruction."""
         self.prior(len(x), label)  # so that `init` makes its parameters
         return self.decode(self.encode(x, label).mean, label)
 

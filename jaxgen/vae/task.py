@@ -51,7 +51,7 @@ class VAETask:
 
     @property
     def title(self) -> str:
-        """What is trained, for records."""
+        """Return what is trained, in a line for records."""
         config = self.config
         coding = {2: "stochastically binarised", 256: "8-bit"}.get(config.levels, f"{config.levels} levels")
         name = data.name_of(config.dataset, config.images)

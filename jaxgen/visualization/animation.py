@@ -16,7 +16,7 @@ _PALETTE_FRAMES = 12
 
 
 def figure_array(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:
-    """A figure's pixels at its own resolution."""
+    """Return the pixels of a figure at its own resolution."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -41,7 +41,7 @@ def image_grid(
     columns: int | None = None,
     pad: int = 1,
 ) -> UInt8[np.ndarray, "height width"]:
-    """Images side by side, row by row, with grey lines between them; left-over cells are grey as well.
+    """Return images side by side, row by row, with grey lines between them; unused cells are grey as well.
 
     Args:
         images: uint8 grey, or float in [0, 1].

@@ -36,7 +36,7 @@ class PairCounts(NamedTuple):
 
     @classmethod
     def of(cls, states: UInt8[np.ndarray, "n H W"], levels: int) -> "PairCounts":
-        """Counts of all pairs, by matrix products of one-hot codes: 8 (D L)^2 bytes. UserError on bad states."""
+        """Return the counts of all pairs, by products of one-hot codes, 8 (D L)^2 bytes; UserError for wrong states."""
         states = check_states(states, levels, MAX_LEVELS)
         flat = states.reshape(len(states), -1)
         pixels = flat.shape[1]
@@ -68,7 +68,7 @@ class ChowLiuTree(NamedTuple):
 
     @classmethod
     def fit(cls, states: UInt8[np.ndarray, "n H W"], levels: int, pseudo_count: float) -> "ChowLiuTree":
-        """The best tree for the states, 0 to levels - 1, and `pseudo_count` uniform observations.
+        """Return the likeliest tree for the states, 0 to levels - 1, together with `pseudo_count` uniform observations.
 
         Args:
             states: 0 to levels - 1.
@@ -82,7 +82,7 @@ class ChowLiuTree(NamedTuple):
 
     @classmethod
     def from_counts(cls, pairs: PairCounts, pseudo_count: float) -> "ChowLiuTree":
-        """As `fit`, from counts that several pseudo counts may share."""
+        """Return what `fit` returns, from counts that several pseudocounts may share."""
         if not 0 < pseudo_count < np.inf:
             raise UserError(f"pseudo_count: got {pseudo_count}; allowed: a finite number above 0")
         pixels, levels = pairs.counts.shape[:2]
@@ -112,7 +112,7 @@ class ChowLiuTree(NamedTuple):
         return sum_in_chunks(log_factors, states)
 
     def sample(self, key: Key[Array, ""], n: int) -> UInt8[np.ndarray, "n H W"]:
-        """n independent images; image k is a function of `key` and k alone. UserError if n < 1.
+        """Draw n independent images; image k is a function of `key` and k alone. UserError if n < 1.
 
         Given its uniform number, pixel i is a map f_i from the state of its parent to its own. Ancestral sampling
         composes these maps from the root down; here every pixel at once composes with its ancestor's map, which
@@ -128,7 +128,7 @@ class ChowLiuTree(NamedTuple):
 def _compose(
     cumulative: Float[Array, "D L steps"], ancestors: Int32[Array, "rounds D"], uniform: Float[Array, "D n"]
 ) -> UInt8[Array, "n D"]:
-    """The states that uniform numbers give the pixels of a tree."""
+    """Return the states that uniform numbers give the pixels of a tree."""
     maps = (cumulative[:, :, :, None] <= uniform[:, None, None, :]).sum(2, dtype=jnp.uint8)  # (D, parent's state, n)
 
     def round(maps: Array, ancestor: Array) -> tuple[Array, None]:
@@ -140,7 +140,7 @@ def _compose(
 
 
 def _ancestors(parent: Int32[np.ndarray, "D"]) -> Int32[np.ndarray, "rounds D"]:
-    """Each pixel's ancestor 1, 2, 4, ... generations up, until that is the root for all."""
+    """Return the ancestors of each pixel 1, 2, 4, ... generations up, until that is the root for all."""
     found = [parent]
     while (found[-1] != found[-1][0]).any():
         found.append(found[-1][found[-1]])
@@ -148,7 +148,7 @@ def _ancestors(parent: Int32[np.ndarray, "D"]) -> Int32[np.ndarray, "rounds D"]:
 
 
 def mutual_information(pairs: PairCounts, pseudo_count: float) -> Float64[np.ndarray, "D D"]:
-    """I_ij in nats, 0 or more; the diagonal, which no tree uses, is 0."""
+    """Return I_ij in nats, 0 or more; the diagonal, which no tree uses, is 0."""
     pixels, levels = pairs.counts.shape[:2]
     total = pairs.n + pseudo_count
     own = np.arange(pixels)
@@ -165,7 +165,7 @@ def mutual_information(pairs: PairCounts, pseudo_count: float) -> Float64[np.nda
 def choose_pseudo_count(
     pairs: PairCounts, validation: UInt8[np.ndarray, "m H W"], candidates: Sequence[float]
 ) -> tuple[ChowLiuTree, float]:
-    """The tree, of those fitted with each candidate pseudo count, under which the validation states are likeliest.
+    """Return the tree, among those fitted with the candidate pseudocounts, with the likeliest validation states.
 
     Returns:
         The tree and its pseudo count.

@@ -28,7 +28,7 @@ class IndependentPixels(NamedTuple):
 
     @classmethod
     def fit(cls, states: UInt8[np.ndarray, "n H W"], levels: int, pseudo_count: float) -> "IndependentPixels":
-        """The maximum-likelihood model of the states together with `pseudo_count` uniform observations.
+        """Return the model of maximum likelihood for the states together with `pseudo_count` uniform observations.
 
         Args:
             states: 0 to levels - 1.
@@ -54,7 +54,7 @@ class IndependentPixels(NamedTuple):
         return sum_in_chunks(lambda some: table[y, x, some], states)
 
     def sample(self, key: Key[Array, ""], n: int) -> UInt8[np.ndarray, "n H W"]:
-        """n independent images; image k is a function of `key` and k alone. UserError if n < 1."""
+        """Draw n independent images; image k is a function of `key` and k alone. UserError if n < 1."""
         cumulative = np.cumsum(self.probabilities, axis=-1, dtype=np.float64)
         flat = jnp.asarray(cumulative / cumulative[..., -1:], jnp.float32).reshape(-1, self.probabilities.shape[-1])
         pieces = [np.asarray(_invert(flat, uniform)) for uniform in uniforms(key, n, len(flat))]
@@ -63,13 +63,15 @@ class IndependentPixels(NamedTuple):
 
 @jax.jit
 def _invert(cumulative: Float[Array, "D L"], uniform: Float[Array, "D n"]) -> UInt8[Array, "n D"]:
-    """The first state whose cumulative probability exceeds the uniform number."""
+    """Return the first state whose cumulative probability exceeds the uniform number."""
     state = jax.vmap(lambda row, u: jnp.searchsorted(row, u, side="right"))(cumulative, uniform)
     return state.astype(jnp.uint8).T
 
 
 def uniforms(key: Key[Array, ""], n: int, pixels: int) -> Iterator[Float[Array, "D thousand"]]:
-    """Uniform numbers on [0, 1) for n images or more, a thousand at a time; those of image k are of fold_in(key, k).
+    """Yield uniform numbers on [0, 1) for n images or more, a thousand images at a time.
+
+    Those of image k come from fold_in(key, k).
 
     Every piece is full, whatever n, so that one compiled program serves all.
 
@@ -90,7 +92,7 @@ def _uniforms(key: Key[Array, ""], index: UInt32[Array, "n"], pixels: int) -> Fl
 def sum_in_chunks(
     log_factors: Callable[[np.ndarray], np.ndarray], states: UInt8[np.ndarray, "n H W"]
 ) -> Float64[np.ndarray, "n"]:
-    """log_factors(some states) summed over everything but the image, a thousand images at a time."""
+    """Return log_factors(some states) summed over everything but the image, a thousand images at a time."""
     pieces = [log_factors(states[start : start + _CHUNK]) for start in range(0, len(states), _CHUNK)]
     return np.concatenate([piece.reshape(len(piece), -1).sum(1) for piece in pieces])
 
@@ -98,7 +100,7 @@ def sum_in_chunks(
 def check_states(
     states: UInt8[np.ndarray, "n H W"], levels: int, max_levels: int, shape: tuple[int, int] | None = None
 ) -> UInt8[np.ndarray, "n H W"]:
-    """The states as a numpy array. UserError naming what is wrong with them or with the number of levels."""
+    """Return the states as a numpy array; UserError naming what is wrong with them or with the number of levels."""
     states = np.asarray(states)
     if not 2 <= levels <= max_levels:
         raise UserError(f"levels: got {levels}; allowed: 2 to {max_levels}")

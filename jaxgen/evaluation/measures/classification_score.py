@@ -63,7 +63,7 @@ def classification_accuracy_score(
 
 
 def score_rows(score: ClassificationScore) -> list[runs.Row]:
-    """The number of the record, with its ceiling beside it."""
+    """Return the row of the record, with the ceiling in its note."""
     made, real = score.generated, score.real
     note = (
         f"95 % interval {made.low:.4f} to {made.high:.4f}, trained on {score.n:,} samples; "

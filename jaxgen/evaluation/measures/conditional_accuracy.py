@@ -23,12 +23,12 @@ class ConditionalAccuracy(NamedTuple):
 
     @property
     def overall(self) -> Interval:
-        """The accuracy over all samples, with Wilson's 95 % interval."""
+        """Return the accuracy over all samples, with Wilson's 95 % interval."""
         return wilson(int(self.right.sum()), int(self.count.sum()))
 
     @property
     def by_class(self) -> list[Interval | None]:
-        """The accuracy of each class, with Wilson's 95 % interval; None for a class without samples."""
+        """Return the accuracy of each class, with Wilson's 95 % interval; None for a class without samples."""
         pairs = zip(self.right.tolist(), self.count.tolist(), strict=True)
         return [wilson(right, count) if count else None for right, count in pairs]
 

@@ -26,7 +26,10 @@ class Moments(NamedTuple):
 
 
 def moments(features: Float[np.ndarray, "n d"]) -> Moments:
-    """The moments of features, one example a row. UserError if n <= d: their covariance would be singular."""
+    """Return mean and covariance of features, one example per row.
+
+    UserError if n <= d: the covariance would be singular.
+    """
     features = np.asarray(features, np.float64)
     n, d = features.shape
     if n <= d:
@@ -35,7 +38,7 @@ def moments(features: Float[np.ndarray, "n d"]) -> Moments:
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """d of two Gaussians, 0 or more up to rounding; symmetric."""
+    """Return the Frechet distance d of two Gaussians, 0 or more up to rounding; it is symmetric."""
     overlap = np.linalg.svd(_square_root(a.covariance) @ _square_root(b.covariance), compute_uv=False).sum()
     shift = np.sum((a.mean - b.mean) ** 2)
     return float(shift + np.trace(a.covariance) + np.trace(b.covariance) - 2 * overlap)
@@ -67,6 +70,6 @@ def frechet_limit(features: Float[np.ndarray, "n d"], other: Moments) -> float:
 
 
 def _square_root(covariance: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d d"]:
-    """The symmetric square root; eigenvalues that rounding made negative count as 0."""
+    """Return the symmetric square root; eigenvalues that rounding made negative count as 0."""
     values, vectors = np.linalg.eigh(covariance)
     return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T

@@ -27,7 +27,7 @@ class KernelDistance(NamedTuple):
 
 
 def kernel_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], subset: int = SUBSET) -> KernelDistance:
-    """KID over as many disjoint subsets as both sets yield. UserError if that is fewer than two.
+    """Return the KID over as many disjoint subsets as both sets yield; UserError if that is fewer than two.
 
     Args:
         x, y: features, one example a row, in any order.
@@ -43,7 +43,7 @@ def kernel_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], su
 
 
 def squared_mmd(x: Float64[np.ndarray, "n d"], y: Float64[np.ndarray, "m d"]) -> float:
-    """The unbiased estimate from one pair of sets, n and m 2 or more."""
+    """Return the unbiased estimate from one pair of sets, with n and m 2 or more."""
     within = [(kernel.sum() - np.trace(kernel)) / (len(z) * (len(z) - 1)) for z in (x, y) for kernel in [_kernel(z, z)]]
     return float(within[0] + within[1] - 2 * _kernel(x, y).mean())
 

@@ -42,7 +42,7 @@ def manifold(
     k: int = NEIGHBOURS,
     real_radius: Float64[np.ndarray, "N"] | None = None,
 ) -> Manifold:
-    """The four figures by exact search, in float64.
+    """Return density, coverage, precision and recall by exact search in float64.
 
     Args:
         real, fake: features, one example a row; more than k each.
@@ -74,12 +74,12 @@ def manifold(
 
 
 def expected_coverage(n_real: int, n_fake: int, k: int = NEIGHBOURS) -> float:
-    """Mean coverage of two sets of one continuous law."""
+    """Return the mean coverage of two sets from one continuous law."""
     return 1 - math.prod((n_real - i) / (n_real + n_fake - i) for i in range(1, k + 1))
 
 
 def squared_radii(x: Float[np.ndarray, "n d"], k: int = NEIGHBOURS) -> Float64[np.ndarray, "n"]:
-    """Squared distance from every example to its k-th nearest other one."""
+    """Return the squared distance from every example to its k-th nearest other example."""
     x = np.asarray(x, np.float64)
     radii = []
     for start in range(0, len(x), _CHUNK):
@@ -92,7 +92,7 @@ def squared_radii(x: Float[np.ndarray, "n d"], k: int = NEIGHBOURS) -> Float64[n
 
 
 def squared_distances(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
-    """|x_i - y_j|^2 = |x_i|^2 - 2 x_i . y_j + |y_j|^2, up to rounding, in the precision of the arguments."""
+    """Return |x_i - y_j|^2 = |x_i|^2 - 2 x_i . y_j + |y_j|^2, up to rounding, in the precision of the arguments."""
     # As one matrix product: passes over the n x m numbers would cost more than the product itself.
     one = np.ones((len(x), 1), x.dtype), np.ones((len(y), 1), y.dtype)
     x_square, y_square = (np.einsum("nd,nd->n", z, z)[:, None] for z in (x, y))
