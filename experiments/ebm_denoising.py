@@ -1,7 +1,7 @@
 """Train a denoising Potts machine: images in a few short Gibbs runs, from noise to a digit of the class asked for.
 
   python -m experiments.ebm_denoising --flagfile=experiments/flags/denoising_digits.flags --workdir=runs/denoising
-  python -m experiments.ebm_denoising --levels=4 --noise_steps=5 --workdir=runs/denoising_4levels
+  python -m experiments.ebm_denoising --flagfile=experiments/flags/denoising_digits_4levels.flags --workdir=runs/grey
 
 The run folder then holds figures/samples.png (data beside samples, one class per column), figures/levels.gif (noise
 levels one after another), figures/curves.png, samples/final.npz for experiments.evaluate, checkpoints, metrics.jsonl,

@@ -249,6 +249,13 @@ def test_shipped_weights_give_the_images_of_the_run(tmp_path, monkeypatch):
         pretrained.write_pretrained(tmp_path, "A/b")
 
 
+def test_the_packaged_machine_draws_digits():
+    model = potts.load_pretrained("denoising_digits")
+    images = generate(jax.random.key(0), model, np.arange(10), Generation(guidance=1.4, last_beta=1.3))
+    assert images.shape == (10, 28, 28) and model.machine.n_hidden == 1024
+    assert 0.1 < images.mean() < 0.2 and images[:, :2].max() == 0  # the ink of digits, none above them
+
+
 def test_known_pixels_stay_and_the_others_change():
     denoiser, n = small_denoiser(), 40
     label = np.zeros(n, int)

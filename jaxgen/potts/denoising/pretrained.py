@@ -3,8 +3,8 @@
     model = potts.load_pretrained("denoising_digits")
     images = potts.denoising.generate(jax.random.key(0), model, np.arange(10), potts.denoising.Generation(guidance=1.4))
 
-The arrays are the moving average of the parameters and the statistics of the training images. `denoising_digits` was
-made by
+The arrays are the moving average of the parameters, the statistics of the training images and the pixels drawn.
+`denoising_digits` was made by
 
     python -m experiments.ebm_denoising --flagfile=experiments/flags/denoising_digits.flags --workdir=runs/denoising
     python -m experiments.ebm_pretrained --workdir=runs/denoising --name=denoising_digits
@@ -41,16 +41,17 @@ def load_pretrained(name: str = "denoising_digits", folder: str | Path = PACKAGE
     description, arrays = read_model(Path(folder), name)
     config = runs.from_json(DenoisingConfig, json.dumps(description["config"]))
     params = jax.tree.map(jnp.asarray, arrays["params"])
-    pixels, classes = np.array(description["pixels"]), params["hidden_label"].shape[1]
+    drawn, classes = arrays["drawn"]["mask"], params["hidden_label"].shape[1]
+    pixels = np.flatnonzero(drawn)
     machine = DenoisingMachine(len(pixels), config.levels, config.hidden, config.noise_steps, classes)
     statistics = Statistics(*(jnp.asarray(arrays["statistics"][name]) for name in Statistics._fields))
-    return Denoiser(machine, params, statistics, pixels, tuple(description["shape"]))
+    return Denoiser(machine, params, statistics, pixels, drawn.shape)
 
 
 def write_pretrained(workdir: str | Path, name: str = "denoising_digits") -> list[Path]:
     """Write WORKDIR/weights/NAME.npz and NAME.json of a trained run; return their paths."""
     task, model = restore_denoiser(workdir)
     config = dataclasses.asdict(dataclasses.replace(task.config, data_dir="", images=""))
-    description = {"config": config, "shape": list(model.shape), "pixels": model.pixels.tolist()}
-    arrays = {"params": model.params, "statistics": model.statistics._asdict()}
-    return write_model(Path(workdir) / "weights", name, description, arrays)
+    drawn = model.images(np.ones((1, len(model.pixels)), np.uint8))[0]
+    arrays = {"params": model.params, "statistics": model.statistics._asdict(), "drawn": {"mask": drawn}}
+    return write_model(Path(workdir) / "weights", name, {"config": config}, arrays)
