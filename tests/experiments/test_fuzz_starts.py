@@ -18,7 +18,7 @@ ODD = (
     "", "-1", "0", "1e39", "nan", "inf", "-inf", "1e-300", str(2**31), str(2**32), str(2**63), str(10**20), "9" * 5000,
     "none", "true", "0x10", "1,2", "3, 3", "a/b", "../x", "/dev/null", "\x1b[31m", "\udcff", "é", "%s", "{}", "~", "*",
 )  # fmt: skip
-STARTS = 6  # of each script
+STARTS = 3  # of each script
 ACCEPTED_S = 6.0
 
 
@@ -31,9 +31,7 @@ def odd_starts(script, names, generator, folder):
             yield [f"--{generator.choice(names)}={generator.choice(ODD)}", workdir]
         elif kind == 1:
             file = folder / f"{script}{number}.flags"
-            file.write_bytes(
-                generator.randbytes(200) if number < 3 else b"--seed=\xff\x00\n--" + generator.randbytes(20)
-            )
+            file.write_bytes(generator.choice([b"", b"--seed=\xff\x00\n--"]) + generator.randbytes(100))
             yield [f"--flagfile={file}", workdir]
         else:
             odd = ["", "gs://b/x", "b" * 300, f"{folder}/file/x", "~nobody_here/x", f"{folder}/link"]
@@ -71,7 +69,7 @@ def test_no_start_of_any_script_ends_in_a_traceback(tmp_path):
                 if "Traceback" in error:
                     tracebacks.append((script, arguments, error[-600:]))
     assert not tracebacks, f"{len(tracebacks)} of {count}: {tracebacks[:3]}"
-    assert count > 100 and refused > count / 2, (count, refused)
+    assert count > 90 and refused > count / 2, (count, refused)
 
 
 def test_every_script_is_started_by_the_fuzz():
