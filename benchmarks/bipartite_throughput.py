@@ -73,7 +73,7 @@ class Prepared(NamedTuple):
 
 
 def compiled(sampler: Callable, machine: Machine, sweeps: int, *arguments) -> Prepared:
-    """sampler(key, *arguments) compiled ahead of time."""
+    """Return sampler(key, *arguments) compiled ahead of time."""
     begin = time.perf_counter()
     seeded = jax.jit(lambda seed, *rest: sampler(jax.random.key(seed), *rest))
     executable = seeded.lower(np.uint32(0), *arguments).compile()
@@ -83,7 +83,7 @@ def compiled(sampler: Callable, machine: Machine, sweeps: int, *arguments) -> Pr
 
 
 def by_engine(machine: Machine, sweeps: int, dtype: jnp.dtype) -> Prepared:
-    """`gibbs.sample_bipartite`, which takes fresh parameters on every call."""
+    """Return the path of `gibbs.sample_bipartite`, which takes fresh parameters on every call."""
 
     def sampler(key, weight, a, c):
         n = machine.chains
@@ -95,7 +95,7 @@ def by_engine(machine: Machine, sweeps: int, dtype: jnp.dtype) -> Prepared:
 
 
 def by_thrml(machine: Machine, sweeps: int) -> Prepared:
-    """THRML by itself, with as many chains as its gathers of all pairs allow."""
+    """Return the path of THRML by itself, with as many chains as its gathers of all pairs allow."""
     weight, a, c = machine.params()
     few = machine._replace(chains=min(machine.chains, max(1, MOST_PAIRS // weight.size)))
     nodes = [CategoricalNode() for _ in a], [CategoricalNode() for _ in c]
@@ -119,7 +119,7 @@ def by_thrml(machine: Machine, sweeps: int) -> Prepared:
 
 
 def by_numpy(machine: Machine, sweeps: int) -> Prepared:
-    """float32 throughout."""
+    """Return the path of numpy, in float32 throughout."""
     weight, a, c = machine.params()
 
     def drawn(rng, logits):
@@ -136,7 +136,7 @@ def by_numpy(machine: Machine, sweeps: int) -> Prepared:
 
 
 def by_torch(machine: Machine, sweeps: int, name: str) -> Prepared:
-    """Products of type `name`, the rest in float32."""
+    """Return the path of PyTorch, with products of type `name` and the rest in float32."""
     import torch
 
     dtype = getattr(torch, name)
@@ -160,7 +160,7 @@ def by_torch(machine: Machine, sweeps: int, name: str) -> Prepared:
 
 
 def paths() -> dict[str, Callable[[Machine, int], Prepared]]:
-    """All paths that can run here, THRML first."""
+    """Return all paths that can run here, THRML first."""
     named = {
         ANCHOR: by_thrml,
         "jaxgen float32": functools.partial(by_engine, dtype=jnp.float32),
@@ -174,7 +174,7 @@ def paths() -> dict[str, Callable[[Machine, int], Prepared]]:
 
 
 def gate(build: Callable[[Machine, int], Prepared]) -> float:
-    """p-value of a path's states under the enumerated law of a machine of 4 + 3 units."""
+    """Return the p-value of a path's states under the enumerated law of a machine of 4 + 3 units."""
     machine = Machine(4, 3, GATE_CHAINS)
     weight, a, c = (array.astype(np.float64) for array in machine.params())
     states = np.array(list(itertools.product((0, 1), repeat=machine.visible)))
@@ -186,7 +186,7 @@ def gate(build: Callable[[Machine, int], Prepared]) -> float:
 
 
 def affordable(build: Callable[[int], Prepared], most: int = 200) -> Prepared:
-    """As many sweeps as take about TARGET_S, 2 to `most`."""
+    """Return how many sweeps take about TARGET_S, from 2 to `most`."""
     first = build(2)
     first.run(0)
     sweeps = int(np.clip(2 * TARGET_S / timing.seconds(first.run), 2, most))
@@ -194,7 +194,7 @@ def affordable(build: Callable[[int], Prepared], most: int = 200) -> Prepared:
 
 
 def measure(machine: Machine, named: dict[str, Callable], repeats: int) -> list[dict]:
-    """One row per path."""
+    """Return one row per path."""
     prepared = [affordable(functools.partial(build, machine)) for build in named.values()]
     calls = [timing.calls_for(path.run, TARGET_S) for path in prepared]
     times = timing.interleaved([path.run for path in prepared], calls, repeats)

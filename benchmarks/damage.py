@@ -91,9 +91,9 @@ def nan_row(folder: Path) -> dict:
     for what in ("loss", "grad_norm"):
         state, error = poisoned_run(folder / what, what)
         checkpoints = training.Checkpoints(folder / what / "checkpoints", read_only=True)
-        kept = checkpoints.restore_latest(state)
+        restored = checkpoints.restore_latest(state)
         checkpoints.close()
-        fine = kept is not None and int(kept.step) == 20 and bool(jnp.isfinite(kept.params["w"]).all())
+        fine = restored is not None and int(restored.step) == 20 and bool(jnp.isfinite(restored.params["w"]).all())
         survived += fine and f"{what} is nan at step 25; the last good checkpoint is step 20" in error
     return row(
         "loss or gradient not a number", "", 2, survived, "stopped by step and name, the last good checkpoint kept"

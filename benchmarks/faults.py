@@ -306,7 +306,7 @@ def run(config: FaultsConfig, workdir: Path) -> None:
         there = timing.environment()
         line = f"`{there['command']}` on {there['device']}, {time.perf_counter() - begin:.0f} s, jax {jax.__version__}."
         write_between(README, NAME, f"{line}\n\n{markdown(rows, COLUMNS)}")
-    if any(one["lost"] for one in rows):
+    if any(row["lost"] for row in rows):
         raise UserError("something was lost; allowed: nothing, see the table above")
 
 

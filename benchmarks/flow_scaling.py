@@ -65,7 +65,7 @@ class Case(NamedTuple):
     backward: bool = False
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Latents, centres and strengths, float32."""
+        """Return latents, centres and strengths in float32."""
         rng = np.random.default_rng(0)
         shapes = (self.batch, self.latent), (self.centres, self.latent)
         z, centres = (rng.normal(0, 0.7, shape).astype(np.float32) for shape in shapes)
@@ -76,7 +76,7 @@ Run = Callable[[], Float[np.ndarray, "n d"]]
 
 
 def numpy_flow(case: Case, steps: int) -> Float[np.ndarray, "n d"]:
-    """The flow in double precision, centre by centre."""
+    """Compute the flow in double precision, centre by centre."""
     z, centres, mu = (array.astype(np.float64) for array in case.arrays())
     for _ in range(steps):
         n, pull = 1.0, 0.0
@@ -88,7 +88,7 @@ def numpy_flow(case: Case, steps: int) -> Float[np.ndarray, "n d"]:
 
 
 def jax_run(case: Case, steps: int) -> tuple[Run, float]:
-    """jaxgen's flow, compiled, its batch shared between the first devices; and the seconds of compilation."""
+    """Return jaxgen's flow, compiled, its batch split over the first devices, and the seconds of compilation."""
 
     def flow(z, centres, mu):
         field = functools.partial(pmflow.log_index_gradient, centres=centres, mu=mu, softening=SOFTENING)
@@ -114,7 +114,7 @@ def jax_run(case: Case, steps: int) -> tuple[Run, float]:
 
 
 def torch_run(case: Case, steps: int, loop: bool) -> tuple[Run, float]:
-    """The flow in PyTorch, with the loop of the original notebook over centres or as one array expression."""
+    """Return the flow in PyTorch, with the loop of the original notebook over centres or as one array expression."""
     import torch
 
     def by_loop(z, centres, mu):
@@ -154,18 +154,18 @@ PATHS = {
 
 
 def cases(config: ScalingConfig) -> list[Case]:
-    """The base case forwards and backwards, then one number varied at a time; PyTorch only where it is installed."""
+    """Return the base case forwards and backwards, then one number varied at a time; PyTorch only if installed."""
     paths = [path for path in PATHS if path == "jaxgen" or importlib.util.find_spec("torch")]
-    found = [Case("base", path, backward=backward) for backward in (False, True) for path in paths]
+    varied = [Case("base", path, backward=backward) for backward in (False, True) for path in paths]
     for field, text in (("centres", config.centres), ("latent", config.latents), ("batch", config.batches)):
         flag = {"latent": "latents", "batch": "batches"}.get(field, field)
-        found += [Case(field, path, **{field: n}) for n in runs.integers(flag, text) for path in paths]
+        varied += [Case(field, path, **{field: n}) for n in runs.integers(flag, text) for path in paths]
     counts = runs.integers("devices", config.devices)
-    return found + [Case("devices", "jaxgen", batch=LARGE_BATCH, devices=n) for n in counts]
+    return varied + [Case("devices", "jaxgen", batch=LARGE_BATCH, devices=n) for n in counts]
 
 
 def measure(config: ScalingConfig) -> tuple[list[dict], list[str]]:
-    """A row a case, and the cases that were wrong."""
+    """Return one row per case, and the cases that were wrong."""
     prepared, wrong = [], []
     for case in cases(config):
         run, seconds = PATHS[case.path](case, config.steps)
@@ -189,8 +189,8 @@ def measure(config: ScalingConfig) -> tuple[list[dict], list[str]]:
 
 
 def claims(rows: list[dict]) -> list[dict]:
-    """ "Linear" and "embarrassingly parallel", each confirmed or denied by the numbers of jaxgen's path."""
-    found = []
+    """Return the claims "linear" and "embarrassingly parallel", each confirmed or denied by jaxgen's numbers."""
+    verdicts = []
     for field in ("centres", "latent", "batch"):
         curve = sorted((row[field], row["us"]) for row in rows if row["varied"] == field and row["path"] == "jaxgen")
         if len(curve) > 1:
@@ -198,15 +198,15 @@ def claims(rows: list[dict]) -> list[dict]:
             exponent = float(np.log(last / first) / np.log(b / a))
             word = "confirmed" if LINEAR[0] <= exponent <= LINEAR[1] else "denied"
             claim = f"cost linear in {field}, {a} to {b}"
-            found.append({"claim": claim, "measured": f"exponent {exponent:.2f}", "verdict": word})
+            verdicts.append({"claim": claim, "measured": f"exponent {exponent:.2f}", "verdict": word})
     alone = [row["us"] for row in rows if row["varied"] == "devices" and row["devices"] == 1]
     for row in rows:
         if row["varied"] == "devices" and row["devices"] > 1 and alone:
             gain = alone[0] / row["us"]
             word = "confirmed" if gain >= EFFICIENT * row["devices"] else "denied"
             claim = f"{row['devices']} devices are {row['devices']} times as fast, batch {row['batch']}"
-            found.append({"claim": claim, "measured": f"{gain:.2f} times", "verdict": word})
-    return found
+            verdicts.append({"claim": claim, "measured": f"{gain:.2f} times", "verdict": word})
+    return verdicts
 
 
 def run(config: ScalingConfig, workdir: Path) -> None:

@@ -25,7 +25,7 @@ def run_folder(workdir: Path) -> Path:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[bool]:
-    """Mount a tmpfs at `folder` if this process may; yield whether."""
+    """Mount a tmpfs at `folder` if this process may, and yield whether it did."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     mounted = shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0

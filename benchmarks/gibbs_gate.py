@@ -24,12 +24,12 @@ LEAST_EXPECTED = 5.0
 
 
 def small_problem(path: Path, levels: int, coupling: str) -> Problem:
-    """The grid on which the law is known exactly."""
+    """Return the grid on which the law is known exactly."""
     return Problem(SIDE, levels, path.gate_chains, coupling)
 
 
 def sampled(path: Path, problem: Problem) -> tuple[np.ndarray, float]:
-    """States after SWEEPS sweeps, and site updates per nanosecond, to plan longer runs by."""
+    """Return the states after SWEEPS sweeps, and the site updates per nanosecond, by which longer runs are planned."""
     run = path.prepare(problem, SWEEPS).run
     begin = time.perf_counter()
     states = np.asarray(run(SEED))
@@ -37,28 +37,28 @@ def sampled(path: Path, problem: Problem) -> tuple[np.ndarray, float]:
 
 
 def row(engine: str, problem: Problem, p_exact: float | None, p_thrml: float, ok: bool) -> dict:
-    """One check as it goes into the record."""
+    """Return one check in the form of the record."""
     return {"engine": engine, **problem._asdict(), "p_exact": p_exact, "p_thrml": p_thrml, "ok": ok}
 
 
 def p_against_exact(problem: Problem, states: Array) -> float:
-    """Bonferroni-corrected p-value of the states under the exact law."""
+    """Return the Bonferroni-corrected p-value of the states under the exact law."""
     law = enumeration if problem.levels**problem.lattice.n_sites <= enumeration.MAX_STATES else transfer_matrix
     wanted = law.marginals(problem.lattice, problem.params())
     pairs = [np.asarray(wanted["coupling"][gibbs.offset_name(o)], np.float64) for o in problem.lattice.offsets]
     groups = [np.asarray(wanted["bias"], np.float64).reshape(-1, problem.levels)]
     groups += [pair.reshape(-1, problem.levels**2) for pair in pairs]
-    found = _counts(problem, states)
+    observed = _counts(problem, states)
     p = [
         _chi_square(count, law * len(states))
-        for counts, laws in zip(found, groups, strict=True)
+        for counts, laws in zip(observed, groups, strict=True)
         for count, law in zip(counts, laws, strict=True)
     ]
     return min(1.0, min(p) * len(p))
 
 
 def p_against(problem: Problem, states: Array, others: Array) -> float:
-    """Bonferroni-corrected p-value of two sets of independent states having one law (two-sample chi-square)."""
+    """Return the Bonferroni-corrected p-value of two sets of independent states under one law (chi-square)."""
     ratio = np.sqrt(len(others) / len(states))
     p = []
     for a, b in zip(_counts(problem, states), _counts(problem, others), strict=True):
@@ -70,7 +70,7 @@ def p_against(problem: Problem, states: Array, others: Array) -> float:
 
 
 def _counts(problem: Problem, states: Array) -> list[Int[np.ndarray, "places cells"]]:
-    """How often each site has each level, then, for each offset, how often each edge has each pair of levels."""
+    """Return how often each site has each level, then, for each offset, how often each edge has each pair of levels."""
     levels = problem.levels
     flat = np.asarray(states).reshape(len(states), -1).astype(np.int64)
     if flat.max() >= levels:
@@ -87,7 +87,7 @@ def _counts(problem: Problem, states: Array) -> list[Int[np.ndarray, "places cel
 
 
 def _chi_square(counts: Int[np.ndarray, "cells"], expected: Float[np.ndarray, "cells"]) -> float:
-    """p-value; cells are pooled, rarest first, until every one expects LEAST_EXPECTED."""
+    """Return the p-value; cells are pooled, rarest first, until every one expects LEAST_EXPECTED."""
     order = np.argsort(expected)
     expected, counts = expected[order], counts[order]
     pooled = max(np.searchsorted(expected, LEAST_EXPECTED), np.searchsorted(expected.cumsum(), LEAST_EXPECTED) + 1)

@@ -43,7 +43,7 @@ COLUMNS = (
 
 
 def chimera(side: int, half: int = 4) -> nx.Graph:
-    """The Chimera graph of side x side cells, each a complete bipartite graph of 2 half sites; degree half + 2."""
+    """Return the Chimera graph of side x side cells, each complete bipartite with 2 half sites; degree half + 2."""
     cell = nx.complete_bipartite_graph(half, half)
     graph = nx.Graph()
     for y in range(side):
@@ -109,7 +109,7 @@ def cases(quick: bool) -> list[Case]:
 
 
 def random_params(graph: Graph, spins: bool) -> dict:
-    """Couplings small enough for the chains to mix within the sweeps of the gate."""
+    """Return couplings small enough for the chains to mix within the sweeps of the gate."""
     rng = np.random.default_rng(0)
     levels, scale = graph.max_levels, 0.6 / np.sqrt(graph.degrees.max())
     bias = 0.5 * rng.standard_normal((graph.n_sites,) if spins else (graph.n_sites, levels))
@@ -126,7 +126,7 @@ class Prepared(NamedTuple):
 
 
 def compiled(sampler: Callable, *arguments) -> tuple[Callable, float]:
-    """sampler(key, *arguments) compiled ahead of time, as a function of a seed."""
+    """Return sampler(key, *arguments), compiled ahead of time, as a function of a seed."""
     begin = time.perf_counter()
     seeded = jax.jit(lambda seed, *rest: sampler(jax.random.key(seed), *rest))
     executable = seeded.lower(np.uint32(0), *arguments).compile()
@@ -141,7 +141,7 @@ def ours(graph: Graph, params: dict, chains: int, sweeps: int) -> Prepared:
 
 
 def by_lattice(lattice: Lattice, graph: Graph, params: dict, chains: int, sweeps: int) -> Prepared:
-    """The same model through the lattice engine; spins as two levels with a matrix per edge."""
+    """Return the path of the same model through the lattice engine; spins are two levels with a matrix per edge."""
     full = gibbs.edge_matrices(graph, params)
     ends = np.cumsum([np.prod(lattice.edge_shape(offset)) for offset in lattice.offsets])[:-1]
     pieces = jnp.split(full["coupling"], ends)
@@ -172,7 +172,7 @@ def by_thrml(graph: Graph, params: dict, chains: int, sweeps: int) -> Prepared:
 
 
 def affordable(build: Callable[[int], Prepared], most: int) -> Prepared:
-    """As many sweeps as take about TARGET_S, 2 to `most`."""
+    """Return how many sweeps take about TARGET_S, from 2 to `most`."""
     first = build(2)
     first.run(0)
     sweeps = int(np.clip(2 * TARGET_S / timing.seconds(first.run), 2, most))
@@ -180,7 +180,7 @@ def affordable(build: Callable[[int], Prepared], most: int) -> Prepared:
 
 
 def p_value(graph: Graph, a: np.ndarray, b: np.ndarray) -> float:
-    """Bonferroni-corrected, of two sets of independent states having one law, over all sites and edges."""
+    """Return the Bonferroni-corrected p-value of two sets of independent states under one law, by sites and edges."""
     levels, (first, second) = graph.max_levels, graph.edges.T
     p = []
     for sites, others in ((np.arange(graph.n_sites), None), (first, second)):
@@ -206,7 +206,7 @@ def gate(graph: Graph, params: dict) -> float:
 
 
 def measure(case: Case, levels: int, chains: int, p: float, repeats: int) -> dict:
-    """One row."""
+    """Return one row of the table."""
     graph, spins = case.sized(levels), levels == 2
     params = random_params(graph, spins)
     builds = [functools.partial(ours, graph, params, chains), functools.partial(by_thrml, graph, params, chains)]

@@ -28,7 +28,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def threshold_table(tables: Tables) -> Float[np.ndarray, "sites L-1 K"]:
-    """T[i, a, k] = p(x_i <= a | neighbours in joint state k)."""
+    """Return T[i, a, k] = p(x_i <= a | neighbours in joint state k)."""
     bias, _, weights = tables
     sites, levels = bias.shape
     theta = bias[:, :, None]
@@ -39,14 +39,14 @@ def threshold_table(tables: Tables) -> Float[np.ndarray, "sites L-1 K"]:
 
 
 def boltzmann_rows(tables: Tables) -> list[Float[np.ndarray, "sites L L"]]:
-    """For each neighbour, exp W[x_j, x_i] with the row chosen by the neighbour; the first one holds the bias too."""
+    """Return exp W[x_j, x_i] for each neighbour, with the row chosen by the neighbour; the first holds the bias too."""
     rows = [np.exp(tables.weights[:, k].swapaxes(1, 2)) for k in range(tables.weights.shape[1])]
     rows[0] = rows[0] * np.exp(tables.bias)[:, None]
     return rows
 
 
 def prepare_torch(problem: Problem, sweeps: int, compiled: bool) -> Prepared:
-    """Chains last, one checkerboard colour at a time, inverse CDF, on a GPU where PyTorch sees one."""
+    """Prepare PyTorch: chains last, one checkerboard colour at a time, inverse CDF, on a GPU where PyTorch sees one."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -70,7 +70,7 @@ def prepare_torch(problem: Problem, sweeps: int, compiled: bool) -> Prepared:
 
 
 def _torch_colours(problem: Problem, device: str) -> list[tuple]:
-    """(sites, neighbours (degree, sites)) of every colour."""
+    """Return (sites, neighbours (degree, sites)) of every colour."""
     import torch
 
     lattice, neighbours = problem.lattice, numpy_tables(problem).neighbours
@@ -181,7 +181,7 @@ def _numba_kernels():
 
 
 def prepare_numba(problem: Problem, sweeps: int) -> Prepared:
-    """Raster scans, chains last, one block per thread; one 32-bit xorshift per chain, weaker than threefry."""
+    """Prepare numba: raster scans, chains last, one block per thread, a 32-bit xorshift, weaker than threefry."""
     import numba
 
     by_table, by_rows = _numba_kernels()
@@ -207,7 +207,7 @@ def prepare_numba(problem: Problem, sweeps: int) -> Prepared:
 
 
 def prepare_adabmdca(problem: Problem, sweeps: int) -> Prepared:
-    """adabmDCA's own Gibbs sampler: dense couplings, one-hot chains; a sweep is as many random sites as there are."""
+    """Prepare adabmDCA's sampler: dense couplings, one-hot chains; a sweep draws as many random sites as there are."""
     import torch
     from adabmDCA.sampling import prepare_sampler
 
@@ -235,7 +235,7 @@ def prepare_adabmdca(problem: Problem, sweeps: int) -> Prepared:
 
 
 def installed_peers(quick: bool) -> tuple[dict[str, Path], list[str]]:
-    """The peers that can run here, and why each other one cannot."""
+    """Return the peers that can run here, and why each other one cannot."""
     paths, absent = {}, []
     has = {name: importlib.util.find_spec(name) is not None for name in ("torch", "numba", "adabmDCA")}
     if has["torch"]:

@@ -93,7 +93,7 @@ def compiled_jax(sampler: Callable, params: dict, x: Array) -> Prepared:
 
 
 def stated_memory(executable: jax.stages.Compiled) -> int | None:
-    """Arguments, outputs and temporaries in bytes, by the compiler's own account."""
+    """Return arguments, outputs and temporaries in bytes, as the compiler states them."""
     sizes = executable.memory_analysis()
     if sizes is None:
         return None
@@ -101,7 +101,7 @@ def stated_memory(executable: jax.stages.Compiled) -> int | None:
 
 
 def prepare_engine(problem: Problem, sweeps: int, engine: str) -> Prepared:
-    """`gibbs.sample` with one of its engines."""
+    """Prepare `gibbs.sample` with one of its engines."""
 
     def sampler(key, params, x):
         return gibbs.sample(key, problem.lattice, params, x, sweeps, engine=engine)[0]
@@ -140,7 +140,7 @@ def prepare_thrml(problem: Problem, sweeps: int) -> Prepared:
 
 
 def prepare_dense(problem: Problem, sweeps: int) -> Prepared:
-    """Conditionals of the whole grid by gathers, jax.random.categorical, and a checkerboard mask."""
+    """Prepare dense JAX: conditionals of the whole grid by gathers, jax.random.categorical, and a checkerboard mask."""
     lattice = problem.lattice
     (_, across), (_, down) = gibbs.edge_couplings(lattice, problem.params())
     bias, still = problem.params()["bias"], (0, 0)
@@ -181,7 +181,7 @@ def numpy_tables(problem: Problem) -> Tables:
 
 
 def prepare_python(problem: Problem, sweeps: int) -> Prepared:
-    """One chain after another, one site after another, numpy on a handful of numbers."""
+    """Prepare numpy on a few numbers, one chain after another, one site after another."""
     bias, neighbours, weights = numpy_tables(problem)
     start = problem.start().reshape(problem.chains, -1)
 
@@ -219,7 +219,7 @@ PATHS = {
 
 
 def gpu_paths() -> tuple[dict[str, Path], list[str]]:
-    """The engine that needs a GPU, or why it cannot run here."""
+    """Return the engine that needs a GPU, or why it cannot run here."""
     if jax.default_backend() != "gpu":
         return {}, ["kernel: no GPU"]
     most_levels = kernel_engine.MOST_LEVELS["edge"]

@@ -19,7 +19,7 @@ GPU_LIMITS = (("fusion XLA can emit", 350.0, CPU_LIMITS[0][2]), ("hand-written k
 
 
 def limits(rows: list[dict], environment: dict) -> list[dict]:
-    """Estimated limits of this device beside the fastest path each is for; none for a device without an estimate."""
+    """Return estimated limits of this device beside the fastest path for each; none for an unknown device."""
     device, estimates, cores = environment["device"], (), 1
     if "H200" in device:
         estimates = GPU_LIMITS
@@ -54,13 +54,13 @@ def crossovers(rows: list[dict], base: dict) -> list[dict]:
             continue
         behind = [n for n in theirs if ours[n] <= theirs[n]]
         ahead = [n for n in theirs if n > max(behind, default=0)]
-        found = {"lattice_ahead_from_chains": min(ahead, default=None), "counts_measured": sorted(theirs)}
-        result.append({"engine": engine} | found)
+        fewest = {"lattice_ahead_from_chains": min(ahead, default=None), "counts_measured": sorted(theirs)}
+        result.append({"engine": engine} | fewest)
     return result
 
 
 def table_rows(rows: list[dict]) -> list[dict]:
-    """Rows with the columns a reader sees."""
+    """Return the rows with the columns that a reader sees."""
     return [
         row
         | {
@@ -76,7 +76,7 @@ def table_rows(rows: list[dict]) -> list[dict]:
 
 
 def sections(record: dict) -> list[tuple[str, list[dict], tuple[str, ...]]]:
-    """(heading, rows, columns) of every table after the first; empty ones are left out."""
+    """Return (heading, rows, columns) of every table after the first; empty tables are left out."""
     alike = "one call, sample_states(SamplingSchedule(n_warmup=0, n_samples=1, steps_per_sample=n))"
     tables = [
         ("Estimated limits of this device and what was reached (28 x 28, 4 levels, edge)", record["limits"]),
@@ -89,7 +89,7 @@ def sections(record: dict) -> list[tuple[str, list[dict], tuple[str, ...]]]:
 
 
 def notes(record: dict) -> list[str]:
-    """Sentences that belong under the tables."""
+    """Return the sentences that belong under the tables."""
     lines = [
         "updates/ns: median of the repeats, range their least and greatest. samples/s: 50 sweeps per sample. x thrml: "
         "median over repeats of the ratio to THRML in the same round. Memory: arguments, outputs and temporaries by "
@@ -101,7 +101,7 @@ def notes(record: dict) -> list[str]:
 
 
 def text(record: dict) -> str:
-    """Everything, for a terminal."""
+    """Return the whole report for a terminal."""
     parts = [f"Gate, false alarm at most {record['alpha']:g} per check\n{aligned(record['gate'], GATE_COLUMNS)}"]
     parts += [f"FAILED, not timed: {row['engine']}" for row in record["gate"] if not row["ok"]]
     parts.append(aligned(table_rows(record["rows"]), COLUMNS))
@@ -124,11 +124,11 @@ def write(path: Path, name: str, record: dict) -> None:
 
 
 def result_rows(record: dict) -> list[Row]:
-    """What of the record belongs into experiments/RESULTS.md; ratios are those of one run."""
+    """Return the rows of the record for experiments/RESULTS.md; ratios are those of one run."""
     base = record["base"]
     rows = {(r["engine"], r["chains"], r["coupling"]): r for r in record["rows"] if _same(r, base, ("size", "levels"))}
     images = f"{base['size']} x {base['size']}, {base['levels']} levels"
-    found = []
+    result = []
     for engine, chains, coupling, target in (
         ("thrml", base["chains"], "edge", ""),
         ("lattice", base["chains"], "edge", ">= 0.6 updates/ns, >= 60 x thrml, >= 10,000 samples/s"),
@@ -140,16 +140,18 @@ def result_rows(record: dict) -> list[Row]:
             ratio = f"{row['ratio_to_thrml']:.3g} x thrml, " if row["ratio_to_thrml"] else ""
             note = f"{ratio}{row['samples_per_s']:.4g} samples/s of 50 sweeps, range {row['low']:.2g}-{row['high']:.2g}"
             what = f"{engine}, {chains} chain{'s' * (chains > 1)}, {coupling} couplings, {images}"
-            found.append(Row(what, row["updates_per_ns"], "updates/ns", target, note))
+            result.append(Row(what, row["updates_per_ns"], "updates/ns", target, note))
     for row in record["training"]:
         target = {"thrml": "< 10 s", "lattice": ""}[row["engine"]]
         note = f"{row['step_ms']:.3g} ms per step of 256 images, range {row['low_ms']:.3g}-{row['high_ms']:.3g}"
-        found.append(
+        result.append(
             Row(f"CD-1 over 10,000 images, engine {row['engine']}", row["s_for_10000_images"], "s", target, note)
         )
         if row["engine"] == "lattice":
-            found.append(Row("CD-1 over 60,000 images, engine lattice", row["s_for_60000_images"], "s", "< 10 s", note))
-    return found
+            result.append(
+                Row("CD-1 over 60,000 images, engine lattice", row["s_for_60000_images"], "s", "< 10 s", note)
+            )
+    return result
 
 
 def _same(row: dict, base: dict, names: tuple[str, ...]) -> bool:

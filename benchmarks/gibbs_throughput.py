@@ -73,7 +73,7 @@ class Options:
         return Problem(size, levels, chains, "tied" if self.coupling == "tied" else "edge")
 
     def problems(self) -> list[Problem]:
-        """The base case, then one thing changed at a time."""
+        """Return the base case, then cases with one setting changed at a time."""
         base = self.base
         varied = [base._replace(chains=n) for n in self.chains]
         varied += [base._replace(size=n) for n in self.sizes] + [base._replace(levels=n) for n in self.levels]
@@ -82,7 +82,7 @@ class Options:
         return list(dict.fromkeys([base, *varied]))
 
     def takes(self, path: Path, problem: Problem) -> bool:
-        """Whether a path is timed on a problem."""
+        """Return whether a path is timed on a problem."""
         if path.one_chain:
             return problem == self.base._replace(chains=1)
         if problem.levels > path.most_levels:
@@ -101,7 +101,7 @@ class Timed:
 
 
 def passed_gate(paths: dict[str, Path], options: Options) -> tuple[dict[str, Path], dict[str, float], list[dict]]:
-    """The paths that sample the right law wherever they will be timed, their rates there, and the p-values."""
+    """Return the paths that sample the right law wherever they will be timed, their rates there, and the p-values."""
     checks = {}
     for name, path in paths.items():
         kinds = dict.fromkeys((p.levels, p.coupling) for p in options.problems() if options.takes(path, p))
@@ -161,7 +161,7 @@ def prepare_rows(paths: dict[str, Path], rates: dict[str, float], options: Optio
 
 
 def prepare_empty_calls() -> list[Timed]:
-    """THRML asked for n steps between samples of which it is to return one: it returns the start."""
+    """Prepare THRML asked for n steps between samples of which it is to return one: it returns the start."""
     problem, timed = Problem(28, 4, 1, "edge"), []
     for n in EMPTY_CALLS:
         schedule = gibbs_peers.SamplingSchedule(n_warmup=0, n_samples=1, steps_per_sample=n)
@@ -172,7 +172,7 @@ def prepare_empty_calls() -> list[Timed]:
 
 
 def measured_rows(timed: list[Timed], times: np.ndarray) -> list[dict]:
-    """Rates, their range, and the median over repeats of each ratio to THRML on the same problem."""
+    """Return rates, their range, and the median over repeats of each ratio to THRML on the same problem."""
     rates = np.array([t.updates for t in timed]) / times * 1e-9
     columns = {(t.row["engine"], *(t.row[k] for k in Problem._fields)): i for i, t in enumerate(timed)}
     rows = []
@@ -187,7 +187,7 @@ def measured_rows(timed: list[Timed], times: np.ndarray) -> list[dict]:
 
 
 def benchmark(options: Options, profile: str | None) -> tuple[dict, bool]:
-    """The whole record, and whether every path passed."""
+    """Return the whole record, and whether every path passed."""
     timing.disable_compilation_cache()
     record = timing.environment()
     peers, absent = installed_peers(options.quick)
@@ -216,7 +216,7 @@ def benchmark(options: Options, profile: str | None) -> tuple[dict, bool]:
 
 
 def define_flags() -> flags.FlagValues:
-    """The command line's flags, in a FlagValues of their own."""
+    """Return the command line's flags, in a FlagValues of their own."""
     values = flags.FlagValues()
     lists = {"sizes": ((14, 28, 56), "sides of the square grid", 3, 128)}
     lists["levels"] = ((2, 4, 16), "levels of a site", 2, 16)

@@ -35,7 +35,7 @@ METHOD = (
 
 
 def prepare_step(engine: str) -> Prepared:
-    """A training step; each run goes on from the state the last one left."""
+    """Prepare a training step; each run continues from the state that the last one left."""
     tx = optax.adam(2e-2)
     settings = ContrastiveSettings(sweeps=1, engine=engine)
     model = PottsEBM(PROBLEM.lattice, PROBLEM.levels, PROBLEM.coupling)
@@ -55,7 +55,7 @@ def prepare_step(engine: str) -> Prepared:
 
 
 def training_row(engine: str, prepared: Prepared, times: np.ndarray) -> dict:
-    """Seconds for whole data sets, from the median step of 256 images."""
+    """Return the seconds for whole datasets, from the median step of 256 images."""
     step_s = float(np.median(times))
     row = {"engine": engine, "step_ms": 1e3 * step_s, "low_ms": 1e3 * times.min(), "high_ms": 1e3 * times.max()}
     row |= {f"s_for_{count}_images": step_s * count / BATCH for count in IMAGE_COUNTS}
@@ -63,7 +63,7 @@ def training_row(engine: str, prepared: Prepared, times: np.ndarray) -> dict:
 
 
 def ablation(sweeps: int, repeats: int, target_s: float) -> list[dict]:
-    """Milliseconds of each part of a sweep and of a CD-1 step, medians of interleaved repeats."""
+    """Return the milliseconds of each part of a sweep and of a CD-1 step, medians of interleaved repeats."""
     parts = {
         "sweeps": prepare_engine(PROBLEM, sweeps, "lattice").run,
         "one sweep": prepare_engine(PROBLEM, 1, "lattice").run,
@@ -105,7 +105,7 @@ def _prepare_rounds(sweeps: int, rounds: int) -> Prepared:
 
 
 def _prepare_hash(sweeps: int) -> Prepared:
-    """As many two-word hashes as the sweeps draw: one for every two sites."""
+    """Prepare as many two-word hashes as the sweeps draw: one for every two sites."""
     shape = (PROBLEM.size**2 // 4, BATCH)
 
     def sampler(key, params, x):
@@ -144,7 +144,7 @@ def profile(folder: Path, sweeps: int, repeats: int, target_s: float) -> tuple[l
 
 
 def _gpu_use(run: Callable[[int], object], seconds: float = 3.0) -> str | None:
-    """What nvidia-smi says of the GPU's use while `run` is repeated."""
+    """Return what nvidia-smi states about the GPU's use while `run` is repeated."""
     if jax.default_backend() != "gpu" or not shutil.which("nvidia-smi"):
         return None
     command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=200", "--id=0"]

@@ -97,7 +97,7 @@ class Measured:
 
 
 def config_of(family: Family) -> object:
-    """The Config that the flag file describes."""
+    """Return the Config that the flag file describes."""
     values = flags.FlagValues()
     runs_flags.define_flags(family.config, values)
     values(["scaling", f"--flagfile={ROOT / 'experiments' / 'flags' / family.flagfile}.flags"])
@@ -122,11 +122,11 @@ def measure(family: Family, processes: int, devices: int, sizes: Sequence[str], 
             started.callback(process.wait)
             started.callback(process.kill)
         deadline = time.monotonic() + PATIENCE_S
-        while len(found := _records(workdir)) < windows:
+        while len(records := _records(workdir)) < windows:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{family.module}: too few records: {Path(errors.name).read_text()[-2000:]}")
             time.sleep(0.1)
-    return Measured([record["images_per_s"] for record in found], found[0])
+    return Measured([record["images_per_s"] for record in records], records[0])
 
 
 def _free_port() -> int:
@@ -141,7 +141,7 @@ def _records(workdir: Path) -> list[dict[str, float]]:
 
 
 def scaled(name: str, layouts: Sequence[tuple[int, int]], weak: bool) -> list[dict]:
-    """Rows of one family, strong and weak."""
+    """Return the rows of one family under strong and weak scaling."""
     family, rows = FAMILIES[name], []
     config = config_of(family)
     alone = measure(family, 1, 1, (), family.windows)
@@ -150,24 +150,26 @@ def scaled(name: str, layouts: Sequence[tuple[int, int]], weak: bool) -> list[di
             devices = processes * each
             times = devices if scaling == "weak" else 1
             sizes = [f"--{size}={times * getattr(config, size)}" for size in family.split]
-            found = alone if devices == 1 else measure(family, processes, each, sizes, family.windows)
+            measured = alone if devices == 1 else measure(family, processes, each, sizes, family.windows)
             if scaling == "strong":
-                _require_agreement(name, family.quantity, alone, found)
+                _require_agreement(name, family.quantity, alone, measured)
             elif devices == 1:
                 continue
-            rows.append(_row(name, scaling, (processes, devices), times * config.batch_size, found, alone))
+            rows.append(_row(name, scaling, (processes, devices), times * config.batch_size, measured, alone))
             print(aligned(rows[-1:], COLUMNS), flush=True)
     return rows
 
 
-def _require_agreement(name: str, quantity: str, alone: Measured, found: Measured) -> None:
-    one, other = alone.first[quantity], found.first[quantity]
-    if not abs(other - one) <= AGREE * abs(one):
-        raise UserError(f"{name}: {quantity} is {other}, on one device {one}; allowed: the same within {AGREE:.0%}")
+def _require_agreement(name: str, quantity: str, alone: Measured, measured: Measured) -> None:
+    reference, other = alone.first[quantity], measured.first[quantity]
+    if not abs(other - reference) <= AGREE * abs(reference):
+        raise UserError(
+            f"{name}: {quantity} is {other}, on one device {reference}; allowed: the same within {AGREE:.0%}"
+        )
 
 
-def _row(name: str, scaling: str, layout: tuple[int, int], batch: int, found: Measured, alone: Measured) -> dict:
-    speed = statistics.median(found.speeds)
+def _row(name: str, scaling: str, layout: tuple[int, int], batch: int, measured: Measured, alone: Measured) -> dict:
+    speed = statistics.median(measured.speeds)
     return {
         "family": name,
         "scaling": scaling,
@@ -175,14 +177,14 @@ def _row(name: str, scaling: str, layout: tuple[int, int], batch: int, found: Me
         "devices": layout[1],
         "batch": batch,
         "images/s": speed,
-        "range": f"{min(found.speeds):,.0f}-{max(found.speeds):,.0f}",
+        "range": f"{min(measured.speeds):,.0f}-{max(measured.speeds):,.0f}",
         "updates/s": speed / batch,
         "x one device": speed / statistics.median(alone.speeds),
     }
 
 
 def parameters(name: str, config: object) -> int:
-    """Parameters whose gradients one step reduces, of all networks trained side by side."""
+    """Return the number of parameters whose gradients one step reduces, of all networks trained side by side."""
     if name == "Pushing-medium flow":
         config = next(iter(pmflow.model_configs(config)))
     task = {
@@ -197,13 +199,13 @@ def parameters(name: str, config: object) -> int:
 
 
 def communication_s(n_parameters: int, n: int, link: tuple[float, float]) -> float:
-    """Seconds of the all-reduce over n places: bandwidth term of a ring, latency term of a tree."""
+    """Return the seconds of the all-reduce over n places: bandwidth term of a ring, latency term of a tree."""
     bandwidth, latency = link
     return 2 * (n - 1) / n * 4 * n_parameters / bandwidth + 2 * math.ceil(math.log2(n)) * latency
 
 
 def plan_row(name: str, n_parameters: int, step_s: float) -> dict:
-    """Expected efficiency under weak scaling, every device with the batch of the flag file, nothing overlapped."""
+    """Return the expected efficiency under weak scaling, the flag file's batch on every device, nothing overlapped."""
     inside, across = communication_s(n_parameters, 8, NODE), communication_s(n_parameters, 64, NETWORK)
     gpu = step_s / GPU_GAIN
     return {
@@ -220,9 +222,9 @@ def plan_row(name: str, n_parameters: int, step_s: float) -> dict:
 
 
 def plan(rows: list[dict]) -> list[dict]:
-    """One row a family; the speed of a scaled one is already known."""
+    """Return one row per family; the speed of a scaled one is already known."""
     known = {row["family"]: 1 / row["updates/s"] for row in rows if row["devices"] == 1}
-    found = []
+    planned = []
     for name, family in FAMILIES.items():
         config = config_of(family)
         if name not in known:
@@ -231,9 +233,9 @@ def plan(rows: list[dict]) -> list[dict]:
             if name == "Pushing-medium flow":
                 # Its batch holds the images of every seed.
                 known[name] *= config.seeds
-        found.append(plan_row(name, parameters(name, config), known[name]))
-        print(aligned(found[-1:], PLAN), flush=True)
-    return found
+        planned.append(plan_row(name, parameters(name, config), known[name]))
+        print(aligned(planned[-1:], PLAN), flush=True)
+    return planned
 
 
 def run(config: ScalingConfig, workdir: Path) -> None:

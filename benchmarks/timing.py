@@ -23,19 +23,22 @@ LEAST_REPEATS = 7
 
 
 def disable_compilation_cache() -> None:
-    """So that a compile time is one, not the time of reading a file."""
+    """Disable the compilation cache, so that a compile time is not the time of reading a file."""
     jax.config.update("jax_enable_compilation_cache", False)
 
 
 def seconds(run: Callable[[int], object], seed: int = 0) -> float:
-    """Of one call; `run` finishes its work before it returns."""
+    """Return the seconds of one call; `run` finishes its work before it returns."""
     begin = time.perf_counter()
     run(seed)
     return time.perf_counter() - begin
 
 
 def calls_for(run: Callable[[int], object], target_s: float) -> int:
-    """How many calls take about `target_s`, at least one; the first call, which may warm caches up, does not count."""
+    """Return how many calls take about `target_s`, at least one.
+
+    The first call, which may warm caches up, does not count.
+    """
     run(0)
     return max(1, round(target_s / seconds(run)))
 
@@ -43,7 +46,7 @@ def calls_for(run: Callable[[int], object], target_s: float) -> int:
 def interleaved(
     runs: Sequence[Callable[[int], object]], calls: Sequence[int], repeats: int
 ) -> Float[np.ndarray, "repeats runs"]:
-    """Seconds a call, round after round through all runs, so that a slow spell of the machine hits all alike."""
+    """Return the seconds per call, round after round through all runs, so that slow spells affect all alike."""
     times = np.zeros((repeats, len(runs)))
     with tqdm(total=times.size, desc="timing", unit="run") as bar:
         for r in range(repeats):
@@ -57,7 +60,7 @@ def interleaved(
 
 
 def resident_growth(run: Callable[[int], object]) -> int | None:
-    """Bytes by which the process's peak resident memory during one call exceeds what it held before; Linux only."""
+    """Return by how many bytes a call raises the peak resident memory above what was held before; Linux only."""
     reset = Path("/proc/self/clear_refs")
     try:
         with contextlib.suppress(AttributeError):  # glibc: else the call is served from what earlier ones freed
@@ -75,7 +78,7 @@ def _status(field: str) -> int:
 
 
 def environment() -> dict:
-    """What a number of this run depends on besides the code."""
+    """Return what a number of this run depends on besides the code."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

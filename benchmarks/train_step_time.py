@@ -111,7 +111,7 @@ def run(config: BenchmarkConfig, workdir: Path) -> None:
 
 
 def words(config: BenchmarkConfig, field: str, kind: type) -> list:
-    """The items of a flag. ValueError if one is not of its kind."""
+    """Return the items of a flag; UserError if one is not of its kind."""
     try:
         return [kind(word.strip()) for word in getattr(config, field).split(",")]
     except ValueError as error:
@@ -119,7 +119,7 @@ def words(config: BenchmarkConfig, field: str, kind: type) -> list:
 
 
 def missing(config: BenchmarkConfig) -> list[str]:
-    """What is not timed, and why."""
+    """Return what is not timed, and why."""
     if not config.torch:
         return ["PyTorch: left out by --notorch"]
     if importlib.util.find_spec("torch") is None:
@@ -128,7 +128,7 @@ def missing(config: BenchmarkConfig) -> list[str]:
 
 
 def compiler() -> str | None:
-    """A C++ compiler, which torch.compile needs on a CPU."""
+    """Return a C++ compiler, which torch.compile needs on a CPU; None if there is none."""
     return shutil.which("g++") or shutil.which("clang++")
 
 
@@ -150,32 +150,32 @@ def case_rows(config: BenchmarkConfig, case: Case) -> list[dict]:
             timed += torch_paths(case, config.sample_steps, step_check, sample_check, compiled)
     times = timing.interleaved([path.run for path in timed], [1] * len(timed), config.repeats)
     rows = [row(case, path, seconds / path.steps) for path, seconds in zip(timed, times.T, strict=True)]
-    for one, path, seconds in zip(rows, timed, times.T, strict=True):
+    for result, path, seconds in zip(rows, timed, times.T, strict=True):
         ours = times[:, [p.what for p in timed].index(path.what)]
-        one["ratio"] = float(np.median(seconds / ours))
+        result["ratio"] = float(np.median(seconds / ours))
     return rows
 
 
 def row(case: Case, path: Timed, seconds: Float[np.ndarray, "repeats"]) -> dict:
     """Return the milliseconds per step; for sampling also the seconds that 64 images take at T = 300."""
-    found = {"what": path.what, "path": path.path, "size": case.size, "batch": case.batch}
+    result = {"what": path.what, "path": path.path, "size": case.size, "batch": case.batch}
     low, middle, high = 1e3 * np.quantile(seconds, [0, 0.5, 1])
-    found |= {"median_ms": float(middle), "low_ms": float(low), "high_ms": float(high), "repeats": len(seconds)}
-    found |= {"images_per_s": case.batch / float(np.median(seconds)), "compile_s": path.compile_s}
+    result |= {"median_ms": float(middle), "low_ms": float(low), "high_ms": float(high), "repeats": len(seconds)}
+    result |= {"images_per_s": case.batch / float(np.median(seconds)), "compile_s": path.compile_s}
     if path.what == "sampling" and case.batch == 64:
-        found["s_for_64_images"] = TIMES * float(np.median(seconds))
-    return found
+        result["s_for_64_images"] = TIMES * float(np.median(seconds))
+    return result
 
 
-def result_row(found: dict) -> runs.Row:
-    """A row of the record."""
-    what = f"{found['what']} step, {found['size']}, batch {found['batch']}, {found['path']}"
-    note = f"{found['low_ms']:.3g} to {found['high_ms']:.3g} over {found['repeats']} rounds; "
-    return runs.Row(what, found["median_ms"], "ms", note=note + f"{found['ratio']:.3g} times jaxgen's time")
+def result_row(row: dict) -> runs.Row:
+    """Return a row of the record."""
+    what = f"{row['what']} step, {row['size']}, batch {row['batch']}, {row['path']}"
+    note = f"{row['low_ms']:.3g} to {row['high_ms']:.3g} over {row['repeats']} rounds; "
+    return runs.Row(what, row["median_ms"], "ms", note=note + f"{row['ratio']:.3g} times jaxgen's time")
 
 
 def our_training(case: Case) -> tuple[Timed, dict]:
-    """The step as it is in training, and what its first call drew and gave."""
+    """Return the step as it is in training, and what its first call drew and computed."""
     model = case.diffusion
     objective, shape = diffusion.Objective(), (28, 28, 1)
 
@@ -210,7 +210,7 @@ def our_training(case: Case) -> tuple[Timed, dict]:
 
 
 def our_sampling(case: Case, steps: int) -> tuple[Timed, dict]:
-    """The first steps of ancestral sampling from t = T, and what they drew and gave."""
+    """Return the first steps of ancestral sampling from t = T, and what they drew and computed."""
     model, index = case.diffusion, jnp.arange(case.batch, dtype=jnp.uint32)
     label = diffusion.classes_in_turn(case.batch)
     times = np.arange(TIMES, TIMES - steps - 1, -1).astype(np.int32)
@@ -234,7 +234,7 @@ def our_sampling(case: Case, steps: int) -> tuple[Timed, dict]:
 
 
 def torch_paths(case: Case, steps: int, step_check: dict, sample_check: dict, compiled: bool) -> list[Timed]:
-    """PyTorch's training and sampling, each checked on our draws. ValueError if they disagree."""
+    """Return PyTorch's training and sampling, each checked on our draws; UserError if they disagree."""
     import torch
 
     from tests.torch_reference import diffusion as reference
@@ -250,11 +250,11 @@ def torch_paths(case: Case, steps: int, step_check: dict, sample_check: dict, co
         return torch.tensor(np.asarray(x, np.float32).transpose(0, 3, 1, 2), device=device)
 
     begin = time.perf_counter()
-    found = image(sample_check["start"])
+    sampled = image(sample_check["start"])
     label = torch.tensor(sample_check["label"], device=device).long()
     for k, noise in enumerate(sample_check["noises"]):
-        found = reference.ancestral_step(model, found, TIMES - 1 - k, label, GUIDANCE, betas, left, image(noise))
-    check_images(name, sample_check["images"], found.cpu().numpy().transpose(0, 2, 3, 1))
+        sampled = reference.ancestral_step(model, sampled, TIMES - 1 - k, label, GUIDANCE, betas, left, image(noise))
+    check_images(name, sample_check["images"], sampled.cpu().numpy().transpose(0, 2, 3, 1))
     sample_compile = time.perf_counter() - begin
     begin = time.perf_counter()
     images = torch.tensor(case.images[:, None].astype(np.float32) / 127.5 - 1, device=device)
@@ -296,14 +296,14 @@ def torch_paths(case: Case, steps: int, step_check: dict, sample_check: dict, co
 
 
 def check_images(name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
-    """ValueError if images of the same noise differ."""
+    """Raise UserError if images from the same noise differ."""
     error = float(np.abs(ours - theirs).max())
     if not error < IMAGE_ERROR:
         raise UserError(f"{name}: images differ by {error:.2g} after the same noise; allowed: {IMAGE_ERROR}")
 
 
 def check_step(name: str, check: dict, loss: float, ours, theirs) -> None:
-    """ValueError if the loss differs, or if the updates of more than a few parameters do.
+    """Raise UserError if the loss differs, or if the updates of more than a few parameters do.
 
     Adam's first update is the gradient's sign, so parameters whose gradient is rounding noise may go either way.
     """

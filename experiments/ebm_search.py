@@ -17,7 +17,7 @@ from jaxgen.potts.studies.search_run import Search
 
 
 def run(config: SearchConfig, workdir) -> None:
-    """Search, then write what came out."""
+    """Run the search, then write its results."""
 
     def prepare(config: SearchConfig) -> runs.Job:
         search = Search(effective(config))

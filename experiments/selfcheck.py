@@ -47,75 +47,75 @@ class Findings:
 
 
 def run(config: SelfcheckConfig, workdir: Path) -> None:
-    """Look at everything in turn, then say what was found."""
-    found = Findings()
+    """Check everything in turn, then print what is wrong."""
+    findings = Findings()
     for look in (versions, devices, settings, cache, dataset, oracle):
-        look(found)
-    throughput(found, config.seconds)
+        look(findings)
+    throughput(findings, config.seconds)
     print()
-    for text in found.wrong:
+    for text in findings.wrong:
         print(f"WRONG: {text}")
-    for text in found.remarks:
+    for text in findings.remarks:
         print(f"remark: {text}")
-    print("nothing is wrong" if not found.wrong else f"{len(found.wrong)} to mend")
-    if found.wrong:
+    print("nothing is wrong" if not findings.wrong else f"{len(findings.wrong)} to mend")
+    if findings.wrong:
         sys.exit(1)
 
 
-def versions(found: Findings) -> None:
-    """Python and the packages of requirements.txt, against what it allows."""
+def versions(findings: Findings) -> None:
+    """Check Python and the packages of requirements.txt against the versions that it allows."""
     print(f"python {platform.python_version()}")
     if _numbers(platform.python_version()) < [3, 11]:
-        found.wrong.append(f"Python is {platform.python_version()}; install 3.11 or newer")
+        findings.wrong.append(f"Python is {platform.python_version()}; install 3.11 or newer")
     for line in REQUIREMENTS.read_text().split():
         name, least, below = re.fullmatch(r"([\w-]+)>=([\d.]+),<([\d.]+)", line).groups()
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found.wrong.append(f"{name} is missing; pip install -r requirements.txt")
+            findings.wrong.append(f"{name} is missing; pip install -r requirements.txt")
             continue
         print(f"{name} {version}")
         if not _numbers(least) <= _numbers(version) < _numbers(below):
-            found.wrong.append(f"{name} is {version}, not {least} to below {below}; pip install -r requirements.txt")
+            findings.wrong.append(f"{name} is {version}, not {least} to below {below}; pip install -r requirements.txt")
 
 
 def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.match(r"\d+(\.\d+)*", version)[0].split(".")]
 
 
-def devices(found: Findings) -> None:
-    """What JAX computes on, and a GPU that it does not see."""
+def devices(findings: Findings) -> None:
+    """Check what JAX computes on, and whether it misses a GPU."""
     there = jax.local_devices()
     print(f"devices: {len(there)} x {runs.device_name()} ({there[0].platform})")
     if there[0].platform == "cpu" and (Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi")):
         asked = os.environ.get("JAX_PLATFORMS")
         mend = f"unset JAX_PLATFORMS={asked}" if asked else 'pip install "jax[cuda13]"'
-        found.wrong.append(f"this machine has an NVIDIA GPU, but JAX computes on the CPU; {mend}")
+        findings.wrong.append(f"this machine has an NVIDIA GPU, but JAX computes on the CPU; {mend}")
     load, cores = runs.platform.load_average(), runs.platform.cpu_count()
     print(f"load: {'unknown' if load is None else f'{load:.1f}'} on {cores} cores")
     if load is not None and load > cores:
-        found.remarks.append(f"load {load:.1f} on {cores} cores: other programs are running, speeds will be low")
+        findings.remarks.append(f"load {load:.1f} on {cores} cores: other programs are running, speeds will be low")
 
 
-def settings(found: Findings) -> None:
-    """Settings that change numbers or speed without a word."""
+def settings(findings: Findings) -> None:
+    """Check settings that change numbers or speed without a message."""
     flags = os.environ.get("XLA_FLAGS", "")
     print(f"XLA_FLAGS: {flags or 'none'}")
     if "force_host_platform_device_count" in flags:
-        found.remarks.append("XLA_FLAGS splits the CPU into several devices: right for trying out, not faster")
+        findings.remarks.append("XLA_FLAGS splits the CPU into several devices: right for trying out, not faster")
     wide = "avx512f" in runs.platform.cpu_flags()
     if jax.local_devices()[0].platform == "cpu" and wide and "prefer_vector_width" not in flags:
-        found.remarks.append("this CPU has AVX-512; XLA_FLAGS=--xla_cpu_prefer_vector_width=512 may be faster")
+        findings.remarks.append("this CPU has AVX-512; XLA_FLAGS=--xla_cpu_prefer_vector_width=512 may be faster")
     if jax.config.jax_disable_jit:
-        found.wrong.append("JAX_DISABLE_JIT is set: everything is slow; unset it")
+        findings.wrong.append("JAX_DISABLE_JIT is set: everything is slow; unset it")
     if jax.config.jax_enable_x64:
-        found.wrong.append("JAX_ENABLE_X64 is set: numbers differ from the published ones; unset it")
+        findings.wrong.append("JAX_ENABLE_X64 is set: numbers differ from the published ones; unset it")
     if jax.config.jax_debug_nans:
-        found.remarks.append("JAX_DEBUG_NANS is set: every step is checked and slow")
+        findings.remarks.append("JAX_DEBUG_NANS is set: every step is checked and slow")
 
 
-def cache(found: Findings) -> None:
-    """Where compiled programs are kept, and whether there is room."""
+def cache(findings: Findings) -> None:
+    """Check where compiled programs are kept, and whether there is room."""
     runs.configure()
     folder = Path(jax.config.jax_compilation_cache_dir)
     try:
@@ -123,7 +123,7 @@ def cache(found: Findings) -> None:
             probe.write_text("")
         (folder / "selfcheck").unlink()
     except OSError as error:
-        found.wrong.append(f"the compilation cache cannot be written ({error}); set JAX_COMPILATION_CACHE_DIR")
+        findings.wrong.append(f"the compilation cache cannot be written ({error}); set JAX_COMPILATION_CACHE_DIR")
         print(f"compilation cache: {folder}, not writable")
         return
     files = [path for path in folder.iterdir() if path.is_file()]
@@ -131,23 +131,23 @@ def cache(found: Findings) -> None:
     size = sum(path.stat().st_size for path in files)
     print(f"compilation cache: {len(files)} files, {size / 2**20:.0f} MiB, {free / 2**30:.1f} GiB free, in {folder}")
     if not jax.config.jax_enable_compilation_cache:
-        found.remarks.append("JAX's compilation cache is switched off: every start compiles anew")
+        findings.remarks.append("JAX's compilation cache is switched off: every start compiles anew")
     for name, path in (("the compilation cache", folder), ("this folder", Path.cwd())):
         if shutil.disk_usage(path).free < LEAST_FREE:
-            found.wrong.append(f"less than 1 GiB is free for {name}; make room, or runs will stop at a checkpoint")
+            findings.wrong.append(f"less than 1 GiB is free for {name}; make room, or runs will stop at a checkpoint")
 
 
-def dataset(found: Findings) -> None:
-    """MNIST in the package, by its checksums."""
+def dataset(findings: Findings) -> None:
+    """Check MNIST in the package by its checksums."""
     try:
         mnist = data.load("mnist")
         print(f"mnist: {len(mnist.train_images)} and {len(mnist.test_images)} images, checksums right")
     except (ValueError, FileNotFoundError) as error:
-        found.wrong.append(f"{error}; or restore jaxgen/data/mnist from the repository")
+        findings.wrong.append(f"{error}; or restore jaxgen/data/mnist from the repository")
 
 
-def oracle(found: Findings) -> None:
-    """Every engine's P(x_i) on a 3 x 3 grid of 3 levels against enumeration, after 30 sweeps from noise."""
+def oracle(findings: Findings) -> None:
+    """Check every engine's P(x_i) on a 3 x 3 grid of 3 levels against enumeration, after 30 sweeps from noise."""
     lattice = gibbs.Lattice.grid(3, 3, "4", "open")
     model = potts.PottsEBM(lattice, levels=3, coupling="edge")
     chains = 4096
@@ -164,14 +164,14 @@ def oracle(found: Findings) -> None:
         far = float(np.max(np.abs(counted - wanted) / np.sqrt(wanted * (1 - wanted) / chains)))
         print(f"exact oracle, {engine}: worst of {wanted.size} frequencies {far:.1f} standard errors off")
         if not far < SIGMAS:
-            found.wrong.append(
+            findings.wrong.append(
                 f"the {engine} engine does not sample the enumerated law ({far:.1f} standard errors off, allowed: "
                 f"{SIGMAS}); do not trust results of this machine: update jax, unset XLA_FLAGS, empty the cache"
             )
 
 
-def throughput(found: Findings, seconds: float) -> None:
-    """Site updates a nanosecond of 256 chains, 28 x 28, 4 levels, a matrix an edge; the median of five parts."""
+def throughput(findings: Findings, seconds: float) -> None:
+    """Measure updates per nanosecond of 256 chains, 28 x 28, 4 levels, one matrix per edge; median of five parts."""
     lattice = gibbs.Lattice.grid(28, 28, "4", "open")
     model = potts.PottsEBM(lattice, levels=4, coupling="edge")
     x = potts.noise(jax.random.key(0), model, 256)
@@ -189,12 +189,14 @@ def throughput(found: Findings, seconds: float) -> None:
     middle, spread = float(np.median(speeds)), max(speeds) / min(speeds)
     print(f"throughput: {middle:.3g} site updates/ns, {min(speeds):.3g} to {max(speeds):.3g}")
     if spread > 1.5:
-        found.remarks.append(
+        findings.remarks.append(
             f"the throughput varied {spread:.1f}-fold within {seconds:g} s: the machine is shared or hot"
         )
     cores = runs.platform.cpu_count()
     if jax.local_devices()[0].platform == "cpu" and middle < 0.1 * min(cores, 2):
-        found.wrong.append(f"{middle:.3g} updates/ns is under a fifth of the usual 0.5 per core; stop other programs")
+        findings.wrong.append(
+            f"{middle:.3g} updates/ns is under a fifth of the usual 0.5 per core; stop other programs"
+        )
 
 
 if __name__ == "__main__":

@@ -36,18 +36,18 @@ def binarize(
         States 0 or 1, of the same shape.
 
     Raises:
-        UserError: images that are not uint8, or not one index a row.
+        UserError: images that are not uint8, or not one index per row.
     """
     if images.dtype != np.uint8:
         raise UserError(f"images: got dtype {images.dtype}; allowed: uint8 grey values, 0 to 255")
     if index.shape != images.shape[:1]:
         raise UserError(f"index: got shape {index.shape} for {images.shape[0]} images; allowed: one number per image")
 
-    def one(number: Array, image: Array) -> Array:
+    def binarize_one(number: Array, image: Array) -> Array:
         words = jax.random.bits(jax.random.fold_in(key, number), image.shape, jnp.uint32)
         return (words < image.astype(jnp.uint32) * _WORDS_A_GREY) | (image == 255)
 
-    return jax.vmap(one)(jnp.asarray(index, jnp.uint32), jnp.asarray(images)).astype(jnp.uint8)
+    return jax.vmap(binarize_one)(jnp.asarray(index, jnp.uint32), jnp.asarray(images)).astype(jnp.uint8)
 
 
 def fixed_binarization(images: UInt8[np.ndarray, "n h w"], part: str) -> UInt8[np.ndarray, "n h w"]:

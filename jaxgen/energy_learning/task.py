@@ -94,12 +94,12 @@ class EnergyTask:
 
     @property
     def epoch_steps(self) -> int:
-        """Steps per epoch."""
+        """Return the steps per epoch."""
         return math.ceil(len(self.train.x) / self.config.batch_size)
 
     @property
     def by_example(self) -> bool:
-        """Whether states persist by example rather than by place in the batch."""
+        """Return whether states persist by example rather than by place in the batch."""
         return self.config.persistent and self.config.batch_size != len(self.train.x)
 
     def key(self, use: str) -> Key[Array, ""]:

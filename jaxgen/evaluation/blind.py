@@ -112,7 +112,7 @@ def read_key(path: str | Path) -> dict[int, tuple[bool, int]]:
     allowed = "key.json of a blind sheet"
     entries = runs.read_json(path, "key", allowed, ("entries",))["entries"]
     try:
-        return {int(one["number"]): (bool(one["real"]), int(one["digit"])) for one in entries}
+        return {int(entry["number"]): (bool(entry["real"]), int(entry["digit"])) for entry in entries}
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"key is {path}, whose entries cannot be read ({error!r}); allowed: {allowed}") from error
 
@@ -129,22 +129,22 @@ def read_answers(path: str | Path, numbers: Sequence[int]) -> dict[int, bool]:
         lines = list(csv.DictReader(io.StringIO(text, newline="")))
     except csv.Error as error:
         raise UserError(f"score is {path}, which is no table ({error}); allowed: a filled answers.csv") from error
-    found = {}
+    answers = {}
     for line in lines:
         if set(line) != {"number", "answer"}:
             raise UserError(f"score is {path} with columns {', '.join(map(str, line))}; allowed: number, answer")
         number, answer = (line["number"] or "").strip(), (line["answer"] or "").strip().lower()
-        if not number.isdecimal() or len(number) > 9 or int(number) not in numbers or int(number) in found:
+        if not number.isdecimal() or len(number) > 9 or int(number) not in numbers or int(number) in answers:
             raise UserError(f"number is {quoted(number)} in {path}; allowed: those of the key, each once")
         if answer:
             if answer not in ANSWERS:
                 raise UserError(
                     f"answer is {quoted(answer)} to number {number}; allowed: {', '.join(ANSWERS)}, or nothing"
                 )
-            found[int(number)] = ANSWERS[answer]
-    if not found:
+            answers[int(number)] = ANSWERS[answer]
+    if not answers:
         raise UserError(f"score is {path}, which holds no answers; allowed: at least one")
-    return found
+    return answers
 
 
 def blind_rows(key: Mapping[int, tuple[bool, int]], answers: Mapping[int, bool]) -> list[runs.Row]:
@@ -153,9 +153,9 @@ def blind_rows(key: Mapping[int, tuple[bool, int]], answers: Mapping[int, bool])
     chance = scipy.stats.binomtest(sum(right.values()), len(right)).pvalue
 
     def row(what: str, hits: Sequence[bool], target: str = "") -> runs.Row:
-        found = wilson(sum(hits), len(hits))
-        note = f"95 % {found.low:.3f} to {found.high:.3f}; {sum(hits)} of {len(hits)}"
-        return runs.Row(what, found.value, "", target, note)
+        interval = wilson(sum(hits), len(hits))
+        note = f"95 % {interval.low:.3f} to {interval.high:.3f}; {sum(hits)} of {len(hits)}"
+        return runs.Row(what, interval.value, "", target, note)
 
     rows = [
         row("share told apart", list(right.values()), "0.5 by guessing"),

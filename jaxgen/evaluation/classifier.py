@@ -96,11 +96,11 @@ def shift(
     """
     height, width = images.shape[1:]
 
-    def one(image: Array, place: Array) -> Array:
+    def shift_one(image: Array, place: Array) -> Array:
         corner = jax.random.randint(jax.random.fold_in(key, place), (2,), 0, 2 * most + 1)
         return jax.lax.dynamic_slice(jnp.pad(image, most), corner, (height, width))
 
-    return jax.vmap(one)(images, position)
+    return jax.vmap(shift_one)(images, position)
 
 
 def accuracy(name: str, params: dict, images: UInt8[np.ndarray, "n 28 28"], labels: UInt8[np.ndarray, "n"]) -> float:

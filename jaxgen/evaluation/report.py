@@ -49,7 +49,7 @@ def table(result: Evaluation) -> str:
 
 def rows(result: Evaluation) -> list[runs.Row]:
     """Return the rows of a record, with floor and ceilings in the note of each."""
-    found = []
+    rows_of_figures = []
     for figure in FIGURES:
         value = result.figures.get(figure.key)
         if value is None:
@@ -57,8 +57,8 @@ def rows(result: Evaluation) -> list[runs.Row]:
         beside = {name: result.baselines.get(name, {}).get(figure.key) for name in (FLOOR, INDEPENDENT, NOISE)}
         parts = [_error(result, figure.key)]
         parts += [f"{name} {shown(other)}" for name, other in beside.items() if other is not None]
-        found.append(runs.Row(title(result, figure), value, note="; ".join(part for part in parts if part)))
-    return found
+        rows_of_figures.append(runs.Row(title(result, figure), value, note="; ".join(part for part in parts if part)))
+    return rows_of_figures
 
 
 def to_json(result: Evaluation) -> dict:
@@ -145,7 +145,7 @@ def _error(result: Evaluation, key: str) -> str:
 def reference_rows(binding: dict, seconds: dict[str, float]) -> list[runs.Row]:
     """Return the rows of a reference's record, from the result of `write_reference` and the seconds per training."""
     targets = {"features": ">= 0.992", "accuracy": ">= 0.988"} if binding["dataset"] == "mnist" else {}
-    found = [
+    result = [
         runs.Row(f"test accuracy, {name} network", value, target=targets.get(name, ""), note=f"{seconds[name]:.0f} s")
         for name, value in binding["test_accuracy"].items()
     ]
@@ -153,13 +153,13 @@ def reference_rows(binding: dict, seconds: dict[str, float]) -> list[runs.Row]:
     for coding, content in binding["codings"].items():
         baselines = content["baselines"]
         share = baselines[FLOOR]["frechet"] / baselines[INDEPENDENT]["frechet"]
-        found.append(runs.Row(f"{coding}: {name}, real / independent pixels", share, target="<= 0.02"))
-        found.append(runs.Row(f"{coding}: accuracy network on test images", content["test_accuracy"]))
+        result.append(runs.Row(f"{coding}: {name}, real / independent pixels", share, target="<= 0.02"))
+        result.append(runs.Row(f"{coding}: accuracy network on test images", content["test_accuracy"]))
         for baseline, figures in baselines.items():
             values = ", ".join(
                 f"{figure.title} {shown(figures[figure.key])}"
                 for figure in FIGURES[1:]
                 if figures.get(figure.key) is not None and figure.key != "accuracy"
             )
-            found.append(runs.Row(f"{coding}: {name}, {baseline}", figures["frechet"], note=values))
-    return found
+            result.append(runs.Row(f"{coding}: {name}, {baseline}", figures["frechet"], note=values))
+    return result

@@ -176,23 +176,23 @@ def _program_terms(program: BlockSamplingProgram, k: int, at: dict, dtypes: dict
 
 def _undirected(terms: list[Term], free: set) -> list[Term]:
     """Return each edge from one end; UserError where its two ends see different weights."""
-    kept, back = [], []
+    first_ends, back = [], []
     number = {}
     for term in terms:
         if len(term.nodes) == 1:
-            kept.append(term)
+            first_ends.append(term)
             continue
         first, second = term.nodes
         for node in (*first, *second):
             number.setdefault(node, len(number))
         forward = np.array([b not in free or number[a] < number[b] for a, b in zip(first, second, strict=True)], bool)
-        for chosen, into in ((forward, kept), (~forward, back)):
+        for chosen, into in ((forward, first_ends), (~forward, back)):
             rows = np.flatnonzero(chosen)
             if len(rows):
                 ends = tuple([group[r] for r in rows] for group in term.nodes)
                 into.append(Term(ends, term.spin, term.weights[rows]))
-    _check_symmetry([t for t in kept if len(t.nodes) == 2], back, free)
-    return kept
+    _check_symmetry([t for t in first_ends if len(t.nodes) == 2], back, free)
+    return first_ends
 
 
 def _check_symmetry(forward: list[Term], back: list[Term], free: set) -> None:

@@ -110,12 +110,12 @@ class CellDistribution:
 
     @property
     def n_labels(self) -> int:
-        """Number of labels K."""
+        """Return the number of labels K."""
         return len(self.labels)
 
     @property
     def n_axes(self) -> int:
-        """Number of coordinates d."""
+        """Return the number of coordinates d."""
         return len(self.edges)
 
     def joint(self, axes: Sequence[int] | None = None) -> Float[np.ndarray, "K cells"]:

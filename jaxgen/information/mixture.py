@@ -77,7 +77,7 @@ class GaussianMixture:
 
     @property
     def n_labels(self) -> int:
-        """Number of labels K."""
+        """Return the number of labels K."""
         return int(self.label.max()) + 1
 
     def log_joint(self, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n K"]:

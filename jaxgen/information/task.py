@@ -50,17 +50,17 @@ class InformationTask:
 
     @property
     def n_train(self) -> int:
-        """Number of training examples."""
+        """Return the number of training examples."""
         return max(1, int(TRAIN_SHARE * len(self.x)))
 
     @property
     def epoch_steps(self) -> int:
-        """Steps per epoch."""
+        """Return the steps per epoch."""
         return math.ceil(self.n_train / self.config.batch_size)
 
     @property
     def validation(self) -> dict[str, Array]:
-        """The examples that no step trains on."""
+        """Return the examples that no step trains on."""
         return {"x": self.x[self.n_train :], "y": self.y[self.n_train :]}
 
     def key(self, use: str) -> Key[Array, ""]:

@@ -38,7 +38,7 @@ class Interval(NamedTuple):
 
     @property
     def half(self) -> float:
-        """Half the width of the interval."""
+        """Return half the width of the interval."""
         return (self.high - self.low) / 2
 
 

@@ -66,7 +66,7 @@ class ModelConfig:
 
     @property
     def folder(self) -> str:
-        """The name of its run folder."""
+        """Return the name of the model's run folder."""
         last = self.first_seed + self.seeds - 1
         return f"{self.model}_seed{self.first_seed}" + (f"-{last}" if self.seeds > 1 else "")
 

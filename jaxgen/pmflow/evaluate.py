@@ -53,7 +53,7 @@ class Trained(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """ "MLP", "BNN" or "CNN"."""
+        """Return "MLP", "BNN" or "CNN"."""
         return find_model(self.name).kind
 
 

@@ -46,7 +46,7 @@ class Kernel:
 
     @property
     def is_centre_surround(self) -> bool:
-        """Whether the kernel excites nearby and inhibits farther away."""
+        """Return whether the kernel excites nearby units and inhibits units farther away."""
         return self.k_e > self.k_i > 0 and self.sigma_e < self.sigma_i
 
 

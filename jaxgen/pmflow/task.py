@@ -70,12 +70,12 @@ class PMFlowTask:
 
     @property
     def epoch_steps(self) -> int:
-        """Steps per epoch."""
+        """Return the steps per epoch."""
         return math.ceil(self.config.train_examples / self.config.batch_size)
 
     @property
     def references(self) -> UInt8[np.ndarray, "m 28 28"] | None:
-        """The images whose latents and states a bank stores: the first training images."""
+        """Return the images whose latents and states a bank stores: the first training images."""
         count = n_references(self.model)
         return self.train["image"][:count] if count else None
 

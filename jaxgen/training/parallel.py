@@ -1,7 +1,7 @@
 """The step on all devices at once: the only file that maps over devices.
 
-Parameters, optimiser state, moving average, step and key are copies, one a device, stacked on a leading axis; the carry
-and the batch are split. The data lie on every device and a step is sent only the indices of its examples, from which
+Parameters, optimiser state, moving average, step and key are copies, one per device, stacked on a leading axis; carry
+and batch are split. The data lie on every device and a step is sent only the indices of its examples, from which
 each device gathers its share. `batch["position"]` is the place of an example in the whole batch: noise keyed by it does
 not depend on the number of devices.
 

@@ -43,7 +43,7 @@ def elbo(
         key: one key.
         x: states.
         label: classes, or None for a model without.
-        index: a number an image; with `key` it makes the noise of that image.
+        index: one number per image; with `key` it determines the noise of that image.
     """
     variables = {"params": params}
     posterior = model.apply(variables, x, label, method=VAE.encode)

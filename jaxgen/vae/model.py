@@ -20,7 +20,7 @@ NETWORKS = ("mlp", "conv")
 
 
 class Gaussian(NamedTuple):
-    """Diagonal, one a row."""
+    """Diagonal Gaussians, one per row, by mean and logarithm of the variance."""
 
     mean: Float[Array, "n latent"]
     log_var: Float[Array, "n latent"]
@@ -48,12 +48,12 @@ class VAE(nn.Module):
             self.class_prior = nn.Embed(self.n_classes, 2 * self.latent, embedding_init=nn.initializers.zeros)
 
     def encode(self, x: UInt8[Array, "n H W"], label: Int[Array, "n"] | None = None) -> Gaussian:
-        """Return mean and log variance of q(z | x, y) for states x."""
+        """Return mean and logarithm of the variance of q(z | x, y) for states x."""
         out = self.encoder(x.astype("float32") / (self.levels - 1), self._code(len(x), label))
         return Gaussian(out[:, : self.latent], out[:, self.latent :])
 
     def prior(self, n: int, label: Int[Array, "n"] | None = None) -> Gaussian:
-        """Return mean and log variance of p(z | y) for each of n images."""
+        """Return mean and logarithm of the variance of p(z | y) for each of n images."""
         self._check(label)
         out = jnp.zeros((n, 2 * self.latent)) if label is None else self.class_prior(label.astype("int32"))
         return Gaussian(out[:, : self.latent], out[:, self.latent :])

@@ -37,7 +37,7 @@ def save_colour_gif(
         colours: of the palette, chosen from frames all along; 2 to 256.
 
     Raises:
-        UserError: another ending, no frames, several shapes, or not one time a frame.
+        UserError: another ending, no frames, several shapes, or not one time per frame.
     """
     if Path(path).suffix.lower() != ".gif":
         raise UserError(f"path: got {str(path)!r}; allowed: a name that ends in .gif")
@@ -46,7 +46,7 @@ def save_colour_gif(
     if len(shapes) != 1:
         raise UserError(f"frames: got shapes {sorted(shapes)}; allowed: one or more frames, all of one shape")
     if len(milliseconds) != len(frames):
-        raise UserError(f"milliseconds: got {len(milliseconds)} for {len(frames)} frames; allowed: one a frame")
+        raise UserError(f"milliseconds: got {len(milliseconds)} for {len(frames)} frames; allowed: one per frame")
     # The first ones as well as some all along: a stride alone could miss every frame of a kind that comes in turn.
     spread = np.linspace(0, len(frames) - 1, _PALETTE_FRAMES).astype(int).tolist()
     chosen = [frames[number] for number in sorted({*range(min(len(frames), _PALETTE_FRAMES)), *spread})]

@@ -71,7 +71,7 @@ class Hopfield:
 
     @property
     def holomorphic(self) -> bool:
-        """Whether the units accept complex states."""
+        """Return whether the units accept complex states."""
         return not self.unit.quadratic
 
     def drive(self, params: Params, x: Float[Array, "batch ..."]) -> Array:

@@ -32,7 +32,7 @@ class Model(Protocol):
 
     @property
     def holomorphic(self) -> bool:
-        """Whether sweeps accept complex states and nudges."""
+        """Return whether sweeps accept complex states and nudges."""
         ...
 
     def drive(self, params: PyTree, x: Float[Array, "batch ..."]) -> Array:

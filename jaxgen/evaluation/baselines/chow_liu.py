@@ -100,7 +100,7 @@ class ChowLiuTree(NamedTuple):
         return cls(parent.astype(np.int32), conditional, pairs.shape)
 
     def log_prob(self, states: UInt8[np.ndarray, "n H W"]) -> Float64[np.ndarray, "n"]:
-        """log p(x) in nats, a number an image. UserError on states that do not fit the model."""
+        """Return log p(x) in nats, one number per image; UserError for states that do not fit the model."""
         pixels, levels, _ = self.conditional.shape
         states = check_states(states, levels, MAX_LEVELS, self.shape)
         table, own = np.log(self.conditional), np.arange(pixels)
@@ -141,10 +141,10 @@ def _compose(
 
 def _ancestors(parent: Int32[np.ndarray, "D"]) -> Int32[np.ndarray, "rounds D"]:
     """Return the ancestors of each pixel 1, 2, 4, ... generations up, until that is the root for all."""
-    found = [parent]
-    while (found[-1] != found[-1][0]).any():
-        found.append(found[-1][found[-1]])
-    return np.stack(found)
+    ancestors = [parent]
+    while (ancestors[-1] != ancestors[-1][0]).any():
+        ancestors.append(ancestors[-1][ancestors[-1]])
+    return np.stack(ancestors)
 
 
 def mutual_information(pairs: PairCounts, pseudo_count: float) -> Float64[np.ndarray, "D D"]:

@@ -45,7 +45,7 @@ class IndependentPixels(NamedTuple):
         return cls((counts + pseudo_count / levels) / (len(states) + pseudo_count))
 
     def log_prob(self, states: UInt8[np.ndarray, "n H W"]) -> Float64[np.ndarray, "n"]:
-        """log p(x) in nats, a number an image; minus infinity where a state has probability 0."""
+        """Return log p(x) in nats, one number per image; minus infinity where a state has probability 0."""
         height, width, levels = self.probabilities.shape
         states = check_states(states, levels, MAX_LEVELS, (height, width))
         with np.errstate(divide="ignore"):

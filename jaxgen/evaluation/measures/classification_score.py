@@ -53,20 +53,20 @@ def classification_accuracy_score(
         "real": (reference.train_images[chosen], reference.train_labels[chosen]),
     }
     config = ClassifierConfig(network="features", seed=seed, steps=steps, shift=0)
-    found = {}
+    accuracies = {}
     for name, train in sets.items():
         with runs.RunFolder.open(workdir / name, config) as folder:
             params = train_classifier(config, folder, train)
         read = apply_network("features", params, reference.test_images)[0].argmax(1)
-        found[name] = wilson(int((read == reference.test_labels).sum()), len(read))
-    return ClassificationScore(**found, n=len(samples.images))
+        accuracies[name] = wilson(int((read == reference.test_labels).sum()), len(read))
+    return ClassificationScore(**accuracies, n=len(samples.images))
 
 
 def score_rows(score: ClassificationScore) -> list[runs.Row]:
     """Return the row of the record, with the ceiling in its note."""
-    made, real = score.generated, score.real
+    generated, real = score.generated, score.real
     note = (
-        f"95 % interval {made.low:.4f} to {made.high:.4f}, trained on {score.n:,} samples; "
+        f"95 % interval {generated.low:.4f} to {generated.high:.4f}, trained on {score.n:,} samples; "
         f"real {real.value:.4f} ({real.low:.4f} to {real.high:.4f})"
     )
-    return [runs.Row("classification accuracy score", made.value, note=note)]
+    return [runs.Row("classification accuracy score", generated.value, note=note)]

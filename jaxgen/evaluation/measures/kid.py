@@ -38,8 +38,8 @@ def kernel_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], su
         raise UserError(f"features: got {len(x)} and {len(y)} examples; allowed: {2 * subset} or more of each")
     rng = np.random.default_rng(_SEED)
     x, y = (np.asarray(z, np.float64)[rng.permutation(len(z))[: count * subset]] for z in (x, y))
-    found = [squared_mmd(a, b) for a, b in zip(np.split(x, count), np.split(y, count), strict=True)]
-    return KernelDistance(float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(count)))
+    estimates = [squared_mmd(a, b) for a, b in zip(np.split(x, count), np.split(y, count), strict=True)]
+    return KernelDistance(float(np.mean(estimates)), float(np.std(estimates, ddof=1) / np.sqrt(count)))
 
 
 def squared_mmd(x: Float64[np.ndarray, "n d"], y: Float64[np.ndarray, "m d"]) -> float:

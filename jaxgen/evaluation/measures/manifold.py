@@ -94,6 +94,6 @@ def squared_radii(x: Float[np.ndarray, "n d"], k: int = NEIGHBOURS) -> Float64[n
 def squared_distances(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
     """Return |x_i - y_j|^2 = |x_i|^2 - 2 x_i . y_j + |y_j|^2, up to rounding, in the precision of the arguments."""
     # As one matrix product: passes over the n x m numbers would cost more than the product itself.
-    one = np.ones((len(x), 1), x.dtype), np.ones((len(y), 1), y.dtype)
+    ones = np.ones((len(x), 1), x.dtype), np.ones((len(y), 1), y.dtype)
     x_square, y_square = (np.einsum("nd,nd->n", z, z)[:, None] for z in (x, y))
-    return np.hstack([x, x_square, one[0]]) @ np.hstack([-2 * y, one[1], y_square]).T
+    return np.hstack([x, x_square, ones[0]]) @ np.hstack([-2 * y, ones[1], y_square]).T

@@ -4,7 +4,7 @@
 
 Same tables, same hash, same uniform for every (sweep, colour, site, global chain), same arithmetic: both engines draw
 the same states. A program of the grid is a warpgroup of 128 threads with a block of chains: it copies their words
-(`tiles`) into shared memory, runs all sweeps there and copies them back. Cells are on the last axis, one a thread, so
+(`tiles`) into shared memory, runs all sweeps there and copies them back. Cells are on the last axis, one per thread, so
 that a neighbour is a load at a fixed distance and nothing is gathered; a cell's couplings are read once for the block.
 
 Pallas on Mosaic GPU (NVIDIA, compute capability 9.0 or later); `interpreted` runs the same kernel anywhere, slowly.
@@ -90,13 +90,13 @@ class Block:
     @classmethod
     def for_chains(cls, tiles: Tiles, n: int) -> "Block":
         """Return the layout with as many chains per block as leave enough programs; UserError if one is too large."""
-        one = cls(tiles, 1)
-        if one.row > _MOST_SHARED_WORDS:
+        single = cls(tiles, 1)
+        if single.row > _MOST_SHARED_WORDS:
             raise UserError(
                 f"lattice: engine 'kernel' holds a chain in shared memory, {_MOST_SHARED_WORDS} words, and one of "
-                f"{tiles.lattice.height} x {tiles.lattice.width} sites takes {one.row}; use 'lattice'"
+                f"{tiles.lattice.height} x {tiles.lattice.width} sites takes {single.row}; use 'lattice'"
             )
-        wanted = max(1, min(n // _ENOUGH_PROGRAMS, _MOST_CHAINS, _SHARED_WORDS // one.row))
+        wanted = max(1, min(n // _ENOUGH_PROGRAMS, _MOST_CHAINS, _SHARED_WORDS // single.row))
         return cls(tiles, 2 ** int(math.log2(wanted)))
 
     @property

@@ -178,8 +178,8 @@ def _update_colour(tiles, padded, quarters, tables, hashes, held, layout, arithm
         byte = np.uint32(8 * quarter)
         drawn = drawn | (_inverse_cdf(_weights(tiles, padded, quarter, table, layout, arithmetic), word) << byte)
         redrawn = redrawn | (np.uint32(255) << byte)
-    kept = ~redrawn if held is None else ~redrawn | held
-    return tiles.with_halo((centre & kept) | (drawn & ~kept))
+    unchanged = ~redrawn if held is None else ~redrawn | held
+    return tiles.with_halo((centre & unchanged) | (drawn & ~unchanged))
 
 
 def _weights(tiles, padded, quarter, table, layout, arithmetic) -> list[Float[Array, "*cells n"]]:

@@ -16,7 +16,7 @@ def convergence_figure(
     shares: Mapping[str, Sequence[tuple[int, float]]],
     real: float,
 ) -> None:
-    """Energies by sweep from each start, autocorrelation of each sampler, readable share by sweep.
+    """Draw energies by sweep from each start, the autocorrelation of each sampler, and the readable share by sweep.
 
     Args:
         path: .png, .pdf or .svg.

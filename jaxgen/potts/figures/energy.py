@@ -22,7 +22,7 @@ def energy_figure(path: str | Path, study: EnergyStudy, title: str) -> None:
     low = chip.project(study.lattice, study.levels, study.sweeps, chip.CELL_JOULES).cycles
     projected = {"cycles, E_cell of 2 fJ": low, "cycles, SPICE": cycles, "read-out of a sample": read,
                  "one load of the model": load}  # fmt: skip
-    bars = [(one.name, one.joules, _COLOURS[one.kind]) for one in study.baselines]
+    bars = [(baseline.name, baseline.joules, _COLOURS[baseline.kind]) for baseline in study.baselines]
     bars += [(f"hardware: {name}", value, _CHIP_COLOUR) for name, value in projected.items()]
     for place, (_, value, colour) in enumerate(bars):
         joules.barh(-place, value, color=colour, height=0.7)
@@ -34,7 +34,9 @@ def energy_figure(path: str | Path, study: EnergyStudy, title: str) -> None:
     joules.set_xlim(min(value for _, value, _ in bars) / 5, max(value for _, value, _ in bars) * 50)
     joules.set_title(f"one sample of {study.sweeps} sweeps", fontsize=10)
     joules.set_xlabel("joules", fontsize=9)
-    kinds = {one.kind: _COLOURS[one.kind] for one in study.baselines} | {"projected from constants": _CHIP_COLOUR}
+    kinds = {baseline.kind: _COLOURS[baseline.kind] for baseline in study.baselines} | {
+        "projected from constants": _CHIP_COLOUR
+    }
     handles = [joules.barh(0, 0, color=colour, label=kind) for kind, colour in kinds.items()]
     joules.legend(handles=handles, fontsize=8, loc="lower right")
     _draw_ratios(ratio, study)

@@ -126,7 +126,7 @@ def _before_the_first(width: int, sites: _Sites) -> Float[Array, "L^W"]:
 
 
 def _absorb(message: Float[Array, "L^W"], site: _Sites) -> tuple[Float[Array, "L^W"], Float[Array, ""]]:
-    """m_(t+1) less its maximum, and that maximum."""
+    """Return m_(t+1) minus its maximum, and that maximum."""
     levels = len(site.bias)
     summed = jax.nn.logsumexp(message.reshape(1, -1, levels) + site.up.T[:, None, :], axis=2)
     if len(message) == levels:  # W = 1: the site above is the only one that is known

@@ -114,7 +114,7 @@ def _as_arrays(both: Partition) -> dict[str, np.ndarray]:
 
 
 def _from_arrays(arrays: dict[str, np.ndarray], states: UInt8[Array, "n H W"]) -> Partition:
-    """Undo `_as_arrays`; `states` stand for the states, which nothing reads any more."""
+    """Return what `_as_arrays` was given; `states` replace the states, which nothing reads any more."""
 
     def estimate(end: str) -> PartitionEstimate:
         numbers = [float(arrays[f"{end}_{name}"]) for name in ("log_z", "standard_error", "effective_chains")]

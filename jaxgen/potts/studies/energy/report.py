@@ -84,7 +84,8 @@ def energy_rows(
         ratio += "it seems to count a word again at every shift at which it is read"
         rows.insert(3, row("bytes per update, by hand", moved, "bytes", "", ratio))
     rows += [
-        row(f"{one.name}: joules per sample", one.joules, "J", "", f"{one.kind}; {one.note}") for one in study.baselines
+        row(f"{baseline.name}: joules per sample", baseline.joules, "J", "", f"{baseline.kind}; {baseline.note}")
+        for baseline in study.baselines
     ]
     return rows + _chip_rows(study) + _ratio_rows(study)
 
@@ -118,12 +119,12 @@ def _cited(constant: chip.Constant) -> str:
 
 def _ratio_rows(study: EnergyStudy) -> list[runs.Row]:
     rows, with_read = [], []
-    for one in study.baselines:
-        alone, read, loaded = study.ratios(one).values()
+    for baseline in study.baselines:
+        alone, read, loaded = study.ratios(baseline).values()
         with_read.append(read)
-        note = f"{alone:.3g} for cycles alone, {loaded:.3g} with a load per sample; {one.kind}, projected hardware"
+        note = f"{alone:.3g} for cycles alone, {loaded:.3g} with a load per sample; {baseline.kind}, projected hardware"
         rows.append(
-            runs.Row(f"{one.name} / hardware with read-out", read, "x", f"{chip.CLAIM:,} claimed of a GPU", note)
+            runs.Row(f"{baseline.name} / hardware with read-out", read, "x", f"{chip.CLAIM:,} claimed of a GPU", note)
         )
     spread = max(with_read) / min(with_read)
     names = [study.baselines[with_read.index(end(with_read))].name for end in (max, min)]
