@@ -5,7 +5,7 @@
     L_K(x)  = E log 1/K sum_k p(x | z_k) p(z_k) / q(z_k | x),  z_k ~ q     (Burda et al. 2016, equation 8)
 
 with delta = (mean_q - mean_p) / sigma_p and ratio = log_var_q - log_var_p; all given the class where there is one.
-ELBO = L_1 <= L_K <= L_K+1 <= log p(x). Each is estimated without bias from draws z = mean + exp(log_var / 2) noise; the
+ELBO = L_1 <= L_K <= L_K+1 <= log p(x). Each has an unbiased estimate from draws z = mean + exp(log_var / 2) noise; the
 noise of an image comes from fold_in(key, its index).
 """
 
@@ -65,7 +65,7 @@ def log_weights(
     index: Int[Array, "n"],
     samples: int,
 ) -> Float[Array, "samples n"]:
-    """log p(x | z_k) p(z_k) / q(z_k | x) of every image for `samples` draws of z; arguments as for `elbo`.
+    """Return log p(x | z_k) p(z_k) / q(z_k | x) of every image for `samples` draws of z; arguments as for `elbo`.
 
     Their mean over draws estimates the ELBO, `importance_weighted_bound` of them L_K.
     """
@@ -84,7 +84,7 @@ def log_weights(
 
 
 def importance_weighted_bound(log_weights: Float[Array, "samples n"]) -> Float[Array, "n"]:
-    """log 1/K sum_k w_k, an estimate of L_K without bias, for every image."""
+    """Return log 1/K sum_k w_k of every image, an unbiased estimate of L_K."""
     return jax.nn.logsumexp(log_weights, axis=0) - jnp.log(len(log_weights))
 
 

@@ -168,13 +168,13 @@ def choose_pseudo_count(
     """Return the tree, among those fitted with the candidate pseudocounts, with the likeliest validation states.
 
     Returns:
-        The tree and its pseudo count.
+        The tree and its pseudocount.
 
     Raises:
         UserError: no candidates, or one out of range.
     """
     if not candidates:
-        raise UserError("candidates: got none; allowed: one pseudo count or more")
+        raise UserError("candidates: got none; allowed: one pseudocount or more")
     best, tree, chosen = -math.inf, None, None
     for candidate in candidates:
         fitted = ChowLiuTree.from_counts(pairs, candidate)

@@ -1,4 +1,4 @@
-"""Has a generator learned its training images by heart?
+"""Copies: does a generator repeat its training images?
 
     copies = median over samples of min_t |x - t|  /  median over test images of the same,     t in the training images
 
