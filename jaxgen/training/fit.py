@@ -217,10 +217,7 @@ def _require_finite(step: int, state: TrainState) -> None:
 
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[list[str]]:
-    """Yield a list that the names of SIGTERM and SIGINT are added to.
-
-    A second signal acts at once, as it would without.
-    """
+    """Yield a list that the names of SIGTERM and SIGINT are added to; a second signal acts as it would without this."""
     received: list[str] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
