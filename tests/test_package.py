@@ -151,7 +151,7 @@ def test_the_wheel_holds_the_data_and_only_one_top_level_name(wheel):
 
 @pytest.mark.slow
 def test_the_wheel_works_away_from_the_checkout(wheel, tmp_path):
-    """In a virtual environment of its own, to which the packages of this one are added."""
+    """Install into a virtual environment of its own, to which the packages of this one are added."""
     venv, away = tmp_path / "venv", tmp_path / "away"
     away.mkdir()
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)

@@ -56,7 +56,7 @@ def workdir(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in COMMANDS if name_of(c) in SHORT], ids=lambda c: c[-60:])
 def test_the_commands_about_the_main_job_run(command, workdir, monkeypatch):
-    """As written, in one folder and in the order of the text, with fewer steps, sweeps and neighbours."""
+    """Each command runs as written, in one folder and in the order of the text, with fewer steps and sweeps."""
     module, flags = module_and_flags(command)
     flags = [flag.replace("=runs/", f"={workdir}/") for flag in flags] + SHORT[name_of(command)]
     monkeypatch.chdir(ROOT)
@@ -91,7 +91,7 @@ def test_what_the_commands_measured(workdir):
 
 @pytest.mark.slow
 def test_the_library_example_runs(tmp_path, monkeypatch):
-    """With fewer steps and sweeps; the upper half of what is completed is the given one."""
+    """Run it with fewer steps and sweeps; the upper half of the completed images is the given one."""
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     for long, short in {"steps=1000": "steps=4", "n_sweeps=1000": "n_sweeps=2", "n_sweeps=200": "n_sweeps=2"}.items():
         assert long in example

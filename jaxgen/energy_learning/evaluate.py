@@ -27,7 +27,7 @@ BATCH = 2000
 
 
 class Evaluation(NamedTuple):
-    """Of each network: share of wrong answers, mean cost, mean energy, and the outputs (networks, n, K)."""
+    """Share of wrong answers, mean cost and mean energy of each network, and the outputs (networks, n, K)."""
 
     error: Float[np.ndarray, "networks"]
     cost: Float[np.ndarray, "networks"]

@@ -73,7 +73,7 @@ def subset_bounds(distribution: CellDistribution) -> list[Bound]:
 
 
 class ClassBound(NamedTuple):
-    """Of one label: E[- log p(y|X) | y], whose prior mean is H(Y|X), and the recall of the Bayes classifier."""
+    """Loss E[- log p(y|X) | y] of one label, whose prior mean is H(Y|X), and the recall of the Bayes classifier."""
 
     label: int
     loss: float

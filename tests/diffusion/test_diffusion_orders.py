@@ -64,7 +64,7 @@ def test_the_best_grid_gives_a_sampler_its_order_on_a_real_schedule(schedule, na
 
 @pytest.mark.parametrize("name, factor", [("heun", 4), ("dpm_solver", 2.5)])
 def test_the_best_grid_beats_uniform_times(name, factor):
-    """At 30 steps of T = 300, as in training."""
+    """The samplers take 30 steps of T = 300, as in training."""
     process = diffusion.make_process("cosine", 300)
     uniform, best = (error(process, name, grid, 30) for grid in ("uniform", samplers.BEST[name]))
     assert uniform > factor * best, (uniform, best)

@@ -99,7 +99,7 @@ def test_clipped_units_have_the_same_orders_once_no_unit_changes_side(points, or
 
 @pytest.mark.parametrize("cost", ["squared_error", pytest.param("cross_entropy", marks=pytest.mark.slow)])
 def test_at_finite_beta_it_is_an_exact_gradient(cost):
-    """Of (min(E + beta C) - min E) / beta, here at beta = 1."""
+    """It is the gradient of (min(E + beta C) - min E) / beta, here at beta = 1."""
     model, params, data, exact = case(el.sigmoid, COSTS[cost])
 
     def objective(params):
@@ -117,7 +117,7 @@ def test_at_finite_beta_it_is_an_exact_gradient(cost):
     "unit", [el.sigmoid, pytest.param(el.clipped, marks=pytest.mark.slow)], ids=["sigmoid", "clipped"]
 )
 def test_contrastive_hebbian_learning_is_the_gradient_of_the_energy_gap(unit):
-    """Of E_clamped - E_free, not of C."""
+    """It is the gradient of E_clamped - E_free, not of C."""
     model, params, data, exact = case(unit)
 
     def gap(params):

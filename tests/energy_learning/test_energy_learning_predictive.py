@@ -96,7 +96,7 @@ def test_the_centred_soft_nudge_tends_to_backprop_as_beta_squared(cost):
 
 
 def test_the_hard_nudge_tends_elsewhere():
-    """Not to backprop, but to backprop with the output's delta replaced by S^-1 delta, as beta."""
+    """The limit, reached as beta, is not backprop but backprop with the output's delta replaced by S^-1 delta."""
     (model, params), data = coding(), batch()
     exact = autodiff(lambda params: loss(params, data), params)
     matrix = jax.vmap(lambda x: stiffness(params, x))(data["x"])
@@ -146,7 +146,7 @@ def test_linear_predictive_coding_has_the_energy_of_a_weighted_residual():
 
 
 def test_at_finite_beta_the_soft_nudge_is_an_exact_gradient():
-    """Of min(F + beta C) / beta; the free minimum is 0."""
+    """It is the gradient of min(F + beta C) / beta; the free minimum is 0."""
     (model, params), data = coding(), batch()
     model = dataclasses.replace(model, step_size=0.2)
     found = gradient(el.equilibrium_propagation(model, el.positive(0.5), PHASES), params, data)

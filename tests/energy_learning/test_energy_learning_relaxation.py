@@ -93,7 +93,7 @@ def test_costs_and_their_gradients(cost):
 )
 @pytest.mark.parametrize("beta", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_asynchronous_sweeps_never_raise_the_energy_and_synchronous_ones_do(unit, cost, beta):
-    """With weights many times Glorot's, from random states; nudged, with as many as the update of a cost bears."""
+    """Weights are many times Glorot's and states random; nudged, they are as large as the update of a cost allows."""
     falls = {}
     for synchronous in (False, True):
         (model, params), data = hopfield(unit, cost, scale=2.0 if beta else 10.0, synchronous=synchronous), batch(40)

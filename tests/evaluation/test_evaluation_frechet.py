@@ -66,7 +66,7 @@ def test_too_few_examples_are_refused():
 
 
 def test_the_limit_has_no_bias_of_finite_samples():
-    """Of one law the distance of n samples is biased by b / n and its limit is 0; a shift is kept."""
+    """Under one law the distance of n samples is biased by b / n and its limit is 0; a shift stays in the limit."""
     rng = np.random.default_rng(3)
     d, n = 16, 1000
     law = Moments(np.zeros(d), np.eye(d))

@@ -69,7 +69,7 @@ def test_the_distance_grows_with_the_corruption(judged):
 
 @pytest.mark.parametrize("name", ["more blur", "noise"])
 def test_bad_images_lose_density_and_coverage(judged, name):
-    """Not precision: one far real image has a ball wide enough for many bad ones, which is why density was proposed."""
+    """Precision fails: one far real image has a ball wide enough for many bad ones, therefore density was proposed."""
     assert figure(judged, name, "density") < 0.75 * figure(judged, "real", "density")
     assert figure(judged, name, "coverage") < 0.5 * figure(judged, "real", "coverage")
     assert figure(judged, name, "accuracy") < 0.9 * figure(judged, "real", "accuracy")

@@ -32,7 +32,7 @@ def test_a_shift_of_all_pixels_in_closed_form():
 
 @pytest.mark.parametrize("n, m", [(1, 7), (6, 4), (12, 5), (30, 30)])
 def test_quantiles_of_unequal_numbers(n, m):
-    """As with both samples repeated until they are equally many, which are sorted and compared pair by pair."""
+    """The result is that of both samples repeated until they are equally many, sorted and compared pair by pair."""
     a, b = RNG.normal(size=(n, 3)), RNG.normal(size=(m, 3)) + 1
     pairs = np.sort(np.repeat(a, m, axis=0), axis=0) - np.sort(np.repeat(b, n, axis=0), axis=0)
     assert quantile_distance(a, b) == pytest.approx(np.sqrt(np.mean(pairs**2)), rel=1e-9)

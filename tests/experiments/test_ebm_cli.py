@@ -37,7 +37,7 @@ def command(module, *flags, devices=1, **popen):
 
 
 def run(module, *flags, devices=None):
-    """In this process, or in one of its own with so many devices."""
+    """Run the command in this process, or in one of its own with that many devices."""
     if devices is None:
         return commands.run(f"experiments.{module}", *flags)
     process = command(module, *flags, devices=devices)

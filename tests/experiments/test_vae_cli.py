@@ -81,7 +81,7 @@ def test_numbers_do_not_depend_on_the_number_of_devices(finished, tmp_path):
 
 
 def test_the_bounds_are_of_the_test_images_each_once(finished):
-    """In chunks that do not divide their number, against one call."""
+    """Compare chunks that do not divide the number of images with one call."""
     config = vae.VAEConfig(**(SETTINGS | {"importance_samples": 80}))  # 25 images at once, 110 in all
     task = vae.VAETask.load(config)
     params = task.initial_state()[0].params

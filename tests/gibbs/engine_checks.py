@@ -81,7 +81,7 @@ def sweep_matrix(engine, case):
 
 
 def transition_p(engine, case, n_sweeps=SWEEPS, oracle=None, seed=1):
-    """Of n_sweeps sweeps from one fixed image, under that row of the power of the sweep matrix of `oracle`'s scan."""
+    """Return the p-value of n_sweeps sweeps from one image, under that row of the power of `oracle`'s sweep matrix."""
     x = fixed_start(case)
     row = np.eye(CASES[case][1] ** CASES[case][0].n_sites)[enumeration.state_numbers(x[:1], CASES[case][1])[0]]
     for _ in range(n_sweeps):
@@ -90,14 +90,14 @@ def transition_p(engine, case, n_sweeps=SWEEPS, oracle=None, seed=1):
 
 
 def stationarity_p(engine, case, seed=2, calls=2):
-    """Of `calls` calls from exact draws, under the law itself (Gandy and Scott 2020)."""
+    """Return the p-value of `calls` calls from exact draws, under the law itself (Gandy and Scott 2020)."""
     lattice = CASES[case][0]
     p = np.asarray(enumeration.distribution(lattice, case_params(case)))
     return law_p(case, drawn(engine, case, exact_draws(seed, lattice, case_params(case), N), seed, calls), p)
 
 
 def convergence_p(engine, case, seed=3, calls=10):
-    """Of `calls` calls from one fixed image, under the law."""
+    """Return the p-value of `calls` calls from one fixed image, under the law."""
     lattice = CASES[case][0]
     p = np.asarray(enumeration.distribution(lattice, case_params(case)))
     return law_p(case, drawn(engine, case, fixed_start(case), seed, calls), p)

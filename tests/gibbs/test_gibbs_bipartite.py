@@ -59,7 +59,7 @@ def test_the_law_is_that_of_enumeration(levels, visible, beta):
 
 
 def test_the_law_is_that_of_thrml():
-    """The same machine as THRML factors: each hidden unit a categorical node of two levels."""
+    """Return the same machine as THRML factors; each hidden unit is a categorical node of two levels."""
     levels, visible, hidden, n = 3, 2, 2, 8000
     weight, a, c = machine(0, visible, levels, hidden)
     nodes = [CategoricalNode() for _ in range(visible)], [CategoricalNode() for _ in range(hidden)]

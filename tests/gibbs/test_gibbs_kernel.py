@@ -110,7 +110,7 @@ def test_refusals(interpreted):
 @pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs a GPU")
 @pytest.mark.parametrize("case", CASES)
 def test_on_a_gpu_the_states_are_those_of_the_lattice_engine(case):
-    """But for uniforms within a rounding of a threshold, should the compilers contract differently."""
+    """The exception are uniforms within a rounding of a threshold, where the compilers contract differently."""
     (lattice, params, x), around = arguments(case, 2000)
     for beta in (0.9, 150.0):
         expected, states = (

@@ -149,7 +149,7 @@ def test_exponentials_where_logarithms_are_needed(mutant, monkeypatch):
 
 
 def test_clamps_ignored(mutant):
-    """Not a law: the held sites themselves."""
+    """Compare the held sites themselves, not a law."""
 
     def run(key, lattice, params, x, n_sweeps, conditions):
         return lattice_engine.run(key, lattice, params, x, n_sweeps, conditions._replace(clamp=None))

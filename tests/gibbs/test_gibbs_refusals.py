@@ -75,7 +75,7 @@ def test_any_mapping_and_lists_are_taken():
 
 
 def test_256_levels_and_states_closed_over_by_jit():
-    """With the engine that compiles in a second at 256 levels; the check of the states is that of every engine."""
+    """Tested with the engine that compiles in a second at 256 levels; every engine checks the states alike."""
     lattice = Lattice.grid(1, 2)
     params = random_params(0, lattice, 256)
     x = jnp.array([[[255, 0]]], jnp.uint8)

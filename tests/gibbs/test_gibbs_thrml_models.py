@@ -83,7 +83,7 @@ def mixed_program(clamp_spins=False):
 
 
 def thrml_energies(factors, model, x):
-    """Of rows of x, by THRML's factors."""
+    """Return the energies of the rows of x by THRML's factors."""
     ebm = FactorizedEBM(factors)
     blocks = [Block([node]) for node in model.nodes]
 
@@ -153,7 +153,7 @@ def test_clamped_blocks_keep_their_states_and_the_rest_has_its_law():
 
 
 def two_sample_p(a, b):
-    """Of two samples of codes having one law."""
+    """Return the p-value of two samples of codes under one law."""
     size = max(a.max(), b.max()) + 1
     table = np.stack([np.bincount(a, minlength=size), np.bincount(b, minlength=size)])
     table = table[:, np.argsort(table.sum(0))]

@@ -82,7 +82,7 @@ def test_mu_starts_at_one_half_in_both_forms():
 
 @pytest.fixture(scope="module")
 def exact():
-    """Where points are after time 1, by an independent solver."""
+    """Return where points are after time 1, by an independent solver."""
 
     def velocity(_, z):
         offset = z.reshape(-1, 1, 3) - CENTRES

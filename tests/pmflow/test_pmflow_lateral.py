@@ -43,7 +43,7 @@ def test_kernel_over_a_batch_is_the_reference():
 
 @pytest.mark.parametrize("scale", [1e-3, 0.3, 1.0, 5.0])
 def test_normalised_eigenvalues_lie_within_one(scale):
-    """So 2 / lambda_max is at least 2, the bound of the gain."""
+    """Therefore 2 / lambda_max is at least 2, the bound of the gain."""
     z = latents(200, scale)
     for matrix in (normalised(pmflow.Kernel()(squared_distances(z, z))), ring_matrix(N_UNITS)):
         eigenvalues = np.linalg.eigvals(np.asarray(matrix, np.float64))

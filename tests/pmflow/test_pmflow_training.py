@@ -158,7 +158,7 @@ def test_ranking_and_rows():
 
 @pytest.mark.slow
 def test_the_diagnosis_tells_a_coupled_batch_from_none(monkeypatch):
-    """The same untrained weights: where the batch is coupled labels change with the batch mates, else never."""
+    """The same untrained weights: labels change with the other images only where the batch is coupled."""
     monkeypatch.setattr(diagnosis, "SIZES", (1, 64))
     changed = {}
     whole = pmflow.PMFlowTask.load(pmflow.ModelConfig("pmflow_bnn", 0, 2, **SHORT))

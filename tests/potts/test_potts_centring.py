@@ -66,7 +66,7 @@ CENTRED = {
 
 @pytest.mark.parametrize("name", CENTRED)
 def test_centred_gradient_is_that_of_the_centred_energy(name):
-    """In (b', W') a plain gradient step; the same step seen in (b, W)."""
+    """Return a plain gradient step in (b', W') as it appears in (b, W)."""
     lattice, levels, kind, n_classes = CENTRED[name]
     rng = np.random.default_rng(15)
     shape = (lattice.height, lattice.width)

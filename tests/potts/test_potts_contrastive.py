@@ -66,7 +66,7 @@ def scaled(gradient):
 
 @pytest.mark.parametrize("kind", ["edge", "tied"])
 def test_cd_is_the_gradient_of_the_difference_of_energies(kind):
-    """By autodiff and by PyTorch, on the very samples, which are those of `gibbs.sample` from the data."""
+    """Compare with autodiff and with PyTorch on the same samples, which are those of `gibbs.sample` from the data."""
     model, params, data = PottsEBM(LATTICE, LEVELS, kind), params_of(4, kind), data_of(50)
     settings = ContrastiveSettings(sweeps=2, beta=BETA)
     batch = {"image": data, "position": 100 + jnp.arange(50)}

@@ -54,7 +54,7 @@ def test_a_labelled_model_is_split_into_its_digits(task):
 
 
 def test_the_mixture_sums_to_one(task):
-    """On a 2 x 3 grid: sum over images of sum_y pi_y p(x | y), with exact log Z."""
+    """On a 2 x 3 grid the sum over images of sum_y pi_y p(x | y) is 1, with exact log Z."""
     small = gibbs.Lattice.grid(2, 3)
     tasks = [dataclasses.replace(one, model=potts.PottsEBM(small, 4, "tied")) for one in task.tasks]
     tiny = dataclasses.replace(task, tasks=tasks)
@@ -78,7 +78,7 @@ def test_digits_that_are_no_list_of_classes_are_refused(digits):
 
 
 def panel(images, labels, reference):
-    """In place of the panel, whose networks take long: every second sample is read right."""
+    """Stand in for the panel, whose networks take long: every second sample is read right."""
     figures = {"accuracy": 0.5, "frechet": 2.0, "diversity": 0.9}
     accuracy = evaluation.conditional_accuracy(np.where(np.arange(len(labels)) % 2, labels, 0), labels)
     return types.SimpleNamespace(figures=figures, accuracy=accuracy, baselines={"real": figures})

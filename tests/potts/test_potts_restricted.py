@@ -168,7 +168,7 @@ def test_log_z_from_both_ends_is_that_of_enumeration(levels):
 
 
 def test_the_conservative_end_is_below_the_likelihood_and_reaches_it():
-    """Of every state, with few temperatures and with many."""
+    """Test every state, with few temperatures and with many."""
     machine, params, mean = random_model(2, seed=6, scale=1.0)
     states, exact = all_states(2), -exact_free_energy(params, mean, 2) - exact_log_z(params, mean, 2)
     p = np.exp(exact)
@@ -185,7 +185,7 @@ def test_the_conservative_end_is_below_the_likelihood_and_reaches_it():
 
 
 def test_the_probability_of_the_annealed_law_is_unbiased():
-    """With one temperature the upward path draws v_0 of the base and sweeps at t = 1: its law is enumerated."""
+    """With one temperature the upward path draws v_0 from the base and sweeps at t = 1: its law is enumerated."""
     machine, params, mean = random_model(2, seed=7)
     states = all_states(2)
     base = jnp.log(mean / (1 - mean))

@@ -86,7 +86,7 @@ def test_second_process_is_refused_until_the_first_is_gone(tmp_path):
 
 
 def test_a_folder_without_any_record_takes_another_config(tmp_path):
-    """So that a start which was refused, or killed, before it did anything blocks nothing."""
+    """A start that was refused, or killed, before it did anything blocks nothing."""
     with RunFolder.open(tmp_path, Config()) as run:
         run.log.text(0, "config", "what was asked first")
     (tmp_path / "metrics.jsonl").write_text("")

@@ -17,7 +17,7 @@ def tensor(x):
 
 
 def energy(kind, params, x, states):
-    """Of each example, (batch,)."""
+    """Return the energy of each example, (batch,)."""
     total, below = 0.0, x
     for number, ((weight, bias), s) in enumerate(zip(params, states, strict=True)):
         net = below @ weight + bias

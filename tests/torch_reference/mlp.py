@@ -11,7 +11,7 @@ import torch
 
 
 def tensors(params):
-    """The same layers as float64 leaf tensors."""
+    """Return the same layers as float64 leaf tensors."""
     return [tuple(torch.tensor(np.asarray(leaf, np.float64), requires_grad=True) for leaf in layer) for layer in params]
 
 
@@ -32,7 +32,7 @@ def loss(params, x, y):
 
 
 def sgd(params, batches, rate, momentum):
-    """Layers after one step per batch, [(x, y), ...]."""
+    """Return the layers after one step per batch, [(x, y), ...]."""
     layers = tensors(params)
     optimiser = torch.optim.SGD([leaf for layer in layers for leaf in layer], lr=rate, momentum=momentum)
     for x, y in batches:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 
 def tensors(tree, dtype=torch.float64):
-    """The same tree with tensors as leaves."""
+    """Return the same tree with tensors as leaves."""
     if isinstance(tree, dict):
         return {name: tensors(branch, dtype) for name, branch in tree.items()}
     return torch.tensor(np.asarray(tree), dtype=dtype)

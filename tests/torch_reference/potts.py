@@ -25,7 +25,7 @@ def edges(height, width, offset, boundary):
 
 
 def tensors(params):
-    """The same tree as float64 leaf tensors; tensors pass through unchanged."""
+    """Return the same tree as float64 leaf tensors; tensors pass through unchanged."""
     if isinstance(params, dict):
         return {name: tensors(value) for name, value in params.items()}
     return params if isinstance(params, torch.Tensor) else torch.tensor(np.asarray(params, np.float64))

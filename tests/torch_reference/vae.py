@@ -13,7 +13,7 @@ from torch.nn import functional
 
 
 def tensors(tree):
-    """The same tree with float64 leaf tensors."""
+    """Return the same tree with float64 leaf tensors."""
     if isinstance(tree, dict):
         return {name: tensors(branch) for name, branch in tree.items()}
     return torch.tensor(np.asarray(tree, np.float64), requires_grad=True)

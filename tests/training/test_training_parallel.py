@@ -67,7 +67,7 @@ def train():
 
 @pytest.fixture(scope="module")
 def expected():
-    """The same run by the plain step, on whole batches."""
+    """Return the same run by the plain step, on whole batches."""
     step = jax.jit(make_train_step(with_ratio(toy_grad_fn()), TX, ema_decay=0.9))
     state, losses = start(), []
     for t in range(STEPS):

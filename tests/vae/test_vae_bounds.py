@@ -110,7 +110,7 @@ def test_the_analytic_elbo_has_the_same_mean_and_its_own_kl(params, exact):
 
 
 def test_more_draws_never_loosen_the_bound_and_close_it_in_the_limit(weights, exact):
-    """Of 20,000 draws, groups of K: the mean bound rises with K from the ELBO to log p."""
+    """In groups of K out of 20,000 draws, the mean bound rises with K from the ELBO to log p."""
     means = []
     for k in (1, 4, 16, 256):
         groups = weights[:19_968].reshape(-1, k, 32).swapaxes(0, 1).reshape(k, -1)

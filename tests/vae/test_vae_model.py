@@ -31,7 +31,7 @@ def test_depth_to_space_puts_channels_side_by_side():
 
 
 def test_encoder_decoder_and_prior_are_told_the_class():
-    """Of perceptrons; the PyTorch reference shows it of convolutions."""
+    """Tested on perceptrons; the PyTorch reference tests convolutions."""
     model, _ = vae.build_model(vae.VAEConfig(conditional=True, width=8, latent=5))
     params = vae.initial_params(model, jax.random.key(0))
     assert not params["class_prior"]["embedding"].any()  # every class starts from N(0, I)

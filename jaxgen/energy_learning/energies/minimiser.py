@@ -21,7 +21,7 @@ Sweep = Callable[[States], States]
 
 
 class RelaxInfo(NamedTuple):
-    """Of each example: the residual of its last sweep (0 if there was none), and the number of its sweeps."""
+    """Residual of the last sweep of each example (0 if there was none), and the number of its sweeps."""
 
     residual: Float[Array, "batch"]
     iterations: Int[Array, "batch"]
