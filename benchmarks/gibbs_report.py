@@ -80,7 +80,7 @@ def sections(record: dict) -> list[tuple[str, list[dict], tuple[str, ...]]]:
     alike = "one call, sample_states(SamplingSchedule(n_warmup=0, n_samples=1, steps_per_sample=n))"
     tables = [
         ("Estimated limits of this device and what was reached (28 x 28, 4 levels, edge)", record["limits"]),
-        ("Fewest chains from which on the lattice engine is the faster", record["crossovers"]),
+        ("Smallest number of chains from which on the lattice engine is faster", record["crossovers"]),
         ("One CD-1 step, 256 images of random states, 28 x 28, 4 levels, edge couplings", record["training"]),
         (f"THRML's {alike}: runs no sweep", record["empty_call"]),
         ("Where the time of the lattice engine goes, 256 chains", record.get("profile", [])),
