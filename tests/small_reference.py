@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxgen import data, evaluation
 from jaxgen.evaluation import networks, reference, weights
+from jaxgen.training.weights import unpack
 
 TEST, TRAIN = 2000, 4000
 
@@ -29,7 +30,7 @@ def small_reference(levels: int | None = None) -> evaluation.Reference:
     """A reference of it, in a coding."""
     binding = weights.read_binding(weights.PACKAGED, "mnist", small_dataset().fingerprint)
     params = {
-        name: weights.unpack(weights.read_arrays(weights.PACKAGED, f"mnist_{name}", binding))
+        name: unpack(weights.read_arrays(weights.PACKAGED, f"mnist_{name}", binding))
         for name in networks.NETWORKS
     }
     made = reference.assemble(small_dataset(), levels, params, test_accuracy=0.99)
