@@ -30,8 +30,7 @@ def small_reference(levels: int | None = None) -> evaluation.Reference:
     """A reference of it, in a coding."""
     binding = weights.read_binding(weights.PACKAGED, "mnist", small_dataset().fingerprint)
     params = {
-        name: unpack(weights.read_arrays(weights.PACKAGED, f"mnist_{name}", binding))
-        for name in networks.NETWORKS
+        name: unpack(weights.read_arrays(weights.PACKAGED, f"mnist_{name}", binding)) for name in networks.NETWORKS
     }
     made = reference.assemble(small_dataset(), levels, params, test_accuracy=0.99)
     nearest = evaluation.nearest_training(made.test_images, made.train_images)
