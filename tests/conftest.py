@@ -1,4 +1,4 @@
-"""Makes the repository and the tests' own helpers importable, keeps compiled programs on disk, and memory small."""
+"""Make the repository and the tests' helpers importable, keep compiled programs on disk, memory small, workers busy."""
 
 import contextlib
 import os
@@ -33,3 +33,16 @@ def _forget_compiled_programs():
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
+
+
+def pytest_configure(config):
+    """Let xdist keep the order below: of itself it starts the files of few tests, which are the long ones, last."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Start the files that hold slow tests first, so that at the end no worker waits for a long file."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -95,6 +95,7 @@ def test_bad_flags(capsys):
     assert end.value.code == 2 and "--repeats=3: allowed: an integer from 7 to 1000" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_devices_are_made_out_of_a_cpu():
     flags = ["--centres=2", "--latents=2", "--batches=2", "--devices=1,2", "--target_ms=0.1"]
     command = [sys.executable, "-m", "benchmarks.flow_scaling", *flags]

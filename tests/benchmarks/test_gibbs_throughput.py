@@ -42,6 +42,7 @@ def run_only(code, paths, *flags):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_a_tiny_run_writes_sane_rows_and_a_figure(tmp_path):
     target, figure = tmp_path / "rows.json", tmp_path / "figure.png"
     done = run_only("", "thrml,lattice,Python", *TINY, f"--json={target}", f"--plot={figure}")
@@ -68,6 +69,7 @@ def test_a_tiny_run_writes_sane_rows_and_a_figure(tmp_path):
     assert "Gate" in done.stdout and "updates/ns" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_sampler_that_does_nothing_is_not_timed_and_fails_the_run(tmp_path):
     target = tmp_path / "rows.json"
     done = run_only(MUTANT, "thrml", *TINY, "--chains=64", f"--json={target}")

@@ -19,7 +19,7 @@ ODD = (
     "none", "true", "0x10", "1,2", "3, 3", "a/b", "../x", "/dev/null", "\x1b[31m", "\udcff", "é", "%s", "{}", "~", "*",
 )  # fmt: skip
 STARTS = 3  # of each script
-ACCEPTED_S = 6.0
+ACCEPTED_S = 3.0
 
 
 def odd_starts(script, names, generator, folder):

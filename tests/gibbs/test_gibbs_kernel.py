@@ -49,7 +49,9 @@ def arguments(case, n):
     return (lattice, random_params(41, lattice, levels, coupling), x), around
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [case if case == "matrices" else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 def test_the_states_are_those_of_the_lattice_engine(case, interpreted):
     (lattice, params, x), around = arguments(case, CHAINS)
     for beta in (0.9, 150.0):  # products, then logarithms

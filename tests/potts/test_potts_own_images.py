@@ -22,7 +22,7 @@ def own(tmp_path_factory):
 
 
 def config(own, **changes):
-    short = {"steps": 4, "eval_every": 4, "checkpoint_every": 4, "log_every": 2, "chains": 16, "batch_size": 16}
+    short = {"steps": 4, "eval_every": 4, "checkpoint_every": 4, "log_every": 2, "chains": 24, "batch_size": 24}
     return potts.PottsConfig(images=str(own), levels=5, labels=True, fresh_chains=24, fresh_sweeps=4, **short | changes)
 
 
@@ -42,15 +42,15 @@ def test_train_restore_sample_and_clamp(own, tmp_path):
     training.run_task(potts.PottsTask.load, config(own), tmp_path)
     run = Restored.of(tmp_path, "last")
     assert run.task.model.n_classes == 3 and set(run.models()) == {0, 1, 2}
-    asked = sampling_run.SampleConfig(n=8, sweeps=5, clamp_top=2, label=1)
+    asked = sampling_run.SampleConfig(n=24, sweeps=4, clamp_top=2, label=1)
     drawn = sampling_run.draw(asked, run)
     np.testing.assert_array_equal(drawn.frames[-1][:, :2], drawn.reference[:, :2])
-    assert drawn.frames[-1].shape == (8, 6, 9)
+    assert drawn.frames[-1].shape == (24, 6, 9)
     with pytest.raises(UserError, match="clamp_top is 7; allowed: 0 to 6, the height"):
-        sampling_run.draw(sampling_run.SampleConfig(n=8, sweeps=5, clamp_top=7), run)
+        sampling_run.draw(sampling_run.SampleConfig(n=24, sweeps=4, clamp_top=7), run)
     assert [file.exists() for file in sampling_run.sample_files(asked, tmp_path)] == [True, True]
     np.savez(tmp_path / "two.npz", images=np.full((2, 6, 9), 4), levels=5)
-    asked = {"images": str(tmp_path / "two.npz"), "sweeps": 5, "draws": 2, "mask": "left"}
+    asked = {"images": str(tmp_path / "two.npz"), "sweeps": 4, "draws": 12, "mask": "left"}
     with pytest.raises(UserError, match="label is none, and the images have no labels; allowed: 0, 1, 2"):
         inpainting.inpaint_files(inpainting.InpaintConfig(**asked), tmp_path)
     with pytest.raises(UserError, match="label is 3, a class the model does not know; allowed: 0, 1, 2"):
@@ -58,7 +58,7 @@ def test_train_restore_sample_and_clamp(own, tmp_path):
     for noise in (0.0, 0.5):
         figure, file = inpainting.inpaint_files(inpainting.InpaintConfig(label=1, noise=noise, **asked), tmp_path)
         with np.load(file) as archive:
-            assert figure.exists() and archive["states"].shape == (4, 6, 9) and archive["labels"].tolist() == [1] * 4
+            assert figure.exists() and archive["states"].shape == (24, 6, 9) and archive["labels"].tolist() == [1] * 24
             assert archive["known"].sum() == 2 * 6 * 4
             assert (archive["states"][:, :, :4] == 4).all() == (noise == 0)
     with np.load(tmp_path / "samples" / "fresh.npz") as archive:
