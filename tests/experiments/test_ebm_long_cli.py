@@ -19,7 +19,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_one_model_for_all_digits_samples_the_one_asked_for(tmp_path):
     flags = [flag for flag in commands.SHORT_RUN if not flag.startswith("--classes=")]
-    flags += ["--labels", "--classes=0,1", "--steps=60", "--eval_every=60", f"--workdir={tmp_path}"]
+    flags += [
+        "--labels",
+        "--classes=0,1",
+        "--steps=60",
+        "--eval_every=60",
+        "--checkpoint_every=60",
+        f"--workdir={tmp_path}",
+    ]
     code, _, err = commands.run("experiments.ebm_cd", *flags)
     assert code == 0, err
     ink = []
