@@ -30,6 +30,8 @@ from benchmarks.crashes import crash_row
 from benchmarks.damage import checkpoint_row, data_row, nan_row, row
 from benchmarks.forked import ForkServer
 from benchmarks.full_disk import START_S, disk_row, run_folder
+from benchmarks.readers import reader_row
+from benchmarks.stopped import COMMANDS, stopped_row, trained_run
 from jaxgen import runs, training
 from jaxgen.errors import UserError
 from jaxgen.runs import option, seed_option
@@ -68,6 +70,8 @@ class FaultsConfig:
     processes_killed: int = option(
         4, "kills of one process of two, the one and the other in turn", group="benchmark", low=0, high=1_000_000
     )
+    readings: int = option(50, "readings beside a writing run", group="benchmark", low=1, high=1_000_000)
+    stopped: bool = option(True, "stop and resume long commands", group="benchmark")
     json: str = option("", "file for the rows", group="benchmark")
     write: bool = option(False, "write the table into benchmarks/README.md", group="benchmark")
 
@@ -209,25 +213,6 @@ def refused_row(command: str, server: ForkServer, folder: Path) -> dict:
     return row("refused start, then the right one", command, 1, refused and accepted, note)
 
 
-def reader_row(command: str, start: Callable[[Path], Any], folder: Path, template: Any, count: int = 100) -> dict:
-    """Read the newest checkpoint of a run that goes on writing."""
-    process = start(folder)
-    until_recorded(folder, 0, process)
-    while not sealed(folder):
-        time.sleep(0.02)
-    survived, steps = 0, set()
-    for _ in range(count):
-        checkpoints = training.Checkpoints(run_folder(folder) / "checkpoints", read_only=True)
-        with contextlib.suppress(UserError):
-            state = checkpoints.restore_latest(template)
-            survived += state is not None
-            steps.add(int(state.step))
-        checkpoints.close()
-    process.kill()
-    process.communicate()
-    return row("reader beside a writing run", command, count, survived, f"{len(steps)} different steps seen")
-
-
 def two_row(config: FaultsConfig, server: ForkServer, folder: Path) -> dict:
     """Kill one process of two, the one and the other in turn; then resume in one process."""
     generator, survived, longest = random.Random(config.seed), 0, 0.0
@@ -260,6 +245,19 @@ def two_row(config: FaultsConfig, server: ForkServer, folder: Path) -> dict:
     return row("one process of two killed", TWO, config.processes_killed, survived * resumed, note)
 
 
+def beside_row(config: FaultsConfig, command: str, start: Callable[[Path], Any], folder: Path) -> dict:
+    """Read the newest checkpoint of a run while it goes on writing."""
+    process = start(folder)
+    until_recorded(folder, 0, process)
+    while not sealed(folder):
+        time.sleep(0.02)
+    try:
+        return reader_row(command, process, folder, config.readings)
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def family_rows(config: FaultsConfig, command: str, server: ForkServer, folder: Path) -> list[dict]:
     """Return the rows of one family's command."""
 
@@ -268,6 +266,7 @@ def family_rows(config: FaultsConfig, command: str, server: ForkServer, folder: 
 
     return [
         killed_row(config, command, start, folder / "killed"),
+        beside_row(config, command, start, folder / "read"),
         disk_row(command, start, folder / "disk"),
         refused_row(command, server, folder / "refused"),
     ]
@@ -297,6 +296,11 @@ def run(config: FaultsConfig, workdir: Path) -> None:
         if (folder / names[-1] / "killed").exists():
             add(lambda: [checkpoint_row(run_folder(folder / names[-1] / "killed"), folder / "checkpoints", names[-1])])
         add(lambda: [crash_row(folder / "crashes"), data_row(folder / "data"), nan_row(folder / "nan")])
+        if config.stopped:
+            model = trained_run(server, folder / "trained")
+            for name in COMMANDS:
+                (folder / name).mkdir()
+                add(lambda name=name: [stopped_row(config.seed, server, name, model, folder / name)])
         if config.processes_killed:
             add(lambda: [two_row(config, server, folder / "two")])
     print(aligned(rows, COLUMNS))
