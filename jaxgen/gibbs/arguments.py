@@ -23,6 +23,8 @@ def checked_arguments(
     lattice: Lattice | Graph, params: Params, x, beta=1.0, clamp=None, field=None, chain_ids=None
 ) -> tuple[Params, jax.Array | np.ndarray, Conditions]:
     """Return (params, x, conditions) as the engines take them. Raises UserError naming the argument."""
+    if not isinstance(lattice, Lattice | Graph):
+        raise UserError(f"lattice is {type(lattice).__name__}; allowed: a Lattice or a Graph")
     params = _checked_params(lattice, params)
     logits = params["bias"].shape
     if isinstance(lattice, Graph):
@@ -52,6 +54,18 @@ def checked_arguments(
             chain_ids=_checked_chain_ids(chain_ids, n),
         ),
     )
+
+
+def check_key(key) -> None:
+    """Raise UserError if `key` is not one random key, typed or, as older programs have them, of uint32 words."""
+    if isinstance(key, jax.Array):
+        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        if key.shape == () if typed else (key.dtype == jnp.uint32 and key.ndim == 1):
+            return
+    elif isinstance(key, np.ndarray) and key.dtype == np.uint32 and key.ndim == 1:
+        return
+    got = f"{key.dtype} {key.shape}" if hasattr(key, "dtype") and hasattr(key, "shape") else type(key).__name__
+    raise UserError(f"key is {got}; allowed: one key, jax.random.key(seed)")
 
 
 def on_common_devices(tree):

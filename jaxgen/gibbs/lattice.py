@@ -55,7 +55,7 @@ class Lattice:
         (10, 9), (11, 14), (23, 6), each with its rotation by 90 degrees (Jelincic et al. 2025, appendix); every jump
         changes the parity of y + x, so two colours still suffice.
         """
-        if neighbourhood not in _JUMPS:
+        if neighbourhood not in NEIGHBOURHOODS:
             raise UserError(f"neighbourhood is {neighbourhood!r}; allowed: {', '.join(NEIGHBOURHOODS)}")
         offsets = []
         for dy, dx in _JUMPS[neighbourhood]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8, UInt32
 
 from jaxgen.errors import UserError
-from jaxgen.gibbs.arguments import checked_arguments, on_common_devices
+from jaxgen.gibbs.arguments import check_key, checked_arguments, on_common_devices
 from jaxgen.gibbs.couplings import Params
 from jaxgen.gibbs.engines import columns as column_engine
 from jaxgen.gibbs.engines import graph as graph_engine
@@ -34,6 +34,7 @@ _ENGINES = {
     "graph": graph_engine.run,
 }
 ENGINES = tuple(_ENGINES)
+MOST_SWEEPS = 2**31 - 1  # of one call, counted in int32
 
 
 def sample(
@@ -57,7 +58,7 @@ def sample(
       params: parameter tree (any mapping) of `potts.PottsEBM`, in any of the shapes of `gibbs.couplings` for a
         Lattice, or of `gibbs.graph_params` for a Graph.
       x: states 0..L-1, one image or row per chain.
-      n_sweeps: at least 1 (static).
+      n_sweeps: 1 to 2^31 - 1 (static).
       engine: "lattice" (fast; a Graph, or a Lattice without a colouring by 2 x 2 tiles, goes to "graph"), "lattice13"
         (the same with 13 hash rounds instead of 20), "kernel" (the states of "lattice" from one GPU kernel), "thrml"
         (THRML factors and conditionals), "sequential" (raster scan, naive), "columns" (every second column at once,
@@ -71,9 +72,9 @@ def sample(
       The new states; the sweeps and site updates counted by the loop, and the name of the engine that ran.
 
     Raises:
-      UserError naming the argument: unknown engine, one that cannot take the lattice, the levels or the device,
-      n_sweeps < 1, shapes or dtypes that do not fit, and (outside jit) states beyond L - 1, repeated chain_ids,
-      parameters or a field with NaN or +inf, a beta that is negative or not finite in float32.
+      UserError naming the argument: no key, unknown engine, one that cannot take the lattice, the levels or the device,
+      n_sweeps out of range, shapes or dtypes that do not fit, and (outside jit) states beyond L - 1, repeated
+      chain_ids, parameters or a field with NaN or +inf, a beta that is negative or not finite in float32.
 
     A parameter or field of -inf forbids a level or a pair of levels. From a start that is allowed, no forbidden state
     is ever drawn. A site whose bias and field forbid all its levels is refused outside jit. What a site does whose
@@ -83,10 +84,11 @@ def sample(
     Arrays may lie on one device or be sharded over several in any way; noise depends on none of that.
     """
     params, x, conditions = checked_arguments(lattice, params, x, beta, clamp, field, chain_ids)
-    if engine not in _ENGINES:
+    check_key(key)
+    if engine not in ENGINES:
         raise UserError(f"engine is {engine!r}; allowed: {', '.join(ENGINES)}")
-    if isinstance(n_sweeps, bool) or not isinstance(n_sweeps, int | np.integer) or n_sweeps < 1:
-        raise UserError(f"n_sweeps is {n_sweeps!r}; allowed: an integer, 1 or more")
+    if isinstance(n_sweeps, bool) or not isinstance(n_sweeps, int | np.integer) or not 1 <= n_sweeps <= MOST_SWEEPS:
+        raise UserError(f"n_sweeps is {n_sweeps!r}; allowed: an integer, 1 to {MOST_SWEEPS}")
     engine = _resolved(engine, lattice)
     params, x, conditions, key = on_common_devices((params, x, conditions, key))
     x, info = _run(key, lattice, params, x, int(n_sweeps), engine, conditions)

@@ -35,7 +35,8 @@ class PottsEBM(nn.Module):
 
     Raises:
         UserError: from `init` and `apply`: an attribute out of range, x of another shape, a label where the model has
-            no classes or none where it has; and, outside jit, a state beyond L - 1 or a label beyond C - 1.
+            no classes or none where it has, or labels that are not integers, one per image; and, outside jit, a state
+            beyond L - 1 or a label beyond C - 1. Under jit the energy of such a label is NaN.
     """
 
     lattice: Lattice
@@ -58,7 +59,7 @@ class PottsEBM(nn.Module):
             raise UserError(f"x has shape {x.shape}; allowed: (n, {image[0]}, {image[1]})")
         check_below("x", x, self.levels)
         if label is not None:
-            check_below("label", label, self.n_classes)
+            label = checked_labels(label, len(x), self.n_classes)
         params = {
             "bias": self.param("bias", nn.initializers.zeros, (*image, self.levels)),
             "coupling": self.param("coupling", self._zero_couplings),
@@ -70,9 +71,9 @@ class PottsEBM(nn.Module):
             energy -= _sites(pairs, here.astype(jnp.int32) * self.levels + there).sum((1, 2))
         if self.n_classes:
             joined = self.param("label_coupling", nn.initializers.zeros, (*image, self.levels, self.n_classes))
-            energy -= _sites(
-                joined.reshape(*image, -1), x.astype(jnp.int32) * self.n_classes + label[:, None, None]
-            ).sum((1, 2))
+            pairs = x.astype(jnp.int32) * self.n_classes + label[:, None, None]
+            energy -= _sites(joined.reshape(*image, -1), pairs).sum((1, 2))
+            energy = jnp.where((label >= 0) & (label < self.n_classes), energy, jnp.nan)
         return energy
 
     def _zero_couplings(self, key):
@@ -97,12 +98,21 @@ def check_below(name: str, values: Integer[Array, "..."], limit: int | Integer[n
         raise UserError(f"{name} has a value of {low if low < 0 else high}; allowed: 0 to {np.max(limit) - 1}")
 
 
+def checked_labels(label: Integer[Array, "n"], n: int, n_classes: int) -> Integer[Array, "n"]:
+    """Return labels as an array. UserError if they are not n integers or, unless traced, not in 0 .. n_classes - 1."""
+    label = label if hasattr(label, "dtype") else np.asarray(label)
+    if label.shape != (n,) or not jnp.issubdtype(label.dtype, jnp.integer):
+        raise UserError(f"label is {label.dtype} {label.shape}; allowed: integers of shape ({n},)")
+    check_below("label", label, n_classes)
+    return label
+
+
 def label_field(params: dict, label: Integer[Array, "n"]) -> Float[Array, "n H W L"]:
     """Return U_i[:, y], the field that clamping the label to y puts on every pixel.
 
     It is the `field` of `gibbs.sample`. UserError, outside jit, for a label that is not in 0 .. C - 1.
     """
-    check_below("label", label, params["label_coupling"].shape[-1])
+    label = checked_labels(label, np.size(label), params["label_coupling"].shape[-1])
     return jnp.moveaxis(params["label_coupling"], -1, 0)[label]
 
 
@@ -124,6 +134,6 @@ def log_marginal_init(
     if label is None:
         return params | {"bias": bias}
     n_classes = params["label_coupling"].shape[-1]
-    check_below("label", label, n_classes)
+    label = checked_labels(label, len(x), n_classes)
     joined = jnp.stack([log_marginals(x[label == y]) - bias for y in range(n_classes)], -1)
     return params | {"bias": bias, "label_coupling": joined}

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Integer, UInt8, UInt32
 
 from jaxgen.errors import UserError
 from jaxgen.gibbs import Graph, Lattice, is_spin, is_tied, n_levels, offset_name
-from jaxgen.potts.model import check_below
+from jaxgen.potts.model import check_below, checked_labels
 
 _BITS = 32
 
@@ -38,7 +38,8 @@ def mean_statistics(
         class_weight: the k-th term is multiplied by class_weight[y_k]; default 1.
 
     Raises:
-        UserError: outside jit, a state beyond L - 1 or a label beyond C - 1.
+        UserError: labels that are not integers, one per image; outside jit, a state beyond L - 1 or a label beyond
+            C - 1.
     """
     if isinstance(lattice, Graph):
         if label is not None:
@@ -51,7 +52,7 @@ def mean_statistics(
         count = _count
     else:
         n_classes = params["label_coupling"].shape[-1]
-        check_below("label", label, n_classes)
+        label = checked_labels(label, n, n_classes)
         members = _bit_planes(label.reshape(n, 1, 1), n_classes)
         weight = jnp.ones(n_classes) if class_weight is None else class_weight
 

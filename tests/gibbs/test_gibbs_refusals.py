@@ -22,7 +22,7 @@ def refused(message, lattice=GRID, params=PARAMS, x=IMAGES, n_sweeps=1, **condit
 
 @pytest.mark.parametrize("n_sweeps", [0, -1, True, 2.0, "3", None])
 def test_sweeps_are_at_least_one(n_sweeps):
-    refused(rf"n_sweeps is {n_sweeps!r}; allowed: an integer, 1 or more", n_sweeps=n_sweeps)
+    refused(rf"n_sweeps is {n_sweeps!r}; allowed: an integer, 1 to 2147483647", n_sweeps=n_sweeps)
 
 
 def test_refusals():
@@ -56,6 +56,17 @@ def test_refusals():
     refused("field has an entry that is NaN or [+]inf", field=np.full((3, 4, 3), 1e39))
     refused(r"x is int64 \(2, 3, 4\); allowed: uint8", x=IMAGES.tolist())
     refused("params is list; allowed: a mapping with 'bias' and 'coupling'", params=[1, 2])
+
+
+def test_arguments_of_another_kind_are_refused():
+    refused("lattice is NoneType; allowed: a Lattice or a Graph", lattice=None)
+    refused(r"engine is \['lattice'\]; allowed: lattice", engine=["lattice"])
+    refused("n_sweeps is 2147483648; allowed: an integer, 1 to 2147483647", n_sweeps=2**31)
+    for key in (0, jax.random.split(jax.random.key(0)), jnp.zeros(2), None):
+        with pytest.raises(ValueError, match=r"key is .*; allowed: one key, jax.random.key\(seed\)"):
+            gibbs.sample(key, GRID, PARAMS, IMAGES, 1)
+    with pytest.raises(ValueError, match=r"neighbourhood is \['4'\]; allowed: 4, 8"):
+        Lattice.grid(3, 3, ["4"])
 
 
 @pytest.mark.parametrize("engine", ["lattice", "thrml", "sequential", "columns", "graph"])

@@ -164,6 +164,28 @@ def test_a_label_that_is_no_class_is_refused_everywhere(label):
             call()
 
 
+@pytest.mark.parametrize("label", [[0.0], [True], [[0]], [0, 1]])
+def test_labels_are_integers_one_per_image(label):
+    lattice = Lattice.grid(28, 28)
+    model = PottsEBM(lattice, 4, n_classes=10)
+    params = model.init(jax.random.key(0), IMAGES, [0])["params"]
+    for given in (label, np.array(label)):
+        for call in (
+            lambda given=given: model.apply({"params": params}, IMAGES, given),
+            lambda given=given: mean_statistics(lattice, params, IMAGES, given),
+            lambda given=given: log_marginal_init(params, IMAGES, given),
+        ):
+            with pytest.raises(UserError, match=r"label is .*; allowed: integers of shape \(1,\)"):
+                call()
+
+
+def test_under_jit_the_energy_of_a_label_that_is_no_class_is_nan():
+    model, x = PottsEBM(Lattice.grid(2, 2), 2, n_classes=3), jnp.zeros((4, 2, 2), jnp.uint8)
+    variables = model.init(jax.random.key(0), x, jnp.zeros(4, int))
+    energy = jax.jit(model.apply)(variables, x, jnp.array([-1, 0, 2, 3]))
+    assert np.isnan(energy).tolist() == [True, False, False, True]
+
+
 def test_a_state_that_is_no_level_is_refused():
     model, x = PottsEBM(Lattice.grid(28, 28), 4), jnp.full((1, 28, 28), 4, jnp.uint8)
     params = model.init(jax.random.key(0), IMAGES)["params"]
