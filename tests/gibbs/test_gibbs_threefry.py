@@ -1,5 +1,6 @@
 """The random words: their bits, their uniformity, and that no counter is used twice."""
 
+import functools
 import importlib
 import itertools
 
@@ -13,7 +14,10 @@ from statistical import ALPHA
 
 from jaxgen import gibbs
 from jaxgen.gibbs import Lattice
+from jaxgen.gibbs.arguments import checked_arguments
+from jaxgen.gibbs.engines import kernel as kernel_engine
 from jaxgen.gibbs.engines import lattice as lattice_engine
+from jaxgen.gibbs.engines import sweep_keys
 from jaxgen.gibbs.engines.threefry import threefry2x32
 
 sample_module = importlib.import_module("jaxgen.gibbs.sample")
@@ -156,3 +160,50 @@ def test_two_keys_are_two_streams():
     a, b, again = (gibbs.sample(jax.random.key(seed), LATTICE, UNIFORM, x, 1)[0] for seed in (2, 3, 2))
     np.testing.assert_array_equal(a, again)
     assert scipy.stats.chisquare(np.bincount((4 * a + b).ravel(), minlength=16)).pvalue > ALPHA
+
+
+@pytest.mark.parametrize("first", [0, 5, 2**31 - 1])
+def test_words_of_any_range_are_those_of_all_at_once(first):
+    """Of 2^31 sweeps with 6 words each, the last have numbers beyond 2^32."""
+    key, shape = jax.random.key(3), (4, 3, 2)
+    words = sweep_keys.words_from(key, jnp.int32(first), shape)
+    number = np.arange(first * 6, first * 6 + 24, dtype=np.uint64)
+    counter = jnp.asarray(np.concatenate([number >> np.uint64(32), number % np.uint64(2**32)]).astype(np.uint32))
+    left, right = jax.extend.random.threefry_2x32(jax.random.key_data(key), counter).reshape(2, -1)
+    np.testing.assert_array_equal(words.ravel(), left ^ right)
+    if first < 10:
+        np.testing.assert_array_equal(words, jax.random.bits(key, (10, 3, 2), jnp.uint32)[first : first + 4])
+
+
+@pytest.mark.parametrize("engine", ["lattice", pytest.param("kernel", marks=pytest.mark.slow)])
+def test_states_do_not_depend_on_the_size_of_a_block(engine, monkeypatch):
+    lattice, x = Lattice.grid(2, 3), jnp.zeros((3, 2, 3), jnp.uint8)
+    params = {"bias": jnp.ones((2, 3, 2)), "coupling": jnp.full(2, 0.3)}
+    kernel = functools.partial(kernel_engine.run, launch=kernel_engine.interpreted)
+    monkeypatch.setitem(sample_module._ENGINES, "kernel", kernel)
+    states = []
+    for block in (4096, 3):  # 8 sweeps are two blocks and a rest
+        monkeypatch.setattr(sweep_keys, "BLOCK", block)
+        sample_module._run.clear_cache()
+        states.append(gibbs.sample(jax.random.key(1), lattice, params, x, 8, engine=engine))
+    np.testing.assert_array_equal(states[0][0], states[1][0])
+    assert int(states[0][1].sweeps) == int(states[1][1].sweeps) == 8
+
+
+def test_memory_does_not_grow_with_the_number_of_sweeps():
+    lattice, x = Lattice.grid(1, 2), jnp.zeros((1, 1, 2), jnp.uint8)
+    params = {"bias": jnp.zeros((1, 2, 2)), "coupling": jnp.zeros(1)}
+    conditions = checked_arguments(lattice, params, x)[2]
+
+    def memory(n_sweeps):
+        lowered = sample_module._run.lower(jax.random.key(0), lattice, params, x, n_sweeps, "lattice", conditions)
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    assert memory(10 * sweep_keys.BLOCK) == memory(1000 * sweep_keys.BLOCK) < 1e6
+
+
+def test_other_generators_draw_all_words_at_once():
+    lattice, x = Lattice.grid(1, 2), jnp.zeros((2, 1, 2), jnp.uint8)
+    params = {"bias": jnp.zeros((1, 2, 2)), "coupling": jnp.zeros(1)}
+    states, _ = gibbs.sample(jax.random.key(0, impl="rbg"), lattice, params, x, sweep_keys.BLOCK + 1)
+    assert states.shape == x.shape

@@ -25,6 +25,7 @@ from jaxgen.errors import UserError
 from jaxgen.gibbs.couplings import Params, is_tied, n_levels
 from jaxgen.gibbs.engines import lattice as by_lattice
 from jaxgen.gibbs.engines.arithmetic import LOGARITHMS, PRODUCTS, layout_of
+from jaxgen.gibbs.engines.sweep_keys import in_blocks
 from jaxgen.gibbs.engines.threefry import threefry2x32
 from jaxgen.gibbs.engines.tiles import Tiles
 from jaxgen.gibbs.lattice import Lattice, Offset
@@ -207,7 +208,6 @@ def run(
     spare = -len(x) % block.chains
     layout = layout_of(params)
     around = {
-        "keys": jax.random.bits(key, (n_sweeps, len(tiles.colours()), 2), jnp.uint32),
         "chain_ids": jnp.pad(conditions.chain_ids, (0, spare)),
         "places": block.places(),
     }
@@ -218,12 +218,17 @@ def run(
         return [by_lattice._quarter_tables(tiles, params, q, conditions, spare, how.first) for q in range(4)]
 
     def sweeps(tables, words, arithmetic):
-        inputs = around | {"tables": [_rows(block, table, arithmetic.first) for table in tables], "words": words}
-        leaves, tree = jax.tree.flatten(inputs)
+        fixed = around | {"tables": [_rows(block, table, arithmetic.first) for table in tables]}
         programs = len(words) // block.chains
         out_types = [jax.ShapeDtypeStruct(words.shape, jnp.uint32), jax.ShapeDtypeStruct((programs,), jnp.int32)]
-        kernel = functools.partial(_kernel, block, layout, arithmetic, tree)
-        return launch(kernel, programs, out_types, (block.chains, block.row))(*leaves)
+
+        def launched(carry, keys):
+            leaves, tree = jax.tree.flatten(fixed | {"words": carry[0], "keys": keys})
+            kernel = functools.partial(_kernel, block, layout, arithmetic, tree)
+            words, done = launch(kernel, programs, out_types, (block.chains, block.row))(*leaves)
+            return words, carry[1] + done
+
+        return in_blocks(key, n_sweeps, (len(tiles.colours()), 2), launched, (words, jnp.zeros(programs, jnp.int32)))
 
     def by_products(relative, words):
         return sweeps(jax.tree.map(jnp.exp, relative), words, PRODUCTS)

@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8, UInt32
 
 from jaxgen.gibbs.couplings import Params, edge_couplings, is_tied, n_levels
 from jaxgen.gibbs.engines.arithmetic import LOGARITHMS, MASKED_LEVELS, PRODUCTS, layout_of
+from jaxgen.gibbs.engines.sweep_keys import in_blocks
 from jaxgen.gibbs.engines.threefry import threefry2x32
 from jaxgen.gibbs.engines.tiles import Tiles
 from jaxgen.gibbs.lattice import Lattice, Offset
@@ -55,7 +56,6 @@ def run(
     layout = layout_of(params)
     held = None if conditions.clamp is None else tiles.pack(_spread(conditions.clamp, spare) * np.uint8(255))
     colours = tiles.colours()
-    keys = jax.random.bits(key, (n_sweeps, len(colours), 2), jnp.uint32)
 
     def sweeps(tables, words, arithmetic):
         def sweep(carry, sweep_keys):
@@ -66,7 +66,11 @@ def run(
                 padded = _update_colour(tiles, padded, quarters, seen, hashes, held, layout, arithmetic)
             return (padded, done + 1), None
 
-        (padded, done), _ = jax.lax.scan(sweep, (tiles.with_halo(words), jnp.int32(0)), keys)
+        def block(carry, keys):
+            return jax.lax.scan(sweep, carry, keys)[0]
+
+        start = (tiles.with_halo(words), jnp.int32(0))
+        padded, done = in_blocks(key, n_sweeps, (len(colours), 2), block, start)
         return tiles.shifted(padded, (0, 0)), done
 
     def by_products(relative, words):
