@@ -85,7 +85,7 @@ def sample(
     """
     params, x, conditions = checked_arguments(lattice, params, x, beta, clamp, field, chain_ids)
     check_key(key)
-    if engine not in ENGINES:
+    if not isinstance(engine, str) or engine not in _ENGINES:
         raise UserError(f"engine is {engine!r}; allowed: {', '.join(ENGINES)}")
     if isinstance(n_sweeps, bool) or not isinstance(n_sweeps, int | np.integer) or not 1 <= n_sweeps <= MOST_SWEEPS:
         raise UserError(f"n_sweeps is {n_sweeps!r}; allowed: an integer, 1 to {MOST_SWEEPS}")
