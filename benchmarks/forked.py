@@ -59,7 +59,8 @@ class ForkServer:
 
     def __init__(self, scratch: Path):
         self._scratch, self._count = scratch, 0
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        # With fonts of its own: a list that names missing files makes matplotlib warn, where one line is expected.
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "MPLCONFIGDIR": str(scratch / "matplotlib")}
         command = [sys.executable, "-m", "benchmarks.forked"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
