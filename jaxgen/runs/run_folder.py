@@ -17,12 +17,13 @@ from jaxgen.runs.config import differences, from_json, growth, to_flagfile, to_j
 from jaxgen.runs.log import Logger
 
 LOCK = ".lock"
+DATA = "data.json"  # what the run was trained on, see `training.same_data`
 _ALLOWED = "allowed: a new folder or a run folder"
 # Two letters or more, since one is a drive of Windows; a Path has made one slash of two.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _FOLDERS = ("figures", "samples", "checkpoints", "tensorboard")
 # What a folder holds after a start that ended before its first record or result.
-_BEFORE_THE_FIRST_RECORD = ("config.json", "flags.txt", LOCK)
+_BEFORE_THE_FIRST_RECORD = ("config.json", "flags.txt", LOCK, DATA)
 
 
 @dataclasses.dataclass(frozen=True)

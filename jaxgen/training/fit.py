@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from jaxgen.errors import UserError
-from jaxgen.runs.processes import end_soon, fingerprints, is_first, lost, require_same, several
+from jaxgen.runs.processes import end_soon, is_first, lost, several
 from jaxgen.runs.run_folder import RunFolder
 from jaxgen.runs.streams import progress
 from jaxgen.training.checkpoint import Checkpoints
@@ -33,6 +33,7 @@ from jaxgen.training.parallel import (
     tree_from_first,
     unreplicate_state,
 )
+from jaxgen.training.same_data import require_same_data
 from jaxgen.training.state import TrainState
 from jaxgen.training.step import Decay, Metrics
 
@@ -113,15 +114,14 @@ def fit(
 
     Raises:
         NonFiniteError: loss, gradient norm or parameters are not finite; the last good checkpoint stays.
-        UserError: a checkpoint is damaged, the batch or carry does not divide by the number of devices, or processes
-            hold different data.
+        UserError: a checkpoint is damaged, the batch or carry does not divide by the number of devices, processes hold
+            different data, or the run was trained on other data.
         OSError: a checkpoint cannot be written; those before it stay.
     """
-    if several():
-        require_same("data", fingerprints(data))
     with contextlib.closing(Checkpoints(run.checkpoints, options.best, options.best_mode)) as checkpoints:
         state = tree_from_first(checkpoints.restore_latest(state) or state)
         done = int(state.step)
+        require_same_data(run.path, data, trained=done > 0)
         run.log.rewind(done)
         if done >= options.steps:
             return state

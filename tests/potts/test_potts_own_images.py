@@ -1,5 +1,8 @@
 """A Potts model of images of one's own: their size, classes and levels reach the model, its samples and its studies."""
 
+import dataclasses
+import shutil
+
 import numpy as np
 import pytest
 
@@ -87,3 +90,24 @@ def test_colours_are_refused(tmp_path):
     with pytest.raises(UserError, match="images has 3 channels in colour; allowed: grey images"):
         potts.PottsTask.load(potts.PottsConfig(images=str(tmp_path / "colour.npz")))
     assert data.open(images=str(tmp_path / "colour.npz")).channels == 3
+
+
+def test_a_run_does_not_go_on_with_other_images_under_the_same_name(own, tmp_path):
+    file = tmp_path / "mine.npz"
+    shutil.copy(own, file)
+    short = config(file, steps=2, log_every=1, eval_every=2, checkpoint_every=2)
+
+    def start(steps):
+        task = potts.PottsTask.load(dataclasses.replace(short, steps=steps))
+        with runs.RunFolder.open(tmp_path / "run", task.config) as folder:
+            return training.train(task, folder)
+
+    start(2)
+    arrays = dict(np.load(file))
+    np.savez(file, **arrays | {"images": 4 - arrays["images"]})
+    message = r"training data 'image' are uint8.* now, but .*run was trained on 'uint8.*; allowed: the data of this run"
+    for steps in (2, 4):
+        with pytest.raises(UserError, match=message):
+            start(steps)
+    shutil.copy(own, file)
+    assert int(start(4).step) == 4
