@@ -76,6 +76,10 @@ def sample(
       n_sweeps out of range, shapes or dtypes that do not fit, and (outside jit) states beyond L - 1, repeated
       chain_ids, parameters or a field with NaN or +inf, a beta that is negative or not finite in float32.
 
+    What meets at a site is summed in float32: with d neighbours, the log-odds of two levels are exact up to
+    (d + 1) 2^-23 times the sum of the absolute parameters at the site. A penalty such as -1e8 on a level or a pair
+    costs the others nothing; a reward of 1e8 that two levels share hides differences below about 70 between them.
+
     A parameter or field of -inf forbids a level or a pair of levels. From a start that is allowed, no forbidden state
     is ever drawn. A site whose bias and field forbid all its levels is refused outside jit. What a site does whose
     neighbours forbid all its levels, as can be in a forbidden start or under jit, depends on the engine: "graph" keeps

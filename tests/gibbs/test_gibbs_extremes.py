@@ -89,3 +89,24 @@ def test_tied_couplings_that_forbid_keep_a_proper_colouring(engine):
     drawn, _ = gibbs.sample(jax.random.key(3), LATTICE, params, x, 4, engine=engine)
     assert all(np.all(here != there) for here, there in (LATTICE.ends(np.asarray(drawn), o) for o in LATTICE.offsets))
     assert set(np.unique(drawn)) == {0, 1, 2}, "the third level is reached"
+
+
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+def test_the_log_odds_are_as_exact_as_a_sum_in_float32(engine):
+    """A site between neighbours in states 0 and 1, tied by W: the couplings cancel, and the bias of 1 remains.
+
+    Its log-odds may be off by (d + 1) 2^-23 times the sum of the absolute parameters at the site, which is 0.007 for
+    W = 1e4 and 0.75 for W = 2^20.
+    """
+    lattice = gibbs.Lattice(3, 1, ((1, 0),))
+    n = 10_000
+    x = np.broadcast_to(np.array([[0], [0], [1]], np.uint8), (n, 3, 1))
+    clamp = np.array([[True], [False], [True]])
+    for strength in (1e4, 2.0**20):
+        params = {"bias": jnp.zeros((3, 1, 2)).at[1, 0, 1].set(1.0), "coupling": jnp.array([strength])}
+        drawn, _ = gibbs.sample(jax.random.key(5), lattice, params, x, 1, engine=engine, clamp=clamp)
+        bound = 3 * 2.0**-23 * (2 * strength + 1)
+        low, high = (1 / (1 + np.exp(-1 + sign * bound)) for sign in (1, -1))
+        share = np.asarray(drawn)[:, 1].mean()
+        error = 4 * np.sqrt(0.25 / n)
+        assert low - error < share < high + error, (strength, share)
