@@ -105,7 +105,7 @@ def test_faithful_with_its_diagnosis(tmp_path, monkeypatch):
     flags = ["--faithful", "--models=pmflow_bnn", "--seeds=1", "--epochs=1", *SHORT[2:4], "--test_batch=250"]
     code, out, err = call(*flags, f"--workdir={tmp_path}/original")
     assert code == 0, err
-    assert "original 76.70" in out and "smallest eigenvalue of I + 0.05 K, batch 250" in out
+    assert "original notebook 76.70" in out and "smallest eigenvalue of I + 0.05 K, batch 250" in out
     assert "trained in batches of 64, tested in 250" in out
     for name in ("accuracy", "comparison", "diagnosis"):
         assert np.asarray(Image.open(tmp_path / "original" / "figures" / f"{name}.png").convert("L")).std() > 10
