@@ -29,15 +29,13 @@ def analysis_figure(path: str | Path, results: Mapping) -> None:
         _label(axis, "epoch", unit)
     loss.axhline(bound, label=f"bound H(Y|X) = {bound:.4f}", **_BOUND)
     fresh, error = results["mlp_loss"]["nats"], results["excess_risk_error"]["nats"]
-    loss.set_title(
-        f"excess {results['cell_average_excess']['nats']:.4f} nats; fresh examples {fresh:.4f} ± {error:.4f}"
-    )
-    accuracy.axhline(results["bayes_accuracy"], label=f"Bayes accuracy {results['bayes_accuracy']:.4f}", **_BOUND)
+    title = f"excess {results['cell_average_excess']['nats']:.4f} nats; fresh examples {fresh:.4f} ± {error:.4f}"
+    loss.set_title(title + crossing_note(bound, history["train_loss"], history["validation_loss"], below=True), fontsize=9)
+    best = results["bayes_accuracy"]
+    accuracy.axhline(best, label=f"Bayes accuracy {best:.4f}", **_BOUND)
     title = f"fresh examples: accuracy {results['mlp_accuracy']:.4f}"
-    if max(history["train_accuracy"] + history["validation_accuracy"]) > results["bayes_accuracy"]:
-        # The bound holds for the expectation, on new examples.
-        title += "\n(above the Bayes line: the bound holds on average over new examples, not on a finite sample)"
-    accuracy.set_title(title, fontsize=9)
+    crossing = crossing_note(best, history["train_accuracy"], history["validation_accuracy"], below=False)
+    accuracy.set_title(title + crossing, fontsize=9)
     places = np.arange(len(results["classes"]))
     for shift, name, title in ((-0.2, "bound", "bound"), (0.2, "mlp", "network, fresh examples")):
         classes.bar(places + shift, [row[name]["nats"] for row in results["classes"]], 0.4, label=title)
@@ -149,6 +147,16 @@ def _held(points: Sequence[Point], varied: str) -> str:
         "depth": f"{point.depth} hidden layers",
     }
     return ", ".join(text for name, text in parts.items() if name != varied)
+
+
+def crossing_note(bound: float, training: Sequence[float], validation: Sequence[float], below: bool) -> str:
+    """Return what a curve on the wrong side of its bound means, as a second line of a title; "" if none is there."""
+    side, sign = ("below", -1) if below else ("above", 1)
+    if any(sign * (value - bound) > 0 for value in training):
+        return f"\ntraining curve {side} the bound, which holds for new examples: training examples can be memorised"
+    if any(sign * (value - bound) > 0 for value in validation):
+        return f"\nvalidation curve {side} the bound: chance, as the bound holds for the mean over new examples"
+    return ""
 
 
 def _headroom(axis: Axes) -> None:

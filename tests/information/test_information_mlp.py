@@ -8,6 +8,7 @@ from torch_reference import mlp as reference
 
 from jaxgen import information, training
 from jaxgen.information import config as settings
+from jaxgen.information.figures import crossing_note
 from jaxgen.information.task import cross_entropy_loss
 
 
@@ -84,3 +85,10 @@ def test_the_step_size_over_a_run(schedule, rates):
             _, state = tx.update({"w": jnp.zeros(())}, state)
         update, _ = tx.update({"w": jnp.ones(())}, state)
         assert float(-update["w"]) == pytest.approx(rate, abs=1e-7)
+
+
+def test_a_curve_on_the_wrong_side_of_its_bound_is_explained():
+    assert crossing_note(0.3, [0.5, 0.31], [0.4, 0.32], below=True) == ""
+    assert "training curve below the bound" in crossing_note(0.3, [0.5, 0.29], [0.4, 0.32], below=True)
+    assert "validation curve below the bound: chance" in crossing_note(0.3, [0.5, 0.31], [0.4, 0.29], below=True)
+    assert "training curve above the bound" in crossing_note(0.9, [0.8, 0.91], [0.8, 0.89], below=False)

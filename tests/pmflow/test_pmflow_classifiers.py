@@ -9,6 +9,7 @@ from torch_reference import pmflow as reference
 
 from jaxgen import pmflow
 from jaxgen.pmflow.classifiers import max_pool, mean_pool
+from jaxgen.pmflow.evaluate import flow_measures
 from jaxgen.pmflow.lateral import ring_matrix
 
 COUNTS = {
@@ -37,6 +38,17 @@ def test_parameter_counts(name):
     assert pmflow.parameter_count(pmflow.build_model(name)) == COUNTS[name]
     if name in pmflow.FAITHFUL:
         assert pmflow.parameter_count(pmflow.build_model(name, faithful=True)) == COUNTS[name]
+
+
+def test_the_strong_flow_moves_latents_however_large_the_network_makes_them():
+    """With latents 20 times as large the strong arm still moves them by more than 10 %, the default flow does not."""
+    shown = np.random.default_rng(0).integers(0, 256, (64, 28, 28), np.uint8)
+    for name, low, high in (("pmflow_mlp_strong", 0.1, 0.3), ("pmflow_mlp", 0.0, 0.01)):
+        model = pmflow.build_model(name)
+        params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 28, 28)))["params"]
+        params["layer_2"] = jax.tree.map(lambda leaf: 20 * leaf, params["layer_2"])
+        moved, scale = flow_measures(model, jax.tree.map(lambda leaf: leaf[None], params), shown)
+        assert low < moved < high and (scale == pytest.approx(1.0, abs=1e-3)) == (low > 0)
 
 
 def images(n=6, seed=0):

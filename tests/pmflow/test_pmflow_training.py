@@ -140,6 +140,26 @@ def test_a_verdict_of_both_signs_of_one_seed_and_of_none():
     assert comparison.judgement(other[0]) == "better" and comparison.verdict(other) == comparison.verdict([])
 
 
+def test_all_contrasts_are_corrected_for_their_number():
+    """With m contrasts the p-value is m times larger and the interval holds with probability 1 - 0.05 / m (Dunn)."""
+    models = [trained("pmflow_mlp", FLOW), trained("mlp_linear", OFF), trained("mlp", OFF[::-1])]
+    pairs = comparison.contrasts(models)
+    assert [pair.contrasts for pair in pairs] == [3, 3, 3]
+    wanted = scipy.stats.ttest_rel(FLOW, OFF)
+    assert pairs[0].p == pytest.approx(min(1.0, 3 * wanted.pvalue))
+    interval = wanted.confidence_interval(1 - 0.05 / 3)
+    np.testing.assert_allclose(pairs[0].difference[1:], (100 * interval.low, 100 * interval.high))
+
+
+def test_the_strong_arm_states_how_far_it_moves_the_latents():
+    models = [trained("pmflow_mlp_strong", FLOW, 0.2), trained("mlp_normalised", OFF)]
+    rows = {row.quantity: row for row in comparison.record_rows(models)}
+    moved = rows["PMFlow MLP, strong flow: displacement of the latents"]
+    assert moved.value == pytest.approx(20.0) and moved.target == ">= 10"
+    assert "mean |after - before| / mean |before| over 1000 test images" in moved.note
+    assert "strong flow learned - flow off (MLP, latents normalised)" in rows
+
+
 def test_ranking_and_rows():
     models = [trained("mlp", OFF), trained("pmflow_mlp", FLOW, 0.02)]
     table = comparison.ranking(models)
@@ -152,7 +172,8 @@ def test_ranking_and_rows():
     faithful = comparison.faithful_rows([trained("pmflow_bnn", OFF)])
     assert [row.target for row in faithful] == ["original notebook 76.70", "original notebook 84.31"]
     both = comparison.faithful_rows([trained("mlp", OFF), trained("pmflow_mlp", FLOW)])
-    assert both[-1].value == "-0.20, +0.13, +0.18, -0.09"
+    assert both[-1].value == "-0.20, +0.13, +0.18, -0.09" and both[-1].note.endswith("trails after epochs 1 and 4")
+    assert rows["original notebook: PMFlow MLP - MLP"] == both[-1]
     assert faithful[1].note.startswith("difference +12.79; 5 seeds, 96.90 to 97.40")
 
 
@@ -177,7 +198,7 @@ def test_the_diagnosis_tells_a_coupled_batch_from_none(monkeypatch):
     assert (changed["batch"][:, 1] > 0).all()
 
 
-def test_the_display_writes_a_row_a_run(capsys):
+def test_the_display_writes_one_row_per_run(capsys):
     with Display(2, 2) as display:
         display.begin("MLP")
         display.epoch(0.5)
