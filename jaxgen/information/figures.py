@@ -30,12 +30,13 @@ def analysis_figure(path: str | Path, results: Mapping) -> None:
     loss.axhline(bound, label=f"bound H(Y|X) = {bound:.4f}", **_BOUND)
     fresh, error = results["mlp_loss"]["nats"], results["excess_risk_error"]["nats"]
     title = f"excess {results['cell_average_excess']['nats']:.4f} nats; fresh examples {fresh:.4f} ± {error:.4f}"
-    loss.set_title(title + crossing_note(bound, history["train_loss"], history["validation_loss"], below=True), fontsize=9)
+    note = crossing_note(bound, history["train_loss"], history["validation_loss"], below=True)
+    loss.set_title(title + note, fontsize=9)
     best = results["bayes_accuracy"]
     accuracy.axhline(best, label=f"Bayes accuracy {best:.4f}", **_BOUND)
     title = f"fresh examples: accuracy {results['mlp_accuracy']:.4f}"
-    crossing = crossing_note(best, history["train_accuracy"], history["validation_accuracy"], below=False)
-    accuracy.set_title(title + crossing, fontsize=9)
+    note = crossing_note(best, history["train_accuracy"], history["validation_accuracy"], below=False)
+    accuracy.set_title(title + note, fontsize=9)
     places = np.arange(len(results["classes"]))
     for shift, name, title in ((-0.2, "bound", "bound"), (0.2, "mlp", "network, fresh examples")):
         classes.bar(places + shift, [row[name]["nats"] for row in results["classes"]], 0.4, label=title)
