@@ -18,21 +18,19 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.stats
-from absl import flags
 from jaxtyping import Float
 from thrml import Block, BlockGibbsSpec, CategoricalNode, FactorSamplingProgram, SamplingSchedule, sample_states
 from thrml.models import CategoricalGibbsConditional, SquareCategoricalEBMFactor
 
-from benchmarks import timing
+from benchmarks import command_line, timing
 from jaxgen import gibbs
-from jaxgen.runs.tables import aligned, markdown, write_between, write_json
+from jaxgen.runs.tables import aligned, write_json
 
 NAME = "bipartite_throughput"
 ANCHOR = "thrml"
@@ -211,47 +209,29 @@ def measure(machine: Machine, named: dict[str, Callable], repeats: int) -> list[
     return rows
 
 
-def define_flags() -> flags.FlagValues:
-    values = flags.FlagValues()
-    where = {"flag_values": values}
-    flags.DEFINE_integer("repeats", timing.LEAST_REPEATS, "rounds", lower_bound=timing.LEAST_REPEATS, **where)
-    flags.DEFINE_boolean("quick", False, "the small machine only", **where)
-    flags.DEFINE_string("json", None, "write everything measured to this file", **where)
-    flags.DEFINE_boolean("write", False, "put the table into benchmarks/README.md", **where)
-    flags.DEFINE_boolean("help", False, "show this help", short_name="?", **where)
-    return values
-
-
 def main(argv: list[str]) -> int:
     """Check, measure, print, write; the exit code is 1 if a law differed."""
-    values = define_flags()
-    try:
-        if values(argv)[1:]:
-            raise flags.Error(f"unexpected arguments: {' '.join(values(argv)[1:])}; allowed: --name=value, see --help")
-    except flags.Error as error:
-        print(f"{NAME}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    if values["help"].value:
-        print(f"{__doc__.strip()}\n{values.get_help()}")
-        return 0
-    timing.disable_compilation_cache()
-    record, rows = timing.environment(), []
-    checked = {name: gate(build) for name, build in paths().items()}
-    named = {name: build for name, build in paths().items() if checked[name] >= ALPHA}
-    small, large = [Machine(196, 128, n) for n in (1, 256)], [Machine(784, 512, n) for n in (1, 256)]
-    for machine in small if values["quick"].value else small + large:
-        rows += measure(machine, named, values["repeats"].value)
-    if values["json"].value:
-        write_json(values["json"].value, record | {"gate": checked, "rows": rows})
-    print(aligned(rows, COLUMNS))
-    for name in checked.keys() - named.keys():
-        print(f"FAILED, not timed: {name}, p = {checked[name]:.2g}")
-    if values["write"].value:
-        versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items() if k not in ("numba", "adabmDCA"))
-        head = f"`{record['command']}` on {record['device']}, {record['cores']} cores, load {record['load_at_start']}"
-        text = f"{head} at the start; {versions}, XLA_FLAGS={record['xla_flags']}.\n\n{markdown(rows, COLUMNS)}"
-        write_between(Path(__file__).with_name("README.md"), NAME, text)
-    return 0 if len(named) == len(checked) else 1
+    values = command_line.define_flags("the small machine only")
+
+    def measure_all() -> bool:
+        timing.disable_compilation_cache()
+        record, rows = timing.environment(), []
+        checked = {name: gate(build) for name, build in paths().items()}
+        named = {name: build for name, build in paths().items() if checked[name] >= ALPHA}
+        small, large = [Machine(196, 128, n) for n in (1, 256)], [Machine(784, 512, n) for n in (1, 256)]
+        for machine in small if values["quick"].value else small + large:
+            rows += measure(machine, named, values["repeats"].value)
+        if values["json"].value:
+            write_json(values["json"].value, record | {"gate": checked, "rows": rows})
+        print(aligned(rows, COLUMNS))
+        for name in checked.keys() - named.keys():
+            print(f"FAILED, not timed: {name}, p = {checked[name]:.2g}")
+        if values["write"].value:
+            packages = [name for name in record["versions"] if name not in ("numba", "adabmDCA")]
+            command_line.write_table(NAME, record, rows, COLUMNS, packages)
+        return len(named) == len(checked)
+
+    return command_line.run(NAME, __doc__, values, argv, measure_all)
 
 
 if __name__ == "__main__":

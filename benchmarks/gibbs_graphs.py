@@ -15,7 +15,6 @@ import itertools
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -27,10 +26,10 @@ from absl import flags
 from thrml import SamplingSchedule, SpinNode, sample_states
 from tqdm import tqdm
 
-from benchmarks import timing
+from benchmarks import command_line, timing
 from jaxgen import gibbs
 from jaxgen.gibbs import Graph, Lattice
-from jaxgen.runs.tables import aligned, markdown, write_between, write_json
+from jaxgen.runs.tables import aligned, write_json
 
 NAME = "gibbs_graphs"
 ALPHA = 1e-5
@@ -224,53 +223,35 @@ def measure(case: Case, levels: int, chains: int, p: float, repeats: int) -> dic
     return row | {"compile s": paths[0].compile_s, "thrml compile s": paths[1].compile_s, "p": p}
 
 
-def define_flags() -> flags.FlagValues:
-    values = flags.FlagValues()
-    where = {"flag_values": values}
-    flags.DEFINE_integer("repeats", timing.LEAST_REPEATS, "rounds", lower_bound=timing.LEAST_REPEATS, **where)
-    flags.DEFINE_boolean("quick", False, "three graphs", **where)
-    flags.DEFINE_list("graphs", None, f"only these, of {', '.join(c.name for c in cases(quick=False))}", **where)
-    flags.DEFINE_string("json", None, "write everything measured to this file", **where)
-    flags.DEFINE_boolean("write", False, "put the table into benchmarks/README.md", **where)
-    flags.DEFINE_boolean("help", False, "show this help", short_name="?", **where)
-    return values
-
-
 def main(argv: list[str]) -> int:
     """Measure, print, write; the exit code is 1 if a law differed."""
-    values = define_flags()
-    try:
-        if values(argv)[1:]:
-            raise flags.Error(f"unexpected arguments: {' '.join(values(argv)[1:])}; allowed: --name=value, see --help")
-        known = [case.name for case in cases(quick=False)]
+    values = command_line.define_flags("three graphs")
+    known = [case.name for case in cases(quick=False)]
+    flags.DEFINE_list("graphs", None, f"only these, of {', '.join(known)}", flag_values=values)
+
+    def check() -> None:
         unknown = set(values["graphs"].value or ()) - set(known)
         if unknown:
             raise flags.Error(f"flag --graphs={', '.join(sorted(unknown))}: allowed: {', '.join(known)}")
-    except flags.Error as error:
-        print(f"{NAME}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    if values["help"].value:
-        print(f"{__doc__.strip()}\n{values.get_help()}")
-        return 0
-    timing.disable_compilation_cache()
-    record, rows = timing.environment(), []
-    names = values["graphs"].value
-    chosen = [case for case in cases(values["quick"].value and not names) if not names or case.name in names]
-    wanted = [(case, levels) for case in chosen for levels in (2, 4)]
-    for case, levels in tqdm(wanted, desc="graphs", unit="graph"):
-        graph = case.sized(levels)
-        p = gate(graph, random_params(graph, levels == 2))
-        rows += [measure(case, levels, chains, p, values["repeats"].value) for chains in (1, 256)]
-    ok = all(row["p"] >= ALPHA for row in rows)
-    if values["json"].value:
-        write_json(values["json"].value, record | {"rows": rows})
-    print(aligned(rows, COLUMNS))
-    if values["write"].value:
-        versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items() if k in ("python", "jax", "thrml"))
-        head = f"`{record['command']}` on {record['device']}, {record['cores']} cores, load {record['load_at_start']}"
-        text = f"{head} at the start; {versions}, XLA_FLAGS={record['xla_flags']}.\n\n{markdown(rows, COLUMNS)}"
-        write_between(Path(__file__).with_name("README.md"), NAME, text)
-    return 0 if ok else 1
+
+    def measure_all() -> bool:
+        timing.disable_compilation_cache()
+        record, rows = timing.environment(), []
+        names = values["graphs"].value
+        chosen = [case for case in cases(values["quick"].value and not names) if not names or case.name in names]
+        wanted = [(case, levels) for case in chosen for levels in (2, 4)]
+        for case, levels in tqdm(wanted, desc="graphs", unit="graph"):
+            graph = case.sized(levels)
+            p = gate(graph, random_params(graph, levels == 2))
+            rows += [measure(case, levels, chains, p, values["repeats"].value) for chains in (1, 256)]
+        if values["json"].value:
+            write_json(values["json"].value, record | {"rows": rows})
+        print(aligned(rows, COLUMNS))
+        if values["write"].value:
+            command_line.write_table(NAME, record, rows, COLUMNS, ("python", "jax", "thrml"))
+        return all(row["p"] >= ALPHA for row in rows)
+
+    return command_line.run(NAME, __doc__, values, argv, measure_all, check)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from benchmarks import gibbs_gate, gibbs_peers, gibbs_report, gibbs_training, timing
+from benchmarks import command_line, gibbs_gate, gibbs_peers, gibbs_report, gibbs_training, timing
 from benchmarks.gibbs_optional_peers import installed_peers
 from benchmarks.gibbs_peers import ANCHOR, Path, Prepared, Problem
 from jaxgen.errors import UserError
@@ -217,7 +217,9 @@ def benchmark(options: Options, profile: str | None) -> tuple[dict, bool]:
 
 def define_flags() -> flags.FlagValues:
     """Return the command line's flags, in a FlagValues of their own."""
-    values = flags.FlagValues()
+    values = command_line.define_flags(
+        "shorter runs, no compiled PyTorch; where not given, sizes 28, levels 4, chains 1,256, edge, 20 sweeps"
+    )
     lists = {"sizes": ((14, 28, 56), "sides of the square grid", 3, 128)}
     lists["levels"] = ((2, 4, 16), "levels of a site", 2, 16)
     lists["chains"] = ((1, 16, 64, 256, 1024), "chains", 1, 65536)
@@ -225,20 +227,15 @@ def define_flags() -> flags.FlagValues:
         flags.DEFINE(_Numbers(low, high), name, default, text, flag_values=values, serializer=None)
     where = {"flag_values": values}
     flags.DEFINE_integer("sweeps", 50, "sweeps per timed call, at most", lower_bound=2, **where)
-    flags.DEFINE_integer("repeats", timing.LEAST_REPEATS, "rounds", lower_bound=timing.LEAST_REPEATS, **where)
     flags.DEFINE_enum("coupling", "both", ["edge", "tied", "both"], "both: tied at the base case as well", **where)
-    flags.DEFINE_string("json", None, "write everything measured to this file", **where)
     flags.DEFINE_string("plot", None, "write the figure to this .png, .pdf or .svg", **where)
     flags.DEFINE_string("profile", None, "write a trace here and say where the time goes", **where)
     flags.DEFINE_string("record", None, "write the main numbers to this file, for experiments/results", **where)
-    flags.DEFINE_boolean("write", False, "put the tables into benchmarks/README.md", **where)
-    text = "shorter runs, no compiled PyTorch; where not given, sizes 28, levels 4, chains 1,256, edge, 20 sweeps"
-    flags.DEFINE_boolean("quick", False, text, **where)
-    flags.DEFINE_boolean("help", False, "show this help", short_name="?", **where)
     return values
 
 
 def read_options(values: flags.FlagValues) -> Options:
+    """Return the parsed flags, with the smaller defaults of --quick."""
     chosen = {f.name: values[f.name].value for f in dataclasses.fields(Options)}
     if chosen["quick"]:
         small = {"sizes": (28,), "levels": (4,), "chains": (1, 256), "coupling": "edge", "sweeps": 20}
@@ -247,35 +244,31 @@ def read_options(values: flags.FlagValues) -> Options:
 
 
 def main(argv: list[str]) -> int:
-    """Measure, print, write; the exit code."""
+    """Measure, print, write; the exit code is 1 if a law was wrong."""
     values = define_flags()
-    try:
-        extra = values(argv)[1:]
-        if extra:
-            raise flags.Error(f"unexpected arguments: {' '.join(extra)}; allowed: --name=value flags, see --help")
+
+    def check() -> None:
         plot = values["plot"].value
         if plot and FilePath(plot).suffix not in (".png", ".pdf", ".svg"):
             raise flags.Error(f"flag --plot={plot}: allowed: a name that ends in .png, .pdf or .svg")
-    except flags.Error as error:
-        print(f"{NAME}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    if values["help"].value:
-        print(f"{__doc__.strip()}\n{values.get_help()}")
-        return 0
-    begin, options = time.perf_counter(), read_options(values)
-    record, ok = benchmark(options, values["profile"].value)
-    print(gibbs_report.text(record))
-    if values["json"].value:
-        write_json(values["json"].value, record)
-    if plot and record["rows"]:
-        gibbs_report.plot(plot, record)
-    if values["record"].value:
-        rows, seconds = gibbs_report.result_rows(record), time.perf_counter() - begin
-        title = "Gibbs sampling and CD-1"
-        write_record(values["record"].value, title=title, family="Gibbs engines", rows=rows, wall_time_s=seconds)
-    if values["write"].value:
-        gibbs_report.write(FilePath(__file__).with_name("README.md"), NAME, record)
-    return 0 if ok else 1
+
+    def measure_all() -> bool:
+        begin, options = time.perf_counter(), read_options(values)
+        record, ok = benchmark(options, values["profile"].value)
+        print(gibbs_report.text(record))
+        if values["json"].value:
+            write_json(values["json"].value, record)
+        if values["plot"].value and record["rows"]:
+            gibbs_report.plot(values["plot"].value, record)
+        if values["record"].value:
+            rows, seconds = gibbs_report.result_rows(record), time.perf_counter() - begin
+            title = "Gibbs sampling and CD-1"
+            write_record(values["record"].value, title=title, family="Gibbs engines", rows=rows, wall_time_s=seconds)
+        if values["write"].value:
+            gibbs_report.write(command_line.README, NAME, record)
+        return ok
+
+    return command_line.run(NAME, __doc__, values, argv, measure_all, check)
 
 
 if __name__ == "__main__":

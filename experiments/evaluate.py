@@ -18,6 +18,7 @@ from pathlib import Path
 from jaxgen import data, evaluation, runs
 from jaxgen.errors import UserError
 from jaxgen.runs import option, seed_option
+from jaxgen.runs.config import MOST_STEPS
 from jaxgen.runs.processes import fingerprints
 from jaxgen.runs.tables import write_json
 
@@ -35,15 +36,15 @@ class EvaluateConfig:
         low=data.FEWEST_LEVELS,
         high=data.MOST_LEVELS,
     )
-    dataset: str = option("mnist", "images that they imitate", group="reference", choices=("mnist", "fashion_mnist"))
+    dataset: str = data.dataset_option("images that the samples imitate", "reference")
     images: str = data.images_option(group="reference")
-    data_dir: str = option("", "folder with the dataset's four IDX files", group="reference")
+    data_dir: str = data.data_dir_option("reference")
     reference: str = option("", "weights folder of experiments.evaluation_reference", group="reference")
     cas: bool = option(
         False, "also measure the classification accuracy score, by two trainings of minutes", group="score"
     )
     cas_steps: int = option(
-        evaluation.SCORE_STEPS, "parameter updates of each training", group="score", low=1, high=2**31 - 1
+        evaluation.SCORE_STEPS, "parameter updates of each training", group="score", low=1, high=MOST_STEPS
     )
     seed: int = seed_option("seed of the two trainings", group="score")
 

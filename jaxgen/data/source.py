@@ -4,10 +4,21 @@ from pathlib import Path
 from typing import Any
 
 from jaxgen.data.dataset import Dataset
-from jaxgen.data.datasets import load
+from jaxgen.data.datasets import SOURCES, load
+from jaxgen.data.levels import FEWEST_LEVELS, MOST_LEVELS
 from jaxgen.data.own_images import load_images
 from jaxgen.errors import UserError, quoted
 from jaxgen.runs import option
+
+
+def dataset_option(help: str = "images to learn", group: str = "data") -> Any:
+    """Declare the Config field `dataset` of a command that uses a built-in dataset."""
+    return option("mnist", help, group=group, choices=tuple(SOURCES))
+
+
+def data_dir_option(group: str = "data") -> Any:
+    """Declare the Config field `data_dir` of a command that uses a built-in dataset."""
+    return option("", "folder with the dataset's four IDX files instead of the built-in ones", group=group)
 
 
 def images_option(group: str = "data") -> Any:
@@ -18,6 +29,11 @@ def images_option(group: str = "data") -> Any:
         "files whose sub-folders are classes",
         group=group,
     )
+
+
+def levels_option(default: int, help: str = "grey levels per pixel", group: str = "data") -> Any:
+    """Declare the Config field `levels` of a family whose pixels have discrete levels."""
+    return option(default, help, group=group, low=FEWEST_LEVELS, high=MOST_LEVELS)
 
 
 def name_of(dataset: str, images: str) -> str:

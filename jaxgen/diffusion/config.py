@@ -37,9 +37,9 @@ class DiffusionConfig:
     eval_every: int = option(1000, "steps between evaluations and pictures", group="run", low=1, high=MOST_STEPS)
     checkpoint_every: int = option(1000, "steps between checkpoints", group="run", low=1, high=MOST_STEPS)
 
-    dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
+    dataset: str = data.dataset_option()
     images: str = data.images_option()
-    data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
+    data_dir: str = data.data_dir_option()
     part: str = option(
         "train",
         "train: 54,000 images, held-out loss on 6,000 others; all: 60,000, held-out loss on the test images",

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Key, PyTree, UInt8, UInt32
 from jaxgen import data, runs, training
 from jaxgen.evaluation.networks import NETWORKS, apply_network
 from jaxgen.runs import option, seed_option
+from jaxgen.runs.config import MOST_STEPS
 
 _EMA_DECAY = 0.998
 _WARM_UP = 200  # steps
@@ -29,7 +30,7 @@ class ClassifierConfig:
 
     network: str = option("features", "architecture", group="model", choices=tuple(NETWORKS))
     seed: int = seed_option("seed of parameters, order of batches and shifts", group="run")
-    steps: int = option(8000, "parameter updates", group="optimiser", low=1, high=2**31 - 1, grows=True)
+    steps: int = option(8000, "parameter updates", group="optimiser", low=1, high=MOST_STEPS, grows=True)
     batch_size: int = option(128, "images per step, over all devices", group="optimiser", low=1, high=60_000)
     learning_rate: float = option(2e-3, "largest step size of AdamW", group="optimiser", low=0.0, high=10.0)
     weight_decay: float = option(1e-2, "decay of AdamW", group="optimiser", low=0.0, high=10.0)

@@ -7,20 +7,21 @@ from jaxgen.evaluation.classifier import ClassifierConfig, train_classifier
 from jaxgen.evaluation.reference_build import write_reference
 from jaxgen.evaluation.report import reference_rows
 from jaxgen.runs import option, seed_option
+from jaxgen.runs.config import MOST_STEPS
 
 
 @dataclasses.dataclass(frozen=True)
 class ReferenceConfig:
     """Dataset and trainings of a reference."""
 
-    dataset: str = option("mnist", "dataset of the reference", group="data", choices=("mnist", "fashion_mnist"))
-    data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
+    dataset: str = data.dataset_option("dataset of the reference")
+    data_dir: str = data.data_dir_option()
     seed: int = seed_option("seed of networks, order of batches, shifts and ceilings", group="run")
     feature_steps: int = option(
-        6000, "parameter updates of the feature network", group="optimiser", low=1, high=2**31 - 1
+        6000, "parameter updates of the feature network", group="optimiser", low=1, high=MOST_STEPS
     )
     accuracy_steps: int = option(
-        8000, "parameter updates of the accuracy network", group="optimiser", low=1, high=2**31 - 1
+        8000, "parameter updates of the accuracy network", group="optimiser", low=1, high=MOST_STEPS
     )
 
 

@@ -9,6 +9,7 @@ from jaxgen import data, gibbs
 from jaxgen.potts.contrastive import ContrastiveSettings
 from jaxgen.potts.model import COUPLINGS, PottsEBM
 from jaxgen.runs import option, seed_option
+from jaxgen.runs.config import MOST_STEPS
 
 SIDE = 28  # pixels of both built-in datasets
 N_CLASSES = 10  # of these
@@ -20,19 +21,19 @@ class PottsConfig:
     """The defaults train an edge model of all digits; `experiments/flags` holds the settings of the records."""
 
     seed: int = seed_option("seed of parameters, data order, chains and samples", group="run")
-    log_every: int = option(50, "steps between records of the training metrics", group="run", low=1, high=2**31 - 1)
-    eval_every: int = option(500, "steps between evaluations and pictures", group="run", low=1, high=2**31 - 1)
+    log_every: int = option(50, "steps between records of the training metrics", group="run", low=1, high=MOST_STEPS)
+    eval_every: int = option(500, "steps between evaluations and pictures", group="run", low=1, high=MOST_STEPS)
     checkpoint_every: int = option(
-        500, "steps between checkpoints, a multiple of eval_every", group="run", low=1, high=2**31 - 1
+        500, "steps between checkpoints, a multiple of eval_every", group="run", low=1, high=MOST_STEPS
     )
 
-    dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
+    dataset: str = data.dataset_option()
     images: str = data.images_option()
-    data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
+    data_dir: str = data.data_dir_option()
     classes: str = option(
         "all", "classes to keep: 'all', or numbers such as '3' or '0,1,7'", group="data", former="digits"
     )
-    levels: int = option(4, "grey levels per pixel", group="data", low=data.FEWEST_LEVELS, high=data.MOST_LEVELS)
+    levels: int = data.levels_option(4)
 
     neighbourhood: str = option("4", "pixels joined to each pixel", group="model", choices=gibbs.NEIGHBOURHOODS)
     boundary: str = option("open", "edges of the image", group="model", choices=gibbs.BOUNDARIES)
@@ -54,7 +55,7 @@ class PottsConfig:
     l2: float = option(0.0, "weight decay of the couplings", group="contrastive divergence", low=0.0, high=10.0)
     centring: bool = option(False, "centre the statistics on the data's marginals", group="contrastive divergence")
 
-    steps: int = option(4000, "parameter updates", group="optimiser", low=1, high=2**31 - 1, grows=True)
+    steps: int = option(4000, "parameter updates", group="optimiser", low=1, high=MOST_STEPS, grows=True)
     batch_size: int = option(256, "images per step, over all devices", group="optimiser", low=1, high=60_000)
     learning_rate: float = option(2e-2, "step size of Adam", group="optimiser", low=0.0, high=10.0)
     schedule: str = option("cosine", "learning rate over the run", group="optimiser", choices=("cosine", "constant"))

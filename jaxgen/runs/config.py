@@ -5,7 +5,7 @@ A family declares each field once, with its default, its help, its group and its
     @dataclasses.dataclass(frozen=True)
     class EbmConfig:
         seed: int = seed_option("seed of parameters and data order")
-    steps: int = option(2000, "parameter updates", group="optimiser", low=1, high=MOST_STEPS, grows=True)
+        steps: int = option(2000, "parameter updates", group="optimiser", low=1, high=MOST_STEPS, grows=True)
         learning_rate: float = option(2e-2, "Adam step size", group="optimiser", low=0.0, high=1.0)
         coupling: str = option("edge", "how couplings are shared", group="model", choices=("edge", "tied"))
         clip: float | None = option(None, "largest gradient norm", group="optimiser", low=0.0)

@@ -24,9 +24,9 @@ class VAEConfig:
     eval_every: int = option(2000, "steps between evaluations and pictures", group="run", low=1, high=MOST_STEPS)
     checkpoint_every: int = option(2000, "steps between checkpoints", group="run", low=1, high=MOST_STEPS)
 
-    dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
+    dataset: str = data.dataset_option()
     images: str = data.images_option()
-    data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
+    data_dir: str = data.data_dir_option()
     levels: int = option(
         2,
         "2: stochastically binarised; 4 or 16: grey in bins of equal width; 256: 8-bit grey",

@@ -25,9 +25,9 @@ _EXAMPLES = 12  # images per class
 class ExplorationConfig:
     """Which images are shown, and in which codings."""
 
-    dataset: str = option("mnist", "images to look at", group="data", choices=("mnist", "fashion_mnist"))
+    dataset: str = data.dataset_option("images to look at")
     images: str = data.images_option()
-    data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
+    data_dir: str = data.data_dir_option()
     levels: str = option("2,4,16", "numbers of grey levels to code with, separated by commas", group="data")
 
 

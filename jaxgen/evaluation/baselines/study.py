@@ -41,8 +41,8 @@ class BaselinesConfig:
     """What is fitted, and how many samples are drawn."""
 
     seed: int = seed_option("seed of the samples", group="run")
-    dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
-    data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
+    dataset: str = data.dataset_option()
+    data_dir: str = data.data_dir_option()
     levels: int = option(2, "number of grey levels", group="data", choices=(2, 4))
     train_images: int = option(54000, "images to fit", group="data", low=1, high=54000)
     samples: int = option(

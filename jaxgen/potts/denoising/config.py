@@ -5,6 +5,7 @@ import dataclasses
 from jaxgen import data
 from jaxgen.potts.denoising.noise import SCHEDULES
 from jaxgen.runs import option, seed_option
+from jaxgen.runs.config import MOST_STEPS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,20 +13,14 @@ class DenoisingConfig:
     """The defaults train a binary machine of all classes; `experiments/flags` holds the settings of the records."""
 
     seed: int = seed_option("seed of parameters, data order, chains and samples", group="run")
-    log_every: int = option(50, "steps between records of the training metrics", group="run", low=1, high=2**31 - 1)
-    eval_every: int = option(1000, "steps between evaluations and pictures", group="run", low=1, high=2**31 - 1)
-    checkpoint_every: int = option(1000, "steps between checkpoints", group="run", low=1, high=2**31 - 1)
+    log_every: int = option(50, "steps between records of the training metrics", group="run", low=1, high=MOST_STEPS)
+    eval_every: int = option(1000, "steps between evaluations and pictures", group="run", low=1, high=MOST_STEPS)
+    checkpoint_every: int = option(1000, "steps between checkpoints", group="run", low=1, high=MOST_STEPS)
 
-    dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
+    dataset: str = data.dataset_option()
     images: str = data.images_option()
-    data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
-    levels: int = option(
-        2,
-        "grey levels per pixel; with 2, grey is the probability of white",
-        group="data",
-        low=data.FEWEST_LEVELS,
-        high=data.MOST_LEVELS,
-    )
+    data_dir: str = data.data_dir_option()
+    levels: int = data.levels_option(2, "grey levels per pixel; with 2, grey is the probability of white")
     crop: float = option(
         0.003, "leave out pixels whose mean brightness is at most this share of white", group="data", low=0.0, high=0.5
     )

@@ -4,6 +4,7 @@ import dataclasses
 
 from jaxgen import data
 from jaxgen.runs import option, seed_option
+from jaxgen.runs.config import MOST_STEPS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,27 +12,21 @@ class RestrictedConfig:
     """The defaults train a binary machine in minutes; `experiments/flags` holds the settings of the records."""
 
     seed: int = seed_option("seed of parameters, data order, chains and samples", group="run")
-    log_every: int = option(100, "steps between records of the training metrics", group="run", low=1, high=2**31 - 1)
-    eval_every: int = option(5000, "steps between estimates of the likelihood", group="run", low=1, high=2**31 - 1)
-    checkpoint_every: int = option(5000, "steps between checkpoints", group="run", low=1, high=2**31 - 1)
+    log_every: int = option(100, "steps between records of the training metrics", group="run", low=1, high=MOST_STEPS)
+    eval_every: int = option(5000, "steps between estimates of the likelihood", group="run", low=1, high=MOST_STEPS)
+    checkpoint_every: int = option(5000, "steps between checkpoints", group="run", low=1, high=MOST_STEPS)
 
-    dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
+    dataset: str = data.dataset_option()
     images: str = data.images_option()
-    data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
-    levels: int = option(
-        2,
-        "grey levels per pixel; with 2, grey is the probability of white",
-        group="data",
-        low=data.FEWEST_LEVELS,
-        high=data.MOST_LEVELS,
-    )
+    data_dir: str = data.data_dir_option()
+    levels: int = data.levels_option(2, "grey levels per pixel; with 2, grey is the probability of white")
 
     hidden: int = option(512, "binary hidden units", group="model", low=1, high=65536)
 
     persistent: bool = option(True, "continue the chains from step to step (PCD), instead of CD", group="training")
     chains: int = option(256, "chains of PCD; CD has one per image", group="training", low=1, high=10**6)
     sweeps: int = option(1, "Gibbs sweeps per step (k)", group="training", low=1, high=10**6)
-    steps: int = option(20_000, "parameter updates", group="training", low=1, high=2**31 - 1)
+    steps: int = option(20_000, "parameter updates", group="training", low=1, high=MOST_STEPS)
     batch_size: int = option(256, "images per step", group="training", low=1, high=10**6)
     learning_rate: float = option(1e-3, "peak step size of Adam, without momentum", group="training", low=0.0, high=1.0)
     warmup: int = option(200, "steps of linear warm-up; then a cosine down", group="training", low=0, high=10**8)

@@ -27,8 +27,8 @@ class BlindConfig:
     )
     each: int = option(40, "generated images, and as many real ones", group="sheet", low=1, high=500)
     seed: int = seed_option("seed of the choice and of the order", group="sheet")
-    dataset: str = option("mnist", "dataset that they imitate", group="sheet", choices=("mnist", "fashion_mnist"))
-    data_dir: str = option("", "folder with the dataset's four IDX files", group="sheet")
+    dataset: str = data.dataset_option("dataset that the samples imitate", "sheet")
+    data_dir: str = data.data_dir_option("sheet")
     score: str = option("", "answers.csv to score", group="score")
     key: str = option("", "its key.json", group="score")
 

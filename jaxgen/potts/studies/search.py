@@ -29,6 +29,7 @@ from jaxgen.errors import UserError
 from jaxgen.potts.config import PottsConfig
 from jaxgen.potts.model import COUPLINGS
 from jaxgen.runs import option, seed_option
+from jaxgen.runs.config import MOST_STEPS
 
 CRITERIA = ("likelihood", "pseudo_likelihood")
 SAMPLERS = ("tpe", "random", "grid")
@@ -49,20 +50,20 @@ class SearchConfig:
     rungs: int = option(
         3, "rungs, the last at the end of the training; 1 ends no trial early", group="search", low=1, high=20
     )
-    steps: int = option(1800, "parameter updates of a whole training", group="search", low=1, high=2**31 - 1)
+    steps: int = option(1800, "parameter updates of a whole training", group="search", low=1, high=MOST_STEPS)
     criterion: str = option("likelihood", "the score, on validation images", group="search", choices=CRITERIA)
     validation: int = option(
         2000, "validation images of the score, or all if fewer", group="search", low=1, high=60_000
     )
     quick: bool = option(False, "6 trials, 2 rungs, 60 updates: shows that everything runs", group="search")
 
-    dataset: str = option("mnist", "images to learn", group="data", choices=("mnist", "fashion_mnist"))
+    dataset: str = data.dataset_option()
     images: str = data.images_option()
-    data_dir: str = option("", "folder with the dataset's four IDX files instead of the built-in ones", group="data")
+    data_dir: str = data.data_dir_option()
     classes: str = option(
         "3", "classes to keep: 'all', or numbers such as '3' or '0,1,7'", group="data", former="digits"
     )
-    levels: int = option(4, "grey levels per pixel", group="data", low=data.FEWEST_LEVELS, high=data.MOST_LEVELS)
+    levels: int = data.levels_option(4)
 
     learning_rate_low: float = option(1e-3, "smallest step size of Adam", group="searched", low=1e-8, high=10.0)
     learning_rate_high: float = option(

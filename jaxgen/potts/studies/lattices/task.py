@@ -37,6 +37,7 @@ from jaxgen.potts.latent import (
 from jaxgen.potts.likelihood.log_likelihood import log_likelihood
 from jaxgen.potts.model import PottsEBM, log_marginal_init
 from jaxgen.runs import option, seed_option
+from jaxgen.runs.config import MOST_STEPS
 
 _WARM, _TIMED = 3, 10
 
@@ -81,7 +82,7 @@ class LatticesConfig:
         2e-2, "step size of Adam with hidden sites and 8 neighbours", group="training", low=0.0, high=10.0
     )
     steps: int | None = option(
-        None, "updates per lattice, instead of equal times", group="training", low=1, high=2**31 - 1
+        None, "updates per lattice, instead of equal times", group="training", low=1, high=MOST_STEPS
     )
 
     chains: int = option(5000, "samples judged, drawn from noise", group="measures", low=2000, high=1_000_000)
@@ -227,7 +228,7 @@ class LatticeRun:
 
     name: str = option("edge", "name of the lattice", group="run", choices=tuple(LATTICES))
     seed: int = seed_option("seed of the training", group="run")
-    steps: int = option(1, "parameter updates", group="run", low=1, high=2**31 - 1)
+    steps: int = option(1, "parameter updates", group="run", low=1, high=MOST_STEPS)
     batch_size: int = option(256, "images per step", group="run", low=1, high=60_000)
     cd_steps: int = option(5, "Gibbs sweeps per step", group="run", low=1, high=10**9)
     learning_rate: float = option(2e-2, "step size of Adam", group="run", low=0.0, high=10.0)
