@@ -1,16 +1,17 @@
-"""Write the weights of a trained denoising machine as the package ships them: float16, with config and SHA-256.
+"""Write the weights of a trained model as the package ships them: float16, with config and SHA-256.
 
   python -m experiments.ebm_pretrained --workdir=runs/denoising --name=denoising_digits
+  python -m experiments.ebm_pretrained --workdir=runs/digit3 --name=digit3
 
-The run folder then holds weights/denoising_digits.npz and weights/denoising_digits.json; copied to
-jaxgen/potts/denoising/weights they are what `potts.load_pretrained("denoising_digits")` reads.
+The run folder, of experiments.ebm_denoising or experiments.ebm_cd, then holds weights/NAME.npz and weights/NAME.json;
+copied to jaxgen/potts/weights they are what `potts.load_pretrained(NAME)` reads.
 """
 
 import dataclasses
 from pathlib import Path
 
 from jaxgen import runs
-from jaxgen.potts.denoising.pretrained import write_pretrained
+from jaxgen.potts.pretrained import write_pretrained
 from jaxgen.runs import option
 
 

@@ -5,7 +5,6 @@ from jaxgen.potts.config import build_model as build_model
 from jaxgen.potts.contrastive import ContrastiveSettings as ContrastiveSettings
 from jaxgen.potts.contrastive import contrastive_divergence as contrastive_divergence
 from jaxgen.potts.contrastive import persistent_chains as persistent_chains
-from jaxgen.potts.denoising.pretrained import load_pretrained as load_pretrained
 from jaxgen.potts.evaluate import noise as noise
 from jaxgen.potts.graph import GraphEBM as GraphEBM
 from jaxgen.potts.graph import hidden_contrastive_divergence as hidden_contrastive_divergence
@@ -26,6 +25,7 @@ from jaxgen.potts.model import COUPLINGS as COUPLINGS
 from jaxgen.potts.model import PottsEBM as PottsEBM
 from jaxgen.potts.model import label_field as label_field
 from jaxgen.potts.model import log_marginal_init as log_marginal_init
+from jaxgen.potts.pretrained import load_pretrained as load_pretrained
 from jaxgen.potts.restricted.machine import RestrictedPotts as RestrictedPotts
 from jaxgen.potts.sampling import fresh_samples as fresh_samples
 from jaxgen.potts.statistics import mean_statistics as mean_statistics

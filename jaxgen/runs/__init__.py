@@ -4,6 +4,7 @@ from jaxgen.runs.atomic import atomic_write as atomic_write
 from jaxgen.runs.config import differences as differences
 from jaxgen.runs.config import from_json as from_json
 from jaxgen.runs.config import integers as integers
+from jaxgen.runs.config import numbers as numbers
 from jaxgen.runs.config import option as option
 from jaxgen.runs.config import read_config as read_config
 from jaxgen.runs.config import seed_option as seed_option

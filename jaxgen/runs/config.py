@@ -139,6 +139,18 @@ def integers(name: str, text: str) -> list[int]:
     return [int(word) for word in words]
 
 
+def numbers(name: str, text: str, low: float, high: float) -> list[float]:
+    """Return the numbers of a list such as "1,1.5". UserError naming the flag if they are not from `low` to `high`."""
+    try:
+        values = [float(word) for word in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(low <= value <= high for value in values) or len(set(values)) < len(values):
+        allowed = f"numbers from {low:g} to {high:g}, each once, separated by commas"
+        raise UserError(f"{name} is {quoted(text)}; allowed: {allowed}")
+    return values
+
+
 def validate(config: Any) -> None:
     """Raise UserError naming the first field whose value is not allowed."""
     for spec in options(type(config)):

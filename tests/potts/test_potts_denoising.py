@@ -1,8 +1,6 @@
 """The denoising machine: noise, energy, gradient and conditional law against enumeration, trajectory, generation."""
 
-import dataclasses
 import itertools
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +8,9 @@ import numpy as np
 import pytest
 from statistical import ALPHA, chi_square_p
 
-from jaxgen import UserError, gibbs, potts
+from jaxgen import UserError, gibbs
 from jaxgen.potts import denoising
-from jaxgen.potts.denoising import noise, pretrained
+from jaxgen.potts.denoising import noise
 from jaxgen.potts.denoising.generate import Denoiser, Generation, generate, stages
 from jaxgen.potts.denoising.task import level_frequencies
 
@@ -229,31 +227,6 @@ def test_an_image_depends_on_its_number_alone_and_left_out_pixels_are_0():
     *_, (step, last, _) = stages(jax.random.key(0), denoiser, label, Generation(sweeps=2))
     assert step == 1
     np.testing.assert_array_equal(last, images)
-
-
-def test_shipped_weights_give_the_images_of_the_run(tmp_path, monkeypatch):
-    config = denoising.DenoisingConfig(levels=3, hidden=HIDDEN, noise_steps=STEPS)
-    denoiser, label = small_denoiser(), np.arange(8) % CLASSES
-    half = jax.tree.map(lambda leaf: jnp.float16(leaf).astype(jnp.float32), (denoiser.params, denoiser.statistics))
-    machine = dataclasses.replace(denoiser.machine, dtype=jnp.bfloat16)
-    denoiser = denoiser._replace(machine=machine, params=half[0], statistics=half[1])
-    monkeypatch.setattr(pretrained, "restore_denoiser", lambda workdir: (SimpleNamespace(config=config), denoiser))
-    pretrained.write_pretrained(tmp_path, "mini")
-    again = potts.load_pretrained("mini", tmp_path / "weights")
-    how = Generation(sweeps=2)
-    expected = generate(jax.random.key(0), denoiser, label, how)
-    np.testing.assert_array_equal(generate(jax.random.key(0), again, label, how), expected)
-    with pytest.raises(UserError, match="name is 'other'; allowed: mini"):
-        potts.load_pretrained("other", tmp_path / "weights")
-    with pytest.raises(UserError, match="name is 'A/b'; allowed: 1 to 40 small letters"):
-        pretrained.write_pretrained(tmp_path, "A/b")
-
-
-def test_the_packaged_machine_draws_digits():
-    model = potts.load_pretrained("denoising_digits")
-    images = generate(jax.random.key(0), model, np.arange(10), Generation(guidance=1.4, last_beta=1.3))
-    assert images.shape == (10, 28, 28) and model.machine.n_hidden == 1024
-    assert 0.1 < images.mean() < 0.2 and images[:, :2].max() == 0  # the ink of digits, none above them
 
 
 def test_known_pixels_stay_and_the_others_change():

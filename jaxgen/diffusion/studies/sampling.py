@@ -78,7 +78,7 @@ def measure(config: SamplingConfig, workdir: Path) -> runs.Report:
         return Measured(settings.sampler, used, settings.w, float(arrays["frechet"]), float(arrays["accuracy"]))
 
     own = final_settings(task.config)
-    by_guidance = [measured(own._replace(w=w)) for w in _numbers("guidances", config.guidances)]
+    by_guidance = [measured(own._replace(w=w)) for w in runs.numbers("guidances", config.guidances, 0, 100)]
     right = [row for row in by_guidance if row.accuracy >= config.accuracy]
     best = min(right or by_guidance, key=lambda row: row.frechet).w
     by_sampler = [measured(settings) for settings in compared(config, task, own._replace(w=best))]
@@ -136,13 +136,3 @@ def _table(by_guidance: Sequence[Measured], by_sampler: Sequence[Measured]) -> s
     if second:
         texts.append(f"Frechet distance by network evaluations\n{aligned(second, list(second[0]))}")
     return "\n\n".join(texts)
-
-
-def _numbers(name: str, text: str) -> list[float]:
-    try:
-        values = [float(word) for word in text.split(",")]
-    except ValueError:
-        values = [-1.0]
-    if not all(0 <= value <= 100 for value in values):
-        raise UserError(f"{name} is {text!r}; allowed: numbers from 0 to 100, separated by commas")
-    return values

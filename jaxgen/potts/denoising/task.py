@@ -102,6 +102,12 @@ class DenoisingTask:
     def _encode(self, key: Key[Array, ""], image: Array, ids: Array) -> UInt8[Array, "n V"]:
         return data.binarize(key, image, ids) if self.config.levels == 2 else image
 
+    def coded(self, key: Key[Array, ""], images: UInt8[np.ndarray, "n H W"]) -> UInt8[np.ndarray, "n H W"]:
+        """Return grey images as states; with 2 levels white is drawn with the probability that the grey states."""
+        if self.config.levels == 2:
+            return np.asarray(data.binarize(key, images, np.arange(len(images))))
+        return data.encode(images, self.config.levels)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays that batches are gathered from."""
         return {"image": self.train, "label": self.train_label}

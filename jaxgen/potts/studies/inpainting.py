@@ -174,14 +174,9 @@ def _denoiser(config: InpaintConfig, workdir: Path) -> Completer:
     trained = task.config
     how = denoising.Generation(trained.sweeps, trained.guidance, trained.last_beta)
 
-    def code(key, images):
-        if trained.levels > 2:
-            return data.encode(images, trained.levels)
-        return np.asarray(data.binarize(key, images, np.arange(len(images))))
-
     def test(key):
         images, labels = data.split(data.open(trained.dataset, trained.images, trained.data_dir).grey(), "test")
-        return code(key, images[: config.n]), labels[: config.n]
+        return task.coded(key, images[: config.n]), labels[: config.n]
 
     def draw(key, states, known, label):
         label = np.zeros(len(states), int) if label is None else label
@@ -189,7 +184,7 @@ def _denoiser(config: InpaintConfig, workdir: Path) -> Completer:
         return np.where(known, states, drawn)  # the machine draws no pixels that are always black in training
 
     classes = list(range(model.machine.n_classes)) if trained.labels else []
-    return Completer(trained.steps, tuple(task.shape), trained.levels, classes, test, code, draw)
+    return Completer(trained.steps, tuple(task.shape), trained.levels, classes, test, task.coded, draw)
 
 
 def _images(
