@@ -60,9 +60,16 @@ class PottsConfig:
     learning_rate: float = option(2e-2, "step size of Adam", group="optimiser", low=0.0, high=10.0)
     schedule: str = option("cosine", "learning rate over the run", group="optimiser", choices=("cosine", "constant"))
 
-    fresh_chains: int = option(4096, "chains of the final samples", group="final samples", low=1, high=1_000_000)
+    fresh_chains: int = option(
+        4096, "chains of the final samples", group="final samples", low=1, high=1_000_000, after_training=True
+    )
     fresh_sweeps: int = option(
-        2000, "sweeps of the final samples, the first half annealing", group="final samples", low=1, high=10**9
+        2000,
+        "sweeps of the final samples, the first half annealing",
+        group="final samples",
+        low=1,
+        high=10**9,
+        after_training=True,
     )
 
 

@@ -40,6 +40,7 @@ def option(
     low: float | None = None,
     high: float | None = None,
     grows: bool = False,
+    after_training: bool = False,
     former: str | None = None,
 ) -> Any:
     """Declare a Config field that becomes the flag `--name`; `choices` or `low` <= value <= `high` are allowed.
@@ -52,11 +53,13 @@ def option(
         low: smallest value allowed, inclusive.
         high: largest value allowed, inclusive.
         grows: whether a resumed run may have a larger value than before, as a number of steps may.
+        after_training: whether the field acts after training alone, as a number of samples does: a resumed run may have
+            another value, and repeats what comes after training.
         former: an earlier name of the field, still read as a flag and in config.json.
     """
     allowed = {"choices": choices and tuple(choices), "low": low, "high": high}
-    metadata = {"help": help, "group": group, "grows": grows, "former": former} | allowed
-    return dataclasses.field(default=default, metadata=metadata)
+    metadata = {"help": help, "group": group, "grows": grows, "after_training": after_training, "former": former}
+    return dataclasses.field(default=default, metadata=metadata | allowed)
 
 
 def seed_option(help: str, *, group: str = "run", default: int = 0) -> Any:
@@ -78,6 +81,7 @@ class Option:
     low: float | None
     high: float | None
     grows: bool
+    after_training: bool
     former: str | None
 
     def allowed(self) -> str:
@@ -232,11 +236,11 @@ def differences(a: Any, b: Any) -> list[str]:
     return [f"{name}: {value!r} -> {other!r}" for (name, value), other in pairs if value != other]
 
 
-def growth(before: Any, now: Any) -> list[str]:
-    """Return what `differences` does, for the fields alone that may grow on resume and have grown."""
-    grown = []
+def resumable(before: Any, now: Any) -> list[str]:
+    """Return what `differences` does, for the fields alone in which a resumed run may differ as it does."""
+    allowed = []
     for spec in options(type(now)):
         old, new = getattr(before, spec.name), getattr(now, spec.name)
-        if spec.grows and new > old:
-            grown.append(f"{spec.name}: {old!r} -> {new!r}")
-    return grown
+        if (spec.grows and new > old) or (spec.after_training and new != old):
+            allowed.append(f"{spec.name}: {old!r} -> {new!r}")
+    return allowed

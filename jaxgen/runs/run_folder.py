@@ -13,7 +13,7 @@ from typing import Any
 from jaxgen.errors import UserError, quoted
 from jaxgen.runs import platform
 from jaxgen.runs.atomic import PREFIX, atomic_write, clear_temporary, naming
-from jaxgen.runs.config import differences, from_json, growth, to_flagfile, to_json, validate
+from jaxgen.runs.config import differences, from_json, resumable, to_flagfile, to_json, validate
 from jaxgen.runs.log import Logger
 
 LOCK = ".lock"
@@ -46,8 +46,8 @@ class RunFolder:
         """Make the folder, or resume the run that it holds.
 
         The run must have the same config, but for fields that are declared with `grows=True`, such as a number of
-        steps, which may be larger. A folder in which nothing has been recorded takes any config. What killed processes
-        left half-written is deleted.
+        steps, which may be larger, or with `after_training=True`, such as a number of samples. A folder in which
+        nothing has been recorded takes any config. What killed processes left half-written is deleted.
 
         Raises:
             UserError: the folder holds a run of another config (the fields are listed), something that is no run, or a
@@ -181,15 +181,15 @@ def _checked_config(path: Path, config: Any) -> Any:
         before = from_json(type(config), (path / "config.json").read_text())
     except ValueError as error:  # UserError, and UnicodeDecodeError of bytes that are no text
         raise UserError(f"workdir is {path}, whose config.json does not fit this program: {error}") from error
-    grown = growth(before, config)
-    changed = [difference for difference in differences(before, config) if difference not in grown]
+    allowed = resumable(before, config)
+    changed = [difference for difference in differences(before, config) if difference not in allowed]
     if changed and not _untouched(path):
         raise UserError(
             f"workdir is {path}, a run with another config ({'; '.join(changed)}); "
             "allowed: the same flags to resume, or another --workdir"
         )
-    if grown and not changed:
-        print(f"{path} goes on with {', '.join(grown)}; schedules are those of the new value", file=sys.stderr)
+    if allowed and not changed:
+        print(f"{path} goes on with {', '.join(allowed)}; schedules are those of the new value", file=sys.stderr)
     return before
 
 

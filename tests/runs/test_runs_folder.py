@@ -20,6 +20,7 @@ class Config:
     seed: int = seed_option("seed")
     steps: int = option(100, "updates", group="run", low=1, high=1000, grows=True)
     rate: float = option(0.1, "step size", group="optimiser", low=0.0)
+    samples: int = option(8, "drawn at the end", group="samples", low=1, high=100, after_training=True)
 
 
 def test_atomic_write_leaves_the_old_file_on_error(tmp_path):
@@ -40,7 +41,7 @@ def test_folder_is_made_and_taken_up_again(tmp_path):
         assert not run.resumed
     names = {entry.name for entry in (tmp_path / "run").iterdir()}
     assert names == {".lock", "config.json", "flags.txt", "figures", "samples", "checkpoints", "tensorboard"}
-    assert (tmp_path / "run" / "flags.txt").read_text() == "--seed=0\n--steps=100\n--rate=0.1\n"
+    assert (tmp_path / "run" / "flags.txt").read_text() == "--seed=0\n--steps=100\n--rate=0.1\n--samples=8\n"
     with RunFolder.open(tmp_path / "run", Config()) as run:
         assert run.resumed
 
@@ -114,6 +115,17 @@ def test_steps_may_grow_and_nothing_else(tmp_path, capsys):
     with pytest.raises(ValueError, match=r"\(rate: 0.1 -> 0.2\)"):
         RunFolder.open(tmp_path, Config(steps=300, rate=0.2))
     assert json.loads((tmp_path / "config.json").read_text())["steps"] == 200
+
+
+def test_what_acts_after_training_may_change_either_way(tmp_path):
+    RunFolder.open(tmp_path, Config()).close()
+    (tmp_path / "metrics.jsonl").write_text("a record")
+    for samples in (20, 4):
+        RunFolder.open(tmp_path, Config(samples=samples)).close()
+        assert json.loads((tmp_path / "config.json").read_text())["samples"] == samples
+    with pytest.raises(ValueError, match=r"another config \(rate: 0.1 -> 0.2\)"):
+        RunFolder.open(tmp_path, Config(samples=5, rate=0.2))
+    assert json.loads((tmp_path / "config.json").read_text())["samples"] == 4
 
 
 def test_what_killed_processes_left_is_cleared(tmp_path):

@@ -91,7 +91,7 @@ def test_grown_values_are_told_from_changed_ones():
         steps: int = runs.option(10, "updates", group="run", low=1, high=100, grows=True)
         width: int = runs.option(3, "width", group="run", low=1, high=100)
 
-    from jaxgen.runs.config import growth
+    from jaxgen.runs.config import resumable
 
-    assert growth(Config(), Config(steps=20, width=4)) == ["steps: 10 -> 20"]
-    assert growth(Config(), Config(steps=5)) == []
+    assert resumable(Config(), Config(steps=20, width=4)) == ["steps: 10 -> 20"]
+    assert resumable(Config(), Config(steps=5)) == []

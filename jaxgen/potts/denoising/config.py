@@ -48,9 +48,21 @@ class DenoisingConfig:
     )
 
     samples: int = option(
-        5000, "images of the final evaluation, classes in turn", group="final samples", low=10, high=10**6
+        5000,
+        "images of the final evaluation, classes in turn",
+        group="final samples",
+        low=10,
+        high=10**6,
+        after_training=True,
     )
     guidance: float = option(
-        1.4, "how strongly the label acts (w); 1 is the model itself", group="final samples", low=0.0, high=10.0
+        1.4,
+        "how strongly the label acts (w); 1 is the model itself",
+        group="final samples",
+        low=0.0,
+        high=10.0,
+        after_training=True,
     )
-    last_beta: float = option(1.3, "inverse temperature of the last level", group="final samples", low=0.01, high=100.0)
+    last_beta: float = option(
+        1.3, "inverse temperature of the last level", group="final samples", low=0.01, high=100.0, after_training=True
+    )

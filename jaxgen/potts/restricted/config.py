@@ -35,9 +35,20 @@ class RestrictedConfig:
         0.999, "decay of the moving average of the parameters", group="training", low=0.0, high=0.99999
     )
 
-    samples: int = option(5000, "images of the final evaluation", group="evaluation", low=10, high=10**6)
-    annealed_chains: int = option(256, "chains per estimate of log Z", group="evaluation", low=2, high=10**6)
-    temperatures: int = option(10_000, "temperatures of the final estimate", group="evaluation", low=1, high=10**8)
+    samples: int = option(
+        5000, "images of the final evaluation", group="evaluation", low=10, high=10**6, after_training=True
+    )
+    annealed_chains: int = option(
+        256, "chains per estimate of log Z", group="evaluation", low=2, high=10**6, after_training=True
+    )
+    temperatures: int = option(
+        10_000, "temperatures of the final estimate", group="evaluation", low=1, high=10**8, after_training=True
+    )
     both_images: int = option(
-        500, "test images whose likelihood is also estimated from below", group="evaluation", low=2, high=10**6
+        500,
+        "test images whose likelihood is also estimated from below",
+        group="evaluation",
+        low=2,
+        high=10**6,
+        after_training=True,
     )
