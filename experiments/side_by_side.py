@@ -4,14 +4,18 @@ What is compared stands in `side_by_side.json`; every number and every verdict c
 `experiments.report`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 
 from jaxgen.errors import UserError
+from jaxgen.potts.studies.energy.study import EnergyConfig
 from jaxgen.runs.tables import markdown
 
 GENERATORS, CLAIMS = "Generators side by side", "Claims of the original notebooks"
 Records = Mapping[str, dict]
+CORE_WATTS = EnergyConfig.core_watts
+_CORES = re.compile(r"\((\d+) cores?\)")
 
 
 def generators(spec: dict, records: Records) -> str:
@@ -24,22 +28,38 @@ def generators(spec: dict, records: Records) -> str:
     parts = [
         f"## {GENERATORS}\n\nOnly generators with the same number of grey levels are comparable. A log-likelihood is "
         "exact up to the estimate of log Z, or a lower bound where the name says so. All Frechet distances use the "
-        "same network. Where a generator was trained with several seeds, the mean is given.\n"
+        "same network. Where a generator was trained with several seeds, the mean is given. The energy on a CPU is "
+        f"{CORE_WATTS:g} W per core, a stated power, over the samples per second; the projection to thermodynamic "
+        "hardware rests on published constants alone, in favour of the hardware (`python -m experiments.ebm_energy --help`).\n"
     ]
     for levels in dict.fromkeys(entry["levels"] for entry in spec["generators"]):
         entries = [entry for entry in spec["generators"] if entry["levels"] == levels]
-        values = {entry["name"]: {c["name"]: mean_of(entry, c["name"], records) for c in columns} for entry in entries}
+        values = {entry["name"]: {c["name"]: _value(entry, c["name"], records) for c in columns} for entry in entries}
         rows = [
             {"generator": name} | {c["title"]: "-" if of[c["name"]] is None else number(of[c["name"]]) for c in columns}
             for name, of in values.items()
         ]
         parts += [f"### {levels} levels\n", markdown(rows, list(rows[0])) + "\n"]
         potts = {entry["name"] for entry in entries if entry.get("potts")}
-        verdicts = [_verdict(c, {name: of[c["name"]] for name, of in values.items()}, potts) for c in columns]
+        verdicts = [
+            _verdict(c, {name: of[c["name"]] for name, of in values.items()}, potts) for c in columns if "better" in c
+        ]
         verdicts = [verdict for verdict in verdicts if verdict]
         if verdicts:
             parts.append(markdown(verdicts, list(verdicts[0])) + "\n")
     return "\n".join(parts)
+
+
+def _value(entry: dict, column: str, records: Records) -> float | None:
+    """Return the mean of a column's quantity; for the column "energy", the mJ per sample that the rate implies."""
+    if column != "energy":
+        return mean_of(entry, column, records)
+    rate = mean_of(entry, "rate", records)
+    if rate is None:
+        return None
+    devices = [_CORES.search(records[name]["device"]) for name in matching(entry["records"], records)]
+    cores = [int(device[1]) for device in devices if device]
+    return 1000 * CORE_WATTS * sum(cores) / len(cores) / rate if cores else None
 
 
 def _verdict(column: dict, values: Mapping[str, float | None], potts: set[str]) -> dict[str, str]:
@@ -106,10 +126,15 @@ def rows_of(pattern: str, quantity: str, records: Records) -> list[dict]:
     Raises:
         UserError: no record matches, or one lacks the quantity.
     """
+    return [_row(records, name, quantity) for name in matching(pattern, records)]
+
+
+def matching(pattern: str, records: Records) -> list[str]:
+    """Return the names of the records that match a pattern. UserError if there are none."""
     names = [name for name in records if fnmatch(name, pattern)]
     if not names:
         raise UserError(f"side_by_side.json: no record {pattern!r} in results/")
-    return [_row(records, name, quantity) for name in names]
+    return names
 
 
 def _row(records: Records, name: str, quantity: str) -> dict:

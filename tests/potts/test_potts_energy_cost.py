@@ -123,6 +123,12 @@ def test_the_projection_of_fifty_sweeps_of_a_digit():
     assert rate == pytest.approx(784 * 8000 / 186e9)
 
 
+def test_a_machine_of_visible_and_hidden_units_takes_the_energy_of_its_p_bits():
+    cycles, read, load = thermodynamic.project_bipartite(100, 40, 3, 16)
+    assert cycles == pytest.approx(16 * (2 * 100 + 40) * 7.09e-15)
+    assert read == pytest.approx(200 * 1.692e-12) and load == pytest.approx(240 * 153.6e-12)
+
+
 def test_rows_and_figure_of_the_study(tmp_path):
     cycles, read, load = thermodynamic.project(DIGITS, 4, 50)
     ours = Baseline("ours", 1000 * (cycles + read), "energy counter", "a note")

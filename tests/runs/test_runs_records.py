@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import report
+from experiments import report, side_by_side
 from jaxgen.runs import Row, command_line, option, records, write_record
 
 ROOT = Path(report.__file__).parents[1]
@@ -80,6 +80,7 @@ def test_report_has_a_section_per_family_and_a_row_per_number(tmp_path, monkeypa
 
 
 def test_seeds_share_a_table_and_models_are_compared_by_their_records(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "device_name", lambda: "CPU (3 cores)")
     (tmp_path / "results").mkdir()
     for name, nats in (("potts_0", -3.0), ("potts_1", -5.0), ("vae", -2.5)):
         rows = [Row("bound", nats, "nats", note=name), Row("rate", 4.0 if "potts" in name else 1.0)]
@@ -87,6 +88,7 @@ def test_seeds_share_a_table_and_models_are_compared_by_their_records(tmp_path, 
     columns = [
         {"name": "nats", "title": "likelihood", "better": "higher", "compare": "difference"},
         {"name": "rate", "title": "samples", "better": "higher", "compare": "ratio"},
+        {"name": "energy", "title": "joules"},
     ]
     models = [
         {"name": "lattice", "potts": True, "levels": 2, "records": "potts_*", "nats": "bound", "rate": "rate"},
@@ -100,7 +102,9 @@ def test_seeds_share_a_table_and_models_are_compared_by_their_records(tmp_path, 
     text = report.build(tmp_path)
     assert "| bound | -3.5 (-5 to -2.5) nats | potts_0 / potts_1 / vae |" in text and "| rate | 3 (1 to 4) |" in text
     assert "| bound of the lattices | -4 (-5 to -3) nats | 3 | [Toy](#toy) |" in text
-    assert "| lattice | -4 | 4 |" in text and "| worse lattice | -5 | - |" in text
+    joules = [side_by_side.number(1000 * side_by_side.CORE_WATTS * 3 / rate) for rate in (4, 1)]  # of 3 cores
+    assert f"| lattice | -4 | 4 | {joules[0]} |" in text and f"| VAE | -2.5 | 1 | {joules[1]} |" in text
+    assert "| worse lattice | -5 | - | - |" in text
     assert "| likelihood (higher is better) | lattice: -4 | VAE: -2.5 | worse by 1.5 |" in text
     assert "| samples (higher is better) | lattice: 4 | VAE: 1 | better by a factor of 4 |" in text
     assert "| fast | untimed | rate: 1 | no |" in text

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxgen import data, runs, training
 from jaxgen.potts.denoising.generate import Generation, generate
+from jaxgen.potts.studies.energy.thermodynamic import project_bipartite
 
 if typing.TYPE_CHECKING:
     from jaxgen.potts.denoising.task import DenoisingTask
@@ -66,10 +67,22 @@ def report(task: "DenoisingTask", state: training.TrainState, folder: runs.RunFo
         runs.Row("parameters", sum(leaf.size for leaf in jax.tree.leaves(state.params))),
         runs.Row("training time", runs.training_seconds(records, config.batch_size), "s"),
         runs.Row("samples per second", len(images) / seconds, "", "", f"{how.sweeps} sweeps per noise level"),
+        *cost(task, how.sweeps * config.noise_steps),
         *judge(task, images, label),
     ]
     files = [folder.figures / name for name in ("samples.png", "levels.gif")]
     return runs.Report(task.title, "Potts energy-based model", rows, files)
+
+
+def cost(task: "DenoisingTask", sweeps: int) -> list[runs.Row]:
+    """Return the site updates of an image, and the energy that they are projected to take on thermodynamic hardware."""
+    machine = task.machine
+    cycles, read, _ = project_bipartite(machine.n_pixels, machine.n_hidden, machine.levels, sweeps)
+    note = f"{sweeps} sweeps of {machine.n_pixels} visible and {machine.n_hidden} hidden units"
+    return [
+        runs.Row("site updates per sample", sweeps * (machine.n_pixels + machine.n_hidden), note=note),
+        runs.Row("projected energy per sample", cycles + read, "J", note="thermodynamic hardware, with read-out"),
+    ]
 
 
 def judge(task: "DenoisingTask", images: np.ndarray, label: np.ndarray) -> list[runs.Row]:

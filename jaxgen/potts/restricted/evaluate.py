@@ -87,6 +87,7 @@ def report(task: "RestrictedTask", state: training.TrainState, folder: runs.RunF
         runs.Row("training time", runs.training_seconds(records, config.batch_size), "s"),
         *likelihood_rows(task, bracket),
         runs.Row("samples per second", speed, "", "", how),
+        runs.Row("site updates per sample", 2 * _TEMPERATURES * (task.machine.n_visible + task.machine.n_hidden)),
         *judged(task, images),
     ]
     return runs.Report(task.title, "Potts energy-based model", rows, files)

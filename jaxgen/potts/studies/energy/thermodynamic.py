@@ -69,6 +69,19 @@ def project(lattice: gibbs.Lattice, levels: int, sweeps: int, cycle: Constant = 
     return Projection(sweeps * n * cycle.value, n * READ_JOULES.value, n * WRITE_JOULES.value)
 
 
+def project_bipartite(
+    visible: int, hidden: int, levels: int, sweeps: int, cycle: Constant = CYCLE_JOULES
+) -> Projection:
+    """Return the formula above for a bipartite machine: V (L - 1) p-bits of the visible units and H hidden ones.
+
+    Only the visible ones are read. Also taken for granted: every visible p-bit is coupled to every hidden one, which no
+    published chip offers.
+    """
+    read = visible * (levels - 1)
+    n = read + hidden
+    return Projection(sweeps * n * cycle.value, read * READ_JOULES.value, n * WRITE_JOULES.value)
+
+
 def published_joules(name: str, lattice: gibbs.Lattice, levels: int, sweeps: int) -> float:
     """Return the joules per sample at one of the PUBLISHED rates, with L - 1 spins per pixel."""
     flips, watts = PUBLISHED[name]
