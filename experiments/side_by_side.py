@@ -30,7 +30,8 @@ def generators(spec: dict, records: Records) -> str:
         "exact up to the estimate of log Z, or a lower bound where the name says so. All Frechet distances use the "
         "same network. Where a generator was trained with several seeds, the mean is given. The energy on a CPU is "
         f"{CORE_WATTS:g} W per core, a stated power, over the samples per second; the projection to thermodynamic "
-        "hardware rests on published constants alone, in favour of the hardware (`python -m experiments.ebm_energy --help`).\n"
+        "hardware rests on published constants alone, in favour of the hardware "
+        "(`python -m experiments.ebm_energy --help`).\n"
     ]
     for levels in dict.fromkeys(entry["levels"] for entry in spec["generators"]):
         entries = [entry for entry in spec["generators"] if entry["levels"] == levels]
