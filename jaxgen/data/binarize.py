@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Int, Key, UInt8
+from jaxtyping import ArrayLike, Integer, Key, UInt8
 
 from jaxgen.errors import UserError
 
@@ -23,9 +23,9 @@ _CHUNK = 1000
 
 
 def binarize(
-    key: Key[Array, ""], images: UInt8[Array | np.ndarray, "n ..."], index: Int[Array | np.ndarray, "n"]
+    key: Key[Array, ""], images: UInt8[ArrayLike, "n ..."], index: Integer[ArrayLike, "n"]
 ) -> UInt8[Array, "n ..."]:
-    """Draw x One draw x ~ Bernoulli(images / 255). Bernoulli(images / 255) once.
+    """Draw x ~ Bernoulli(images / 255) once.
 
     Args:
         key: one key.

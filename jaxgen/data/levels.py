@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Num, UInt8
+from jaxtyping import Integer, Num, UInt8
 
 from jaxgen.errors import UserError, quoted
 
@@ -50,7 +50,7 @@ def encode(images: UInt8[Array | np.ndarray, "..."], levels: int) -> UInt8[Array
     return _look_up(_tables(levels)[0], images)
 
 
-def decode(states: UInt8[Array | np.ndarray, "..."], levels: int) -> UInt8[Array | np.ndarray, "..."]:
+def decode(states: Integer[Array | np.ndarray, "..."], levels: int) -> UInt8[Array | np.ndarray, "..."]:
     """Return the grey value of every level, 255 k / (L - 1), rounded within its bin.
 
     Args:

@@ -16,7 +16,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Shaped, UInt8
 
 from jaxgen import runs
 from jaxgen.data.dataset import Dataset
@@ -176,7 +176,7 @@ def _stated_levels(path: Path, arrays: dict[str, np.ndarray]) -> int:
     return int(levels)
 
 
-def _decoded(path: Path, states: Int[np.ndarray, "n ..."], levels: int) -> UInt8[np.ndarray, "n ..."]:
+def _decoded(path: Path, states: Shaped[np.ndarray, "n ..."], levels: int) -> UInt8[np.ndarray, "n ..."]:
     whole = np.rint(states).astype(np.int64) if states.dtype.kind in "iuf" and np.isfinite(states).all() else None
     if whole is None or not whole.size or (whole != states).any() or whole.min() < 0 or whole.max() >= levels:
         raise UserError(f"images is {path}, whose images are not all states; allowed: integers 0 to {levels - 1}")

@@ -66,7 +66,7 @@ class Generation(NamedTuple):
     grid: str = "best"
     interval: Interval = EVERYWHERE
 
-    def times(self, process: Process) -> Int[np.ndarray, "n_steps+1"]:
+    def times(self, process: Process) -> Int[np.ndarray, "{self.steps}+1"]:
         """Return the times of the sampler. UserError for an unknown sampler or grid, or steps out of range."""
         make_sampler(self.sampler)
         return time_grid(process, self.steps, BEST[self.sampler] if self.grid == "best" else self.grid)

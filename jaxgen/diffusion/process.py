@@ -33,9 +33,9 @@ Times = Int[Array, "..."] | int
 class Process(NamedTuple):
     """A schedule as float32 arrays (T + 1,), computed in float64: log alpha_bar_t, its root alpha_t, sigma_t."""
 
-    log_alpha_bar: Float[Array, "T+1"]
-    alpha: Float[Array, "T+1"]
-    sigma: Float[Array, "T+1"]
+    log_alpha_bar: Float[Array, "times"]
+    alpha: Float[Array, "times"]
+    sigma: Float[Array, "times"]
 
     @property
     def n_steps(self) -> int:
@@ -43,7 +43,7 @@ class Process(NamedTuple):
         return len(self.alpha) - 1
 
 
-def from_alpha_bar(values: Float[np.ndarray, "T+1"]) -> Process:
+def from_alpha_bar(values: Float[np.ndarray, "times"]) -> Process:
     """Return the process with these alpha_bar_0 ... alpha_bar_T.
 
     Raises:
@@ -63,7 +63,7 @@ def make_process(schedule: str, n_steps: int) -> Process:
     return from_alpha_bar(alpha_bar(schedule, n_steps))
 
 
-def at(values: Float[Array, "T+1"], t: Times, x: Images) -> Float[Array, "..."]:
+def at(values: Float[Array, "times"], t: Times, x: Images) -> Float[Array, "..."]:
     """Return values[t], shaped to multiply images x."""
     return _like(values[t], x)
 

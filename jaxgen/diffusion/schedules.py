@@ -24,7 +24,7 @@ _FIRST, _LAST, _STEPS = 1e-4, 0.02, 1000
 _OFFSET, _LARGEST = 0.008, 0.9999
 
 
-def alpha_bar(name: str, n_steps: int) -> Float64[np.ndarray, "n_steps+1"]:
+def alpha_bar(name: str, n_steps: int) -> Float64[np.ndarray, "{n_steps}+1"]:
     """Return alpha_bar_0 ... alpha_bar_T, which decrease from 1; T = `n_steps`.
 
     Raises:

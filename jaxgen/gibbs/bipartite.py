@@ -16,7 +16,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8, UInt32
+from jaxtyping import Array, Bool, DTypeLike, Float, Integer, Key, UInt8
 
 from jaxgen.gibbs.engines.threefry import threefry2x32
 
@@ -31,8 +31,8 @@ def sample_bipartite(
     *,
     beta: float | Float[Array, ""] = 1.0,
     clamp: Bool[Array, "n V"] | None = None,
-    chain_ids: Int[Array, " n"] | UInt32[Array, " n"] | None = None,
-    dtype: jnp.dtype = jnp.float32,
+    chain_ids: Integer[Array, " n"] | None = None,
+    dtype: DTypeLike = jnp.float32,
 ) -> UInt8[Array, "n V"]:
     """Return the visible states after `n_sweeps` sweeps (hidden, then visible) of every chain.
 
@@ -63,7 +63,7 @@ def sample_bipartite(
     return jax.lax.fori_loop(0, n_sweeps, sweep, v)
 
 
-def uniform(key: Key[Array, ""], ids: Int[Array, " n"] | UInt32[Array, " n"], units: int) -> Float[Array, "n units"]:
+def uniform(key: Key[Array, ""], ids: Integer[Array, " n"], units: int) -> Float[Array, "n units"]:
     """Return numbers in (0, 1), a function of the key, the chain's number and the unit's number alone."""
     word = jax.random.key_data(key)
     counter = jnp.arange(-(-units // 2), dtype=jnp.uint32)
@@ -88,7 +88,7 @@ def draw_levels(u: Float[Array, "n V"], logits: Float[Array, "n V L1"]) -> UInt8
     return level
 
 
-def one_hot(v: UInt8[Array, "n V"], levels: int, dtype: jnp.dtype = jnp.float32) -> Float[Array, "n V L1"]:
+def one_hot(v: UInt8[Array, "n V"], levels: int, dtype: DTypeLike = jnp.float32) -> Float[Array, "n V L1"]:
     """Return the indicators of levels 1 .. L-1."""
     return (v[..., None] == jnp.arange(1, levels, dtype=v.dtype)).astype(dtype)
 

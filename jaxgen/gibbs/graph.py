@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int, Integer
+from jaxtyping import ArrayLike, Int, Integer
 
 from jaxgen.errors import UserError
 from jaxgen.gibbs.lattice import Lattice
@@ -33,10 +33,10 @@ class Graph:
     colouring that gives both ends of an edge one colour.
     """
 
-    edges: Int[np.ndarray, "E 2"]
+    edges: Integer[ArrayLike, "E 2"] | Sequence[Sequence[int]]
     n_sites: int
-    levels: int | Sequence[int] | Int[np.ndarray, "n"] = 2
-    colours: Int[np.ndarray, "n"] | None = None
+    levels: int | Sequence[int] | Integer[ArrayLike, "n"] = 2
+    colours: Sequence[int] | Integer[ArrayLike, "n"] | None = None
 
     def __post_init__(self):
         if isinstance(self.n_sites, bool) or not isinstance(self.n_sites, int | np.integer) or self.n_sites < 1:
@@ -137,7 +137,7 @@ class Graph:
         return np.bincount(self.edges.ravel(), minlength=self.n_sites)
 
     @functools.cached_property
-    def incidence(self) -> tuple[Int[np.ndarray, "n+1"], Int[np.ndarray, "2E"], Int[np.ndarray, "2E"]]:
+    def incidence(self) -> tuple[Int[np.ndarray, "{self.n_sites}+1"], Int[np.ndarray, "twoE"], Int[np.ndarray, "twoE"]]:
         """Return compressed rows: neighbours of site i, and edges to them, are entries start[i] .. start[i + 1] - 1.
 
         Returns (start, neighbours, edges). An edge number e in 0..E - 1 is seen from its first end; E + e is the same
@@ -178,7 +178,7 @@ def lattice_edges(lattice: Lattice) -> tuple[Int[np.ndarray, "E 2"], Int[np.ndar
     return edges, number, edges[number, 0] != pairs[:, 0]
 
 
-def _dsatur(start: Int[np.ndarray, "n+1"], neighbours: Int[np.ndarray, "2E"]) -> Int[np.ndarray, "n"]:
+def _dsatur(start: Int[np.ndarray, "bounds"], neighbours: Int[np.ndarray, "twoE"]) -> Int[np.ndarray, "bounds-1"]:
     """Colour next the site whose neighbours have the most colours, of those the one of highest degree (Brelaz 1979).
 
     Like networkx's strategy of that name, but with a heap, so O(E log E) instead of O(n^2).

@@ -109,7 +109,9 @@ class Lattice:
         source, target = self.ends(sites, offset)
         return np.asarray(source).ravel(), np.asarray(target).ravel()
 
-    def ends(self, x: Shaped[Array, "n H W"], offset: Offset) -> tuple[Array, Array]:
+    def ends(
+        self, x: Shaped[Array | np.ndarray, "n H W"], offset: Offset
+    ) -> tuple[Shaped[Array | np.ndarray, "n h w"], Shaped[Array | np.ndarray, "n h w"]]:
         """Return the values at both ends of every edge of one offset: two arrays (n, h, w), sources and targets."""
         dy, dx = offset
         if self.boundary == "periodic":

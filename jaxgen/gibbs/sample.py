@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8, UInt32
+from jaxtyping import Array, ArrayLike, Bool, Float, Integer, PRNGKeyArray, UInt8
 
 from jaxgen.errors import UserError
 from jaxgen.gibbs.arguments import check_key, checked_arguments, on_common_devices
@@ -41,14 +41,14 @@ def sample(
     key: PRNGKeyArray,
     lattice: Lattice | Graph,
     params: Params,
-    x: UInt8[Array, "n *sites"],
+    x: UInt8[ArrayLike, "n *sites"],
     n_sweeps: int,
     *,
     engine: str = "lattice",
     beta: float | Float[Array, ""] = 1.0,
-    clamp: Bool[Array, "*sites"] | Bool[Array, "n *sites"] | None = None,
-    field: Float[Array, "*sites L"] | Float[Array, "n *sites L"] | None = None,
-    chain_ids: UInt32[Array, "n"] | None = None,
+    clamp: Bool[ArrayLike, "*sites"] | Bool[ArrayLike, "n *sites"] | None = None,
+    field: Float[ArrayLike, "*sites L"] | Float[ArrayLike, "n *sites L"] | None = None,
+    chain_ids: Integer[ArrayLike, "n"] | None = None,
 ) -> tuple[UInt8[Array, "n *sites"], SampleInfo]:
     """Run `n_sweeps` Gibbs sweeps of every chain, starting from `x`.
 
@@ -121,11 +121,11 @@ def sample_stages(
     key: PRNGKeyArray,
     lattice: Lattice,
     params: Params,
-    x: UInt8[Array, "n H W"],
+    x: UInt8[ArrayLike, "n *sites"],
     n_sweeps: int,
     stage: int,
     **conditions,
-) -> Iterator[tuple[int, UInt8[Array, "n H W"], SampleInfo]]:
+) -> Iterator[tuple[int, UInt8[Array, "n *sites"], SampleInfo]]:
     """Yield (sweeps so far, states, info of this stage) every `stage` sweeps and after the last of `n_sweeps`.
 
     conditions: the keyword arguments of `sample`. Stage m draws its noise with fold_in(key, m), so a run depends on

@@ -46,6 +46,6 @@ class SampleInfo(NamedTuple):
         return int(self.sweeps) * int(self.sites_per_sweep)
 
 
-def free_sites(x: Array, clamp: Array | None) -> Array:
+def free_sites(x: Array, clamp: Array | None) -> int | Int[Array, ""]:
     """Return how many sites of all chains may change."""
     return x.size if clamp is None else (~clamp).sum()

@@ -189,14 +189,14 @@ def conv(channels: int, channels_in: int, name: str) -> nn.Conv:
     return nn.Conv(channels, (3, 3), kernel_init=start, bias_init=start, name=name)
 
 
-def max_pool(x: Float[Array, "batch h w c"]) -> Float[Array, "batch h/2 w/2 c"]:
+def max_pool(x: Float[Array, "batch h w c"]) -> Float[Array, "batch h//2 w//2 c"]:
     """Return the maximum of every 2 x 2 block; h and w must be even."""
     # As maxima of slices: the gradient of nn.max_pool takes 30 times as long on a CPU.
     x = x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3])
     return functools.reduce(jnp.maximum, (x[:, :, a, :, b] for a in (0, 1) for b in (0, 1)))
 
 
-def mean_pool(x: Float[Array, "batch h w c"], size: int) -> Float[Array, "batch size size c"]:
+def mean_pool(x: Float[Array, "batch h w c"], size: int) -> Float[Array, "batch {size} {size} c"]:
     """Return means over size x size windows; window i spans floor(i h / size) to ceil((i + 1) h / size)."""
 
     def weights(length: int) -> np.ndarray:

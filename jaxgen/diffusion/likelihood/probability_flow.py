@@ -32,7 +32,7 @@ def flow_bound(
     denoise: Denoiser,
     x0: Images,
     index: UInt32[Array, "batch"],
-    times: Int[Array, "n_steps+1"],
+    times: Int[Array, "times"],
 ) -> Float[Array, "batch"]:
     """Return the bound on - log2 P(x_0) per pixel from one draw of u; to be jitted.
 
@@ -58,7 +58,7 @@ def log_density(
     denoise: Denoiser,
     x: Images,
     index: UInt32[Array, "batch"],
-    times: Int[Array, "n_steps+1"],
+    times: Int[Array, "times"],
 ) -> Float[Array, "batch"]:
     """Return log p(x) of the flow in nats; arguments as for `flow_bound`."""
     phi = jnp.arctan2(process.sigma, process.alpha)

@@ -60,7 +60,7 @@ def sample(
     process: Process,
     denoise: Denoiser,
     sampler: Sampler,
-    times: Int[Array, "n_steps+1"],
+    times: Int[Array, "times"],
     index: UInt32[Array, "batch"],
     start: Images,
     known: Known | None = None,

@@ -29,7 +29,7 @@ BEST = {
 _RHO, _LARGEST_RATIO = 7, 80.0
 
 
-def time_grid(process: Process, n_steps: int, name: str = "uniform") -> Int[np.ndarray, "n_steps+1"]:
+def time_grid(process: Process, n_steps: int, name: str = "uniform") -> Int[np.ndarray, "{n_steps}+1"]:
     """Return t_0 = T ... t_n = 0.
 
     Args:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from jaxgen.gibbs.couplings import Params, is_tied, n_levels
 
@@ -39,7 +39,7 @@ def _exponentials(weights: list[Array]) -> list[Array]:
     return [exp(weight - top) for weight in weights]
 
 
-def exp(x: Float[Array, "*k"]) -> Float[Array, "*k"]:
+def exp(x: Float[ArrayLike, "*k"]) -> Float[Array, "*k"]:
     """Return exp(x) for x <= 0 with a relative error up to 4e-6, and 0 below -87.
 
     It is 2^floor(t) times a polynomial in t - floor(t), t = x / ln 2.

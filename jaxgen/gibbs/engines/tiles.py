@@ -42,7 +42,7 @@ class Tiles:
             )
 
     def _odd_torus(self) -> bool:
-        return self.lattice.boundary == "periodic" and (self.lattice.height % 2 or self.lattice.width % 2)
+        return self.lattice.boundary == "periodic" and bool(self.lattice.height % 2 or self.lattice.width % 2)
 
     @property
     def rows(self) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, DTypeLike, Float, Int, Key, UInt8
 
 from jaxgen.gibbs.bipartite import one_hot, product, sample_bipartite
 from jaxgen.potts.denoising.machine import DenoisingMachine, Params, Statistics
@@ -180,7 +180,7 @@ def free_energy_gap_gradient(
     return jax.tree.map(lambda moment: -moment / n_steps, result)
 
 
-def _level_rows(states: UInt8[Array, "V n"], levels: int, dtype: jnp.dtype) -> Float[Array, "V*L1 n"]:
+def _level_rows(states: UInt8[Array, "V n"], levels: int, dtype: DTypeLike) -> Float[Array, "V*({levels}-1) n"]:
     """Return the indicators of levels 1 .. L-1 as rows, the layout that matrix products are fastest in."""
     is_level = states[:, None, :] == jnp.arange(1, levels, dtype=states.dtype)[:, None]
     return is_level.astype(dtype).reshape(-1, states.shape[1])

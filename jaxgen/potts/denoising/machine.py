@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, DTypeLike, Float, Int, Key, UInt8
 
 from jaxgen.gibbs.bipartite import one_hot, product
 from jaxgen.potts.denoising.noise import indicators, log_odds_scale, signal
@@ -54,7 +54,7 @@ class DenoisingMachine(nn.Module):
     n_hidden: int
     n_steps: int
     n_classes: int = 1
-    dtype: jnp.dtype = jnp.bfloat16
+    dtype: DTypeLike = jnp.bfloat16
 
     def setup(self):
         units, hidden = (self.n_pixels, self.levels - 1), self.n_hidden

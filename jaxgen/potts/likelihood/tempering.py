@@ -22,12 +22,12 @@ from jaxgen.potts.likelihood.annealed_importance import independent_params, line
 
 
 class TemperingInfo(NamedTuple):
-    """acceptance: share of swaps taken between neighbours r and r + 1.
+    """acceptance: share of swaps taken between neighbours r and r + 1, one of R - 1 gaps.
 
     cold: x_R, at t = 1, after every round of each of the n ensembles.
     """
 
-    acceptance: Float[Array, "R-1"]
+    acceptance: Float[Array, "gaps"]
     cold: UInt8[Array, "rounds n H W"]
 
 

@@ -43,7 +43,7 @@ def state_numbers(x: UInt8[Array, "n H W"], levels: int) -> Int[np.ndarray, "n"]
 
 @functools.partial(jax.jit, static_argnums=0)
 def natural_params(
-    lattice: Lattice, params: Params, beta: float = 1.0, field: Float[Array, "H W L"] | None = None
+    lattice: Lattice, params: Params, beta: float | Float[Array, ""] = 1.0, field: Float[Array, "H W L"] | None = None
 ) -> Params:
     """Return beta (b + f) and beta W_ij as an edge tree, in which -beta E(x) is linear."""
     check_params(lattice, params)
@@ -57,7 +57,7 @@ def natural_params(
 
 
 def log_weights(
-    lattice: Lattice, params: Params, beta: float = 1.0, field: Float[Array, "H W L"] | None = None
+    lattice: Lattice, params: Params, beta: float | Float[Array, ""] = 1.0, field: Float[Array, "H W L"] | None = None
 ) -> Float[Array, "S"]:
     """Return -beta E(x) of every state, in nats; dtype of the parameters. UserError over 2^22 states."""
     natural = natural_params(lattice, params, beta, field)
@@ -77,26 +77,30 @@ def _linear(natural: Params, states: UInt8[Array, "S H W"], edges: dict) -> Floa
 
 
 def log_partition(
-    lattice: Lattice, params: Params, beta: float = 1.0, field: Float[Array, "H W L"] | None = None
+    lattice: Lattice, params: Params, beta: float | Float[Array, ""] = 1.0, field: Float[Array, "H W L"] | None = None
 ) -> Float[Array, ""]:
     """Return log Z in nats, differentiable."""
     return jax.nn.logsumexp(log_weights(lattice, params, beta, field))
 
 
 def distribution(
-    lattice: Lattice, params: Params, beta: float = 1.0, field: Float[Array, "H W L"] | None = None
+    lattice: Lattice, params: Params, beta: float | Float[Array, ""] = 1.0, field: Float[Array, "H W L"] | None = None
 ) -> Float[Array, "S"]:
     """Return p(x) of every state."""
     return jax.nn.softmax(log_weights(lattice, params, beta, field))
 
 
-def log_likelihood(lattice: Lattice, params: Params, x: UInt8[Array, "n H W"], beta: float = 1.0) -> Float[Array, ""]:
+def log_likelihood(
+    lattice: Lattice, params: Params, x: UInt8[Array, "n H W"], beta: float | Float[Array, ""] = 1.0
+) -> Float[Array, ""]:
     """Return the mean of log p(x) over images, in nats; jax.grad of it is the exact maximum-likelihood gradient."""
     weights = log_weights(lattice, params, beta)
     return weights[state_numbers(x, n_levels(params))].mean() - jax.nn.logsumexp(weights)
 
 
-def marginals(lattice: Lattice, params: Params, beta: float = 1.0, field: Float[Array, "H W L"] | None = None) -> dict:
+def marginals(
+    lattice: Lattice, params: Params, beta: float | Float[Array, ""] = 1.0, field: Float[Array, "H W L"] | None = None
+) -> dict:
     """Return expected sufficient statistics, numpy float64, shaped like edge parameters whatever the kind of params.
 
     {"bias": p(x_i = l), (H, W, L); "coupling": {name: p(x_i = a, x_j = b), (h, w, L, L)}}, by summing the distribution.
@@ -114,7 +118,11 @@ def marginals(lattice: Lattice, params: Params, beta: float = 1.0, field: Float[
 
 
 def conditional(
-    lattice: Lattice, params: Params, site: int, beta: float = 1.0, field: Float[Array, "H W L"] | None = None
+    lattice: Lattice,
+    params: Params,
+    site: int,
+    beta: float | Float[Array, ""] = 1.0,
+    field: Float[Array, "H W L"] | None = None,
 ) -> Float[np.ndarray, "S L"]:
     """Return p(x_site = l | the other sites of state s), float64, by enumeration; site = y W + x."""
     levels = n_levels(params)
@@ -138,7 +146,7 @@ def sweep_matrix(
     lattice: Lattice,
     params: Params,
     order: Sequence[Int[np.ndarray, "sites"]],
-    beta: float = 1.0,
+    beta: float | Float[Array, ""] = 1.0,
     clamp: Bool[np.ndarray, "H W"] | None = None,
 ) -> Float[np.ndarray, "S S"]:
     """Return P[s, t], the probability that one sweep takes state s to state t, float64; one kernel per block:

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, DTypeLike, Float, UInt8
 
 from jaxgen.gibbs.bipartite import one_hot, product
 
@@ -34,7 +34,7 @@ class RestrictedPotts(nn.Module):
     n_visible: int
     levels: int
     n_hidden: int
-    dtype: jnp.dtype = jnp.bfloat16
+    dtype: DTypeLike = jnp.bfloat16
 
     def setup(self):
         units = (self.n_visible, self.levels - 1)
@@ -66,7 +66,7 @@ def rounded(machine: RestrictedPotts, params: Params) -> Params:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def dense(v: UInt8[Array, "n V"], w: Float[Array, "k m"], levels: int, dtype: jnp.dtype) -> Float[Array, "n m"]:
+def dense(v: UInt8[Array, "n V"], w: Float[Array, "k m"], levels: int, dtype: DTypeLike) -> Float[Array, "n m"]:
     """Return the product of one-hot states and w, with factors of type `dtype` and float32 sums.
 
     The gradient of w is summed in float32 as well. Autodiff would round it to `dtype`: by up to 0.4 % of the

@@ -128,7 +128,7 @@ def mixing_rows(
     runs_by_name: Mapping[str, Mixing],
     shares: Mapping[str, Sequence[tuple[int, float]]],
     real: float,
-    acceptance: Float[np.ndarray, "R-1"],
+    acceptance: Float[np.ndarray, "gaps"],
 ) -> list[runs.Row]:
     """Return the rows of a record: times and rates of every sampler, R-hat of the first, sweeps to readable samples.
 
