@@ -250,5 +250,5 @@ def installed_peers(quick: bool) -> tuple[dict[str, Path], list[str]]:
         paths["numba"] = Path(prepare_numba, note="xorshift32; table up to 4 levels; compiled once, at the gate")
     if has["torch"] and has["adabmDCA"]:
         paths["adabmDCA"] = Path(prepare_adabmdca, slow=True, note="random sites", gate_chains=4096, least_sweeps=1)
-    absent += [f"{name}: not installed" for name, found in has.items() if not found]
+    absent += [f"{name}: not installed" for name, installed in has.items() if not installed]
     return paths, absent

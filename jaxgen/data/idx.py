@@ -73,8 +73,8 @@ def parse_idx(content: bytes, source: str, sha256: str | None = None) -> UInt8[n
     if len(raw) != expected:
         fault = "truncated" if len(raw) < expected else "trailing bytes"
         raise UserError(f"{source}: {fault}: {len(raw)} bytes where shape {shape} needs {expected}; {_FIX}")
-    if sha256 is not None and (found := hashlib.sha256(raw).hexdigest()) != sha256.lower():
-        raise UserError(f"{source}: SHA-256 of the raw content is {found}, expected {sha256}; {_FIX}")
+    if sha256 is not None and (digest := hashlib.sha256(raw).hexdigest()) != sha256.lower():
+        raise UserError(f"{source}: SHA-256 of the raw content is {digest}, expected {sha256}; {_FIX}")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 

@@ -32,9 +32,9 @@ def read_arrays(folder: Path, name: str, binding: dict) -> dict[str, np.ndarray]
     """Return the arrays of folder/name.npz; UserError naming the file if it is missing, damaged or another one."""
     path = folder / f"{name}.npz"
     arrays = read_npz(path, "the file of weights", f"what it was built as; {_REBUILD}")
-    found, expected = content_hash(arrays), binding["arrays"].get(name)
-    if found != expected:
-        raise UserError(f"{path}: SHA-256 of the arrays is {found}, bound to {expected}; {_REBUILD}")
+    digest, expected = content_hash(arrays), binding["arrays"].get(name)
+    if digest != expected:
+        raise UserError(f"{path}: SHA-256 of the arrays is {digest}, bound to {expected}; {_REBUILD}")
     return arrays
 
 

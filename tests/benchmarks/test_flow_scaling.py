@@ -45,8 +45,8 @@ def test_paths_agree_with_numpy_which_agrees_with_the_library():
     case = flow_scaling.Case("base", "jaxgen", centres=3, latent=4, batch=6)
     wanted = flow_scaling.numpy_flow(case, 4)
     z, centres, mu = case.arrays()
-    found = pmflow.euler(lambda z: pmflow.log_index_gradient(z, centres, mu, flow_scaling.SOFTENING), z, 4, 0.15)
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    moved = pmflow.euler(lambda z: pmflow.log_index_gradient(z, centres, mu, flow_scaling.SOFTENING), z, 4, 0.15)
+    np.testing.assert_allclose(moved, wanted, atol=1e-5)
     assert np.abs(wanted - z).max() > 0.01
     for path, prepare in flow_scaling.PATHS.items():
         for backward in (False, True):
@@ -74,8 +74,8 @@ def curve(field, sizes, times, **more):
 def test_claims_follow_the_numbers():
     rows = curve("centres", (64, 16), (400.0, 100.0)) + curve("batch", (10, 100), (5.0, 20.0))
     rows += curve("devices", (1, 2, 4), (100.0, 52.0, 60.0), batch=8)
-    found = {claim["claim"]: (claim["measured"], claim["verdict"]) for claim in flow_scaling.claims(rows)}
-    assert found == {
+    verdicts = {claim["claim"]: (claim["measured"], claim["verdict"]) for claim in flow_scaling.claims(rows)}
+    assert verdicts == {
         "cost linear in centres, 16 to 64": ("exponent 1.00", "confirmed"),
         "cost linear in batch, 10 to 100": ("exponent 0.60", "denied"),
         "2 devices are 2 times as fast, batch 8": ("1.92 times", "confirmed"),

@@ -169,8 +169,8 @@ def test_crossover_is_the_count_from_which_the_lattice_engine_stays_ahead():
     rows = [at | {"engine": "lattice", "chains": n, "updates_per_ns": v} for n, v in ours.items()]
     rows += [at | {"engine": "numba", "chains": n, "updates_per_ns": v} for n, v in theirs.items()]
     rows += [at | {"engine": "thrml", "chains": n, "updates_per_ns": 10.0} for n in theirs]
-    found = {r["engine"]: r["lattice_ahead_from_chains"] for r in gibbs_report.crossovers(rows, at)}
-    assert found == {"numba": 256, "thrml": None}
+    crossovers = {r["engine"]: r["lattice_ahead_from_chains"] for r in gibbs_report.crossovers(rows, at)}
+    assert crossovers == {"numba": 256, "thrml": None}
 
 
 def test_tables_replace_only_what_is_between_the_marks(tmp_path):

@@ -91,5 +91,5 @@ def test_without_torch(monkeypatch):
 
 def test_time_of_64_images():
     case = program.Case("small", 64, None, None, None, None)
-    found = program.row(case, program.Timed("sampling", "jaxgen", None, 1.0), np.array([0.02, 0.01, 0.03]))
-    assert found["s_for_64_images"] == pytest.approx(6.0) and found["median_ms"] == pytest.approx(20)
+    row = program.row(case, program.Timed("sampling", "jaxgen", None, 1.0), np.array([0.02, 0.01, 0.03]))
+    assert row["s_for_64_images"] == pytest.approx(6.0) and row["median_ms"] == pytest.approx(20)

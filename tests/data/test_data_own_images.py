@@ -59,17 +59,17 @@ def test_parts_are_a_partition_that_ignores_the_order_of_files(tmp_path):
 
 def test_a_test_part_of_its_own_is_kept(tmp_path):
     arrays = {"images": IMAGES[:40], "labels": LABELS[:40], "test_images": IMAGES[40:], "test_labels": LABELS[40:]}
-    found = data.load_images(archive(tmp_path, **arrays))
-    assert sorted(image.tobytes() for image in found.test_images) == sorted(image.tobytes() for image in IMAGES[40:])
-    assert [len(data.split(found, part)[0]) for part in ("train", "validation", "test")] == [36, 4, 20]
+    dataset = data.load_images(archive(tmp_path, **arrays))
+    assert sorted(image.tobytes() for image in dataset.test_images) == sorted(image.tobytes() for image in IMAGES[40:])
+    assert [len(data.split(dataset, part)[0]) for part in ("train", "validation", "test")] == [36, 4, 20]
 
 
 def test_states_become_greys_that_code_back(tmp_path):
     states = RNG.integers(0, 17, (60, 8, 8))
     for given in (states, states.astype(float)):
-        found = data.load_images(archive(tmp_path, images=given, levels=17))
-        assert found.levels == 17 and found.n_classes == 1
-        whole = np.concatenate([found.train_images, found.test_images])
+        dataset = data.load_images(archive(tmp_path, images=given, levels=17))
+        assert dataset.levels == 17 and dataset.n_classes == 1
+        whole = np.concatenate([dataset.train_images, dataset.test_images])
         assert sorted(x.tobytes() for x in data.encode(whole, 17)) == sorted(
             x.astype(np.uint8).tobytes() for x in states
         )

@@ -159,8 +159,8 @@ def test_min_snr_weights_by_hand():
     t = jnp.array([1, 2, 3])
     want = {"eps": [5 / 9, 1, 1], "x0": [5, 1, 1 / 9], "v": [5 / 10, 1 / 2, (1 / 9) / (10 / 9)]}
     for kind, values in want.items():
-        found = objectives.loss_weight(diffusion.Objective(kind, 5.0), process, t)
-        np.testing.assert_allclose(found, values, rtol=1e-5)
+        weights = objectives.loss_weight(diffusion.Objective(kind, 5.0), process, t)
+        np.testing.assert_allclose(weights, values, rtol=1e-5)
         np.testing.assert_array_equal(objectives.loss_weight(diffusion.Objective(kind), process, t), 1)
 
 

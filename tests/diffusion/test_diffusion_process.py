@@ -32,13 +32,13 @@ def by_hand(name, t, steps):
 @pytest.mark.parametrize("name", diffusion.SCHEDULES)
 @pytest.mark.parametrize("steps", [300, 1000])
 def test_schedule_by_hand_and_by_pytorch(name, steps):
-    found = schedules.alpha_bar(name, steps)
-    assert found[0] == 1 and len(found) == steps + 1
+    alpha_bar = schedules.alpha_bar(name, steps)
+    assert alpha_bar[0] == 1 and len(alpha_bar) == steps + 1
     for t in (1, steps // 2, steps):
-        assert found[t] == pytest.approx(by_hand(name, t, steps), rel=1e-9)
+        assert alpha_bar[t] == pytest.approx(by_hand(name, t, steps), rel=1e-9)
     theirs = np.cumprod(1 - reference.betas(name, steps).numpy())
     if (name, steps) != ("cosine", 1000):  # there PyTorch's own lower bound of the betas is felt
-        np.testing.assert_allclose(found[1:], theirs, rtol=1e-9)
+        np.testing.assert_allclose(alpha_bar[1:], theirs, rtol=1e-9)
 
 
 def test_known_ends_of_the_schedules():
@@ -82,8 +82,8 @@ def test_posterior_is_bayes_rule(t, s):
     mean = np.sum(weight * grid) / weight.sum()
     variance = np.sum(weight * (grid - mean) ** 2) / weight.sum()
     images = (jnp.full((1, 1, 1, 1), value) for value in (x, x0))
-    found = forward.posterior_mean(process, *images, jnp.array([t]), jnp.array([s]))
-    assert float(found[0, 0, 0, 0]) == pytest.approx(mean, abs=2e-4)
+    posterior_mean = forward.posterior_mean(process, *images, jnp.array([t]), jnp.array([s]))
+    assert float(posterior_mean[0, 0, 0, 0]) == pytest.approx(mean, abs=2e-4)
     assert float(forward.posterior_variance(process, t, s)) == pytest.approx(variance, rel=1e-3)
     assert float(forward.posterior_variance(process, s, 0)) == 0
 

@@ -38,8 +38,8 @@ def test_order_of_convergence_and_limit(name, order, error):
     """
     process, start = smooth_process(32), jnp.array([-2.0, 2.0]).reshape(2, 1, 1, 1)
     exact, sampler = gaussian.flow(process, start), diffusion.make_sampler(name)
-    found = [draw(process, gaussian.denoiser(process), sampler, n, start)[0] for n in (16, 32)]
-    errors = [np.abs(np.asarray(x) - exact).max() for x in found]
+    drawn = [draw(process, gaussian.denoiser(process), sampler, n, start)[0] for n in (16, 32)]
+    errors = [np.abs(np.asarray(x) - exact).max() for x in drawn]
     assert abs(np.log2(errors[0] / errors[1]) - order) < 0.1 and errors[1] < 1.1 * error, errors
 
 
@@ -111,14 +111,14 @@ def test_ddim_between_the_flow_and_ancestral_sampling():
     process = diffusion.make_process("cosine", 30)
     start, denoise = jax.random.normal(jax.random.key(3), (6, 2, 2, 1)), gaussian.denoiser(process)
     names = {"ancestral": "ancestral", 1.0: "ddim", 0.0: "ddim"}
-    found = {}
+    drawn = {}
     for eta, name in names.items():
         sampler = diffusion.make_sampler(name, 0.0 if eta == "ancestral" else eta)
-        found[eta] = draw(process, denoise, sampler, 10, start)[0]
-    np.testing.assert_allclose(found[1.0], found["ancestral"], atol=2e-5)
-    assert np.abs(found[0.0] - found[1.0]).max() > 0.05
+        drawn[eta] = draw(process, denoise, sampler, 10, start)[0]
+    np.testing.assert_allclose(drawn[1.0], drawn["ancestral"], atol=2e-5)
+    assert np.abs(drawn[0.0] - drawn[1.0]).max() > 0.05
     other = draw(process, denoise, diffusion.make_sampler("ddim"), 10, start, key=jax.random.key(99))[0]
-    np.testing.assert_array_equal(other, found[0.0])
+    np.testing.assert_array_equal(other, drawn[0.0])
 
 
 def test_an_image_depends_on_its_number_alone():
@@ -142,16 +142,16 @@ def test_generation_does_not_depend_on_the_batch():
     label, settings = diffusion.classes_in_turn(5), diffusion.Generation("ancestral", 3, w=3.0)
     images = np.linspace(-1, 1, 5 * 784, dtype=np.float32).reshape(5, 28, 28, 1)
     known = diffusion.Known(images, diffusion.known_mask("bottom", 28, 28), 2)
-    found = []
+    generated = []
     for batch in (5, 2):
         more = {"known": known, "keep_states": True, "batch": batch}
         pieces = list(diffusion.generate(KEY, model, params, label, settings, **more))
         assert [len(piece.images) for piece in pieces] == ([5] if batch == 5 else [2, 2, 1])
-        found.append(np.concatenate([piece.images for piece in pieces]))
+        generated.append(np.concatenate([piece.images for piece in pieces]))
         assert pieces[0].states.shape == (3, batch, 28, 28, 1)
-    np.testing.assert_allclose(*found, atol=1e-5)
-    np.testing.assert_array_equal(found[0][:, :14], known.images[:, :14])
-    assert np.abs(found[0][:, 14:] - known.images[:, 14:]).mean() > 0.1
+    np.testing.assert_allclose(*generated, atol=1e-5)
+    np.testing.assert_array_equal(generated[0][:, :14], known.images[:, :14])
+    assert np.abs(generated[0][:, 14:] - known.images[:, 14:]).mean() > 0.1
 
 
 def test_time_grids():
@@ -202,11 +202,11 @@ def test_guidance(outputs):
     without, with_label = np.array([3.0, 4.0]), 0.5 * np.array([2, 7]) + np.array([3, 4])
     for w in (0.0, 1.0, 3.0, 0.5):
         calls = []
-        found = guidance.guided_output(fake_network(outputs, calls), x, t, label, w)
-        np.testing.assert_allclose(found[:, 0, 0, 0], without + w * (with_label - without), rtol=1e-6)
+        mixed = guidance.guided_output(fake_network(outputs, calls), x, t, label, w)
+        np.testing.assert_allclose(mixed[:, 0, 0, 0], without + w * (with_label - without), rtol=1e-6)
         assert calls == ([2] if w in (0, 1) else [4])
         if outputs == 2:
-            np.testing.assert_allclose(found[:, 0, 0, 1], (without if w == 0 else with_label) / 7, rtol=1e-6)
+            np.testing.assert_allclose(mixed[:, 0, 0, 1], (without if w == 0 else with_label) / 7, rtol=1e-6)
     paper = 3.0 - 1
     guided = guidance.guided_output(fake_network(1, []), x, t, label, 3.0)[:, 0, 0, 0]
     np.testing.assert_allclose(guided, (1 + paper) * with_label - paper * without, rtol=1e-6)
@@ -224,8 +224,8 @@ def test_guidance_means_the_same_for_every_prediction(kind):
 
     zero, one, three = (images(w) for w in (0.0, 1.0, 3.0))
     np.testing.assert_allclose(three.x0, zero.x0 + 3 * (one.x0 - zero.x0), rtol=1e-4, atol=1e-4)
-    for found in (zero, three):
-        back = forward.q_sample(process, found.x0, t, found.eps)
+    for denoised in (zero, three):
+        back = forward.q_sample(process, denoised.x0, t, denoised.eps)
         np.testing.assert_allclose(back, x, atol=2e-4)
     clipped = diffusion.make_denoiser(fake_network(1, []), process, label, kind, 3.0)(x, t)
     assert np.abs(clipped.x0).max() == 1
@@ -272,14 +272,14 @@ def test_inpainting_has_the_conditional_mean_of_two_pixels(name, spread):
     known = diffusion.Known(jnp.full((n, 1, 2, 1), 0.5), jnp.array([True, False]).reshape(1, 2, 1), 1)
     start = jax.random.normal(jax.random.key(4), (n, 1, 2, 1))
     more = {"grid": samplers.BEST[name]}
-    found = {}
+    second_pixel = {}
     for repeats in (1, inpainting.REPEATS):
         again = known._replace(repeats=repeats)
         x = draw(process, correlated(process, 0.9), diffusion.make_sampler(name), 30, start, known=again, **more)[0]
         np.testing.assert_array_equal(x[:, 0, 0], np.float32(0.5))
-        found[repeats] = np.asarray(x[:, 0, 1, 0])
-    assert found[1].mean() < 0.35
-    many = found[inpainting.REPEATS]
+        second_pixel[repeats] = np.asarray(x[:, 0, 1, 0])
+    assert second_pixel[1].mean() < 0.35
+    many = second_pixel[inpainting.REPEATS]
     assert abs(many.mean() - 0.45) < 0.04 and abs(many.std() - 0.436) < spread, (many.mean(), many.std())
 
 

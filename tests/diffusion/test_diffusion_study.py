@@ -36,22 +36,26 @@ def test_the_eight_configurations():
 def test_verdicts_follow_the_intervals(shift, verdict):
     name = "epochs_30_medium_cosine"
     other = fake_run(shift, spread=0.005, name=name)
-    found = study.comparisons({study.BASELINE: [fake_run()], name: [other]})
-    assert len(found) == 1 and found[0].verdict == verdict and found[0].low < found[0].value < found[0].high
+    comparisons = study.comparisons({study.BASELINE: [fake_run()], name: [other]})
+    assert (
+        len(comparisons) == 1
+        and comparisons[0].verdict == verdict
+        and comparisons[0].low < comparisons[0].value < comparisons[0].high
+    )
     gaps = other.held_out - fake_run().held_out
-    assert found[0].value == pytest.approx(gaps.mean())
+    assert comparisons[0].value == pytest.approx(gaps.mean())
     reach = 1.972 * gaps.std(ddof=1) / 200**0.5
-    assert found[0].high - found[0].value == pytest.approx(reach, rel=1e-3)
+    assert comparisons[0].high - comparisons[0].value == pytest.approx(reach, rel=1e-3)
 
 
 def test_several_seeds_are_the_unit_of_the_interval():
     name = "baseline_20ep_small_cosine"
     shifts = [0.001, 0.002, 0.006]
     others = [fake_run(shift, name=name, seed=seed) for seed, shift in enumerate(shifts)]
-    (found,) = study.comparisons({study.BASELINE: [fake_run()] * 3, name: others})
-    assert found.value == pytest.approx(0.003)
-    assert found.high - found.low == pytest.approx(2 * 4.3027 * np.std(shifts, ddof=1) / 3**0.5, rel=1e-3)
-    assert found.verdict == "no difference detected"
+    (comparison,) = study.comparisons({study.BASELINE: [fake_run()] * 3, name: others})
+    assert comparison.value == pytest.approx(0.003)
+    assert comparison.high - comparison.low == pytest.approx(2 * 4.3027 * np.std(shifts, ddof=1) / 3**0.5, rel=1e-3)
+    assert comparison.verdict == "no difference detected"
 
 
 def test_another_schedule_is_not_compared_and_no_baseline_compares_nothing():

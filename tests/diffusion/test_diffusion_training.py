@@ -74,11 +74,11 @@ def test_one_device_and_four_give_the_same_numbers(expected):
     }
     done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["devices"] == 4
-    np.testing.assert_allclose(found["losses"], expected[2], rtol=1e-5)
+    on_four = json.loads(done.stdout)
+    assert on_four["devices"] == 4
+    np.testing.assert_allclose(on_four["losses"], expected[2], rtol=1e-5)
     # Adam turns rounding of a vanishing gradient into a whole step, so a few parameters may differ.
-    assert np.mean(np.abs(np.array(found["ema"]) - flat(expected[0].ema_params)) < 1e-5) > 0.99
+    assert np.mean(np.abs(np.array(on_four["ema"]) - flat(expected[0].ema_params)) < 1e-5) > 0.99
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_held_out_losses_are_those_of_the_images(running):
     """The loss of each image with the draws of its number, though they come in batches and the last is padded."""
     task, state, _, _ = running
     params = state.params
-    found = evaluate.held_out_losses(task, params, 130)
+    held_out = evaluate.held_out_losses(task, params, 130)
     chosen = np.array([0, 5, 128, 129])
     index = jnp.asarray(chosen, jnp.uint32)
     x0 = diffusion.to_unit(task.held_out[chosen])
@@ -163,8 +163,8 @@ def test_held_out_losses_are_those_of_the_images(running):
             apply, diffusion.Objective(), task.diffusion.process, x, task.held_out_label[chosen].astype(np.int32), draws
         )
     )(x0)
-    np.testing.assert_allclose(losses, found[chosen], rtol=1e-4)
-    assert len(found) == 130 and np.isfinite(found).all()
+    np.testing.assert_allclose(losses, held_out[chosen], rtol=1e-4)
+    assert len(held_out) == 130 and np.isfinite(held_out).all()
 
 
 def test_a_run_folder_gives_its_model_without_reading_images(running, tmp_path, monkeypatch):

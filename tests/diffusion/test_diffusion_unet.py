@@ -61,9 +61,9 @@ def test_every_layer_agrees_with_pytorch():
         name = path.removesuffix("__call__").removesuffix(".")
         if not name or name not in seen:
             continue
-        found = np.asarray(leaf[0])
+        output = np.asarray(leaf[0])
         want = seen[name].transpose(0, 2, 3, 1) if seen[name].ndim == 4 else seen[name]
-        np.testing.assert_allclose(found, want, rtol=2e-3, atol=2e-4 * np.abs(want).max(), err_msg=name)
+        np.testing.assert_allclose(output, want, rtol=2e-3, atol=2e-4 * np.abs(want).max(), err_msg=name)
         compared += 1
     assert compared == len([name for name in seen if not name.endswith("shortcut") or name in _paths(params)])
     np.testing.assert_allclose(ours, theirs.transpose(0, 2, 3, 1), rtol=1e-3, atol=2e-4 * np.abs(theirs).max())

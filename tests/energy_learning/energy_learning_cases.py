@@ -58,9 +58,9 @@ def sweep_beta(make, params, data, betas):
     return [flat(compiled(beta)) for beta in betas]
 
 
-def off(found, expected):
+def off(estimated, expected):
     """Relative error."""
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    return float(np.linalg.norm(estimated - expected) / np.linalg.norm(expected))
 
 
 def slope(errors, betas):

@@ -84,7 +84,7 @@ def test_error_against_beta(cost, points, order, tolerance):
     model, params, data, exact = case(el.sigmoid, cost)
     # The one-sided error bends soonest; the high orders meet rounding if beta is too small.
     betas = [beta / 4 if order == 1 else 2 * beta if order == 6 else beta for beta in BETAS]
-    errors = [off(found, exact) for found in propagated(model, params, data, points, betas)]
+    errors = [off(estimated, exact) for estimated in propagated(model, params, data, points, betas)]
     assert slope(errors, betas) == pytest.approx(order, abs=tolerance)
     assert errors[0] < 0.15 and errors[-1] < betas[-1] ** order
 
@@ -93,7 +93,7 @@ def test_error_against_beta(cost, points, order, tolerance):
 def test_clipped_units_have_the_same_orders_once_no_unit_changes_side(points, order):
     model, params, data, exact = case(el.clipped)
     betas = [0.003 / 2**k for k in range(5)]
-    errors = [off(found, exact) for found in propagated(model, params, data, points, betas)]
+    errors = [off(estimated, exact) for estimated in propagated(model, params, data, points, betas)]
     assert slope(errors, betas) == pytest.approx(order, abs=0.03)
 
 
@@ -105,12 +105,12 @@ def test_at_finite_beta_it_is_an_exact_gradient(cost):
     def objective(params):
         return total_energy(model, params, data, 1.0) - total_energy(model, params, data)
 
-    (found,) = propagated(model, params, data, el.positive, [1.0])
-    assert off(found, autodiff(objective, params)) < 1e-12
+    (estimated,) = propagated(model, params, data, el.positive, [1.0])
+    assert off(estimated, autodiff(objective, params)) < 1e-12
     direction, difference = directional(objective, params, step=1e-3)
-    assert direction @ found == pytest.approx(difference, rel=5e-10)
+    assert direction @ estimated == pytest.approx(difference, rel=5e-10)
     # And by far not the gradient of C itself, or the test would not tell.
-    assert off(found, exact) > 0.05
+    assert off(estimated, exact) > 0.05
 
 
 @pytest.mark.parametrize(
@@ -123,13 +123,13 @@ def test_contrastive_hebbian_learning_is_the_gradient_of_the_energy_gap(unit):
     def gap(params):
         return total_energy(model, params, data, clamped=data["y"]) - total_energy(model, params, data)
 
-    found = gradient(el.contrastive_hebbian(model, PHASES), params, data)
-    assert off(found, autodiff(gap, params)) < 1e-12
+    estimated = gradient(el.contrastive_hebbian(model, PHASES), params, data)
+    assert off(estimated, autodiff(gap, params)) < 1e-12
     # A clipped unit that changes side within the step would spoil the difference.
     step, rel = (1e-3, 3e-10) if unit is el.sigmoid else (1e-6, 1e-8)
     direction, difference = directional(gap, params, step=step)
-    assert direction @ found == pytest.approx(difference, rel=rel)
-    assert off(found, exact) > 0.1
+    assert direction @ estimated == pytest.approx(difference, rel=rel)
+    assert off(estimated, exact) > 0.1
 
 
 def test_coupled_learning():
@@ -154,7 +154,7 @@ def test_truncated_phases_are_truncated_backpropagation():
     (model, params), data = hopfield(synchronous=True), batch()
     truncated = el.Phases(RELAXED, el.Minimiser(3))
     adjoint = gradient(el.recurrent_backprop(model, truncated), params, data)
-    errors = [off(found, adjoint) for found in propagated(model, params, data, el.centred, BETAS, truncated)]
+    errors = [off(estimated, adjoint) for estimated in propagated(model, params, data, el.centred, BETAS, truncated)]
     assert slope(errors, BETAS) == pytest.approx(2, abs=0.02) and errors[-1] < 2e-4
     # Which is not the whole gradient.
     assert off(adjoint, case()[3]) > 0.005
@@ -187,7 +187,7 @@ def test_one_output_first_sweep_reaches_every_layer():
 def test_what_must_not_pass(points, phases):
     """The errors of these stay where they are, or grow, as beta is halved."""
     model, params, data, exact = case()
-    errors = [off(found, exact) for found in propagated(model, params, data, points, BETAS, phases)]
+    errors = [off(estimated, exact) for estimated in propagated(model, params, data, points, BETAS, phases)]
     assert slope(errors, BETAS) < 0.3 and errors[-1] > 0.005
 
 
@@ -200,8 +200,8 @@ def test_continuation_reaches_the_same_nudged_equilibrium():
     short = el.Phases(RELAXED, el.Minimiser(1))
     errors = []
     for stages in (1, 4):
-        (found,) = propagated(model, params, data, el.centred, [0.4], short._replace(continuation=stages))
-        errors.append(off(found, direct))
+        (estimated,) = propagated(model, params, data, el.centred, [0.4], short._replace(continuation=stages))
+        errors.append(off(estimated, direct))
     assert errors[1] < errors[0]
 
 
@@ -216,8 +216,8 @@ def test_a_warm_start_reaches_the_same_equilibrium_and_is_kept():
     moved = jax.tree.map(lambda s: jnp.clip(s + 0.3, 0.1, 0.9), free)
     warm, kept, again = grad_fn(params, moved, jax.random.key(0), data)
     assert off(flat(warm), flat(cold)) < 1e-10
-    for found, expected in zip(kept, free, strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-12)
+    for state, expected in zip(kept, free, strict=True):
+        np.testing.assert_allclose(state, expected, atol=1e-12)
     assert float(again["free_residual"]) <= 1e-12 and float(info.residual.max()) <= 1e-12
     assert float(metrics["loss"]) == pytest.approx(float(equilibrium_cost(model, params, data)))
     # Where the carry starts at the equilibrium there is nothing left to do.

@@ -34,12 +34,12 @@ def cosine(a, b):
 def test_one_sided_differences_do_not_divide_the_drift_of_the_free_phase_by_beta(double_precision, scheme):
     """After two free sweeps the states still drift; the estimate must not depend on beta for that."""
     model, params, data, exact = case()
-    found = []
+    estimates = []
     for beta in (0.1, 0.01, 0.001):
         settings = el.Settings(beta, 4, el.Phases(el.Minimiser(2), el.Minimiser(3)))
-        found.append(gradient(el.build_scheme(scheme, model, settings), params, data))
-    assert cosine(found[-1], exact) > 0.8
-    assert off(found[2], found[1]) < 0.05
+        estimates.append(gradient(el.build_scheme(scheme, model, settings), params, data))
+    assert cosine(estimates[-1], exact) > 0.8
+    assert off(estimates[2], estimates[1]) < 0.05
 
 
 def test_a_positive_nudge_of_unconverged_states_learns_like_a_centred_one():
@@ -249,8 +249,8 @@ def test_an_energy_of_ones_own_class_needs_no_parent(double_precision):
         output, sweep, gradient = model.output, model.sweep, model.gradient
 
     settings = el.Settings(0.1, 4, el.Phases(el.Minimiser(50), el.Minimiser(50)))
-    found = gradient(el.build_scheme("ep_centred", Own(), settings), params, data)
-    np.testing.assert_array_equal(found, gradient(el.build_scheme("ep_centred", model, settings), params, data))
+    estimated = gradient(el.build_scheme("ep_centred", Own(), settings), params, data)
+    np.testing.assert_array_equal(estimated, gradient(el.build_scheme("ep_centred", model, settings), params, data))
 
 
 def test_a_record_says_whether_the_last_reading_stands_alone():

@@ -79,10 +79,10 @@ def test_z_il_and_fixed_prediction_are_backprop(cost):
 def test_z_il_with_step_gamma_shrinks_layer_l_by_gamma_to_the_power_l():
     (model, params), data = coding(), batch()
     exact = jax.grad(lambda params: loss(params, data))(params)
-    found = jax.jit(el.z_il(model, 0.9))(params, None, jax.random.key(0), data)[0]
+    shrunk = jax.jit(el.z_il(model, 0.9))(params, None, jax.random.key(0), data)[0]
     for number in (1, 2, 3):
         expected = 0.9 ** (3 - number) * exact[f"layer_{number}"]["kernel"]
-        np.testing.assert_allclose(found[f"layer_{number}"]["kernel"], expected, atol=1e-15)
+        np.testing.assert_allclose(shrunk[f"layer_{number}"]["kernel"], expected, atol=1e-15)
 
 
 @pytest.mark.parametrize("cost", ["squared_error", pytest.param("cross_entropy", marks=pytest.mark.slow)])
@@ -90,8 +90,10 @@ def test_the_centred_soft_nudge_tends_to_backprop_as_beta_squared(cost):
     (model, params), data = coding(COSTS[cost]), batch()
     exact = autodiff(lambda params: loss(params, data, COSTS[cost]), params)
     betas = [0.05 / 2**k for k in range(5)]
-    found = sweep_beta(lambda beta: el.equilibrium_propagation(model, el.centred(beta), PHASES), params, data, betas)
-    errors = [off(one, exact) for one in found]
+    estimates = sweep_beta(
+        lambda beta: el.equilibrium_propagation(model, el.centred(beta), PHASES), params, data, betas
+    )
+    errors = [off(one, exact) for one in estimates]
     assert slope(errors, betas) == pytest.approx(2, abs=0.05) and errors[-1] < 1e-3
 
 
@@ -102,10 +104,10 @@ def test_the_hard_nudge_tends_elsewhere():
     matrix = jax.vmap(lambda x: stiffness(params, x))(data["x"])
     delta = jnp.linalg.solve(matrix, (forward(params, data["x"]) - data["y"])[..., None])[..., 0]
     limit = autodiff(lambda params: (delta * forward(params, data["x"])).sum() / len(delta), params)
-    found = sweep_beta(lambda beta: el.hard_nudge(model, beta, RELAXED), params, data, BETAS)
-    errors = [off(one, limit) for one in found]
+    estimates = sweep_beta(lambda beta: el.hard_nudge(model, beta, RELAXED), params, data, BETAS)
+    errors = [off(one, limit) for one in estimates]
     assert slope(errors, BETAS) == pytest.approx(1, abs=0.1) and errors[-1] < 0.03
-    apart = [off(one, exact) for one in found]
+    apart = [off(one, exact) for one in estimates]
     assert min(apart) > 0.3 and abs(slope(apart, BETAS)) < 0.05
 
 
@@ -116,11 +118,11 @@ def test_predictive_coding_is_the_gradient_of_its_held_energy():
         states = unrolled(model, params, data, clamped=data["y"], sweeps=400)
         return model.energy(params, data["x"], states).mean()
 
-    found = gradient(el.pc_equilibrium(model, RELAXED), params, data)
-    assert off(found, autodiff(held, params)) < 1e-11
+    estimated = gradient(el.pc_equilibrium(model, RELAXED), params, data)
+    assert off(estimated, autodiff(held, params)) < 1e-11
     direction, difference = directional(held, params, step=1e-3)
-    assert direction @ found == pytest.approx(difference, abs=1e-9)
-    np.testing.assert_array_equal(found, gradient(el.hard_nudge(model, 1.0, RELAXED), params, data))
+    assert direction @ estimated == pytest.approx(difference, abs=1e-9)
+    np.testing.assert_array_equal(estimated, gradient(el.hard_nudge(model, 1.0, RELAXED), params, data))
 
 
 def test_linear_predictive_coding_has_the_energy_of_a_weighted_residual():
@@ -149,10 +151,10 @@ def test_at_finite_beta_the_soft_nudge_is_an_exact_gradient():
     """It is the gradient of min(F + beta C) / beta; the free minimum is 0."""
     (model, params), data = coding(), batch()
     model = dataclasses.replace(model, step_size=0.2)
-    found = gradient(el.equilibrium_propagation(model, el.positive(0.5), PHASES), params, data)
+    estimated = gradient(el.equilibrium_propagation(model, el.positive(0.5), PHASES), params, data)
     direction, difference = directional(lambda params: total_energy(model, params, data, 0.5) / 0.5, params, step=1e-3)
     # 150 sweeps leave the energy, at its minimum, right to twice as many digits as the states.
-    assert direction @ found == pytest.approx(difference, rel=1e-7)
+    assert direction @ estimated == pytest.approx(difference, rel=1e-7)
 
 
 def test_activations_need_not_be_tanh():

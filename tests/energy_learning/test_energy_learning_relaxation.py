@@ -49,8 +49,8 @@ def test_energies_and_one_update_against_pytorch(kind):
     grads = jax.jit(el.equilibrium_propagation(model, el.centred(0.1), PHASES))(params, None, jax.random.key(0), data)[
         0
     ]
-    found = jax.tree.map(lambda p, g: p - 0.5 * g, params, grads)
-    for mine, theirs in zip(layers(found), updated, strict=True):
+    own = jax.tree.map(lambda p, g: p - 0.5 * g, params, grads)
+    for mine, theirs in zip(layers(own), updated, strict=True):
         for a, b in zip(mine, theirs, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-10)
 
@@ -70,8 +70,8 @@ def test_the_gradient_at_fixed_states_is_that_of_the_total_energy(family, cost):
         energies = [model.energy(params, data["x"], phase.states) for phase in phases]
         return (0.7 * (energies[0] + 0.3 * cost) - 1.1 * energies[1]).mean()
 
-    found = model.gradient(params, data["x"], model.drive(params, data["x"]), phases)
-    assert off(flat(found), flat(jax.grad(total)(params))) < 1e-14
+    gradient = model.gradient(params, data["x"], model.drive(params, data["x"]), phases)
+    assert off(flat(gradient), flat(jax.grad(total)(params))) < 1e-14
 
 
 @pytest.mark.parametrize("cost", [el.squared_error, el.cross_entropy], ids=["squared error", "cross-entropy"])
@@ -205,8 +205,10 @@ def test_convolutional_layers_obey_the_same_theorem():
     assert float((linear * t).sum()) == pytest.approx(float((down * s).sum()))
     exact = flat(jax.jit(el.recurrent_backprop(model, PHASES))(params, None, None, data)[0])
     betas = [0.4, 0.2, 0.1]
-    found = sweep_beta(lambda beta: el.equilibrium_propagation(model, el.centred(beta), PHASES), params, data, betas)
-    errors = [off(one, exact) for one in found]
+    estimates = sweep_beta(
+        lambda beta: el.equilibrium_propagation(model, el.centred(beta), PHASES), params, data, betas
+    )
+    errors = [off(one, exact) for one in estimates]
     assert slope(errors, betas) == pytest.approx(2, abs=0.03) and errors[-1] < 5e-3
 
 

@@ -61,12 +61,12 @@ def test_one_device_is_four_devices():
     }
     done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found, expected = json.loads(done.stdout), on_all_devices()
-    np.testing.assert_allclose(found["params"], expected["params"], rtol=2e-5, atol=2e-6)
-    np.testing.assert_allclose(found["carry"], expected["carry"], rtol=2e-5, atol=2e-6)
-    assert found["shape"] == [4, 2, 4] == list(expected["shape"])
+    on_one, expected = json.loads(done.stdout), on_all_devices()
+    np.testing.assert_allclose(on_one["params"], expected["params"], rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(on_one["carry"], expected["carry"], rtol=2e-5, atol=2e-6)
+    assert on_one["shape"] == [4, 2, 4] == list(expected["shape"])
     for name, value in expected["metrics"].items():
-        assert found["metrics"][name] == pytest.approx(value, rel=1e-3, abs=1e-6), name
+        assert on_one["metrics"][name] == pytest.approx(value, rel=1e-3, abs=1e-6), name
 
 
 def test_networks_trained_together_are_those_trained_alone():

@@ -63,15 +63,15 @@ def test_pseudo_observations_are_spread_over_the_states_of_a_pair():
 def test_mutual_information_is_the_sum_of_entropies_less_the_joint_one():
     images = all_images(2, 2, 3)
     states = draws(2, random_law(3, images), images, 300)
-    found, flat = mutual_information(PairCounts.of(states, 3), 1e-9), states.reshape(300, 4).astype(int)
+    information, flat = mutual_information(PairCounts.of(states, 3), 1e-9), states.reshape(300, 4).astype(int)
 
     def entropy(code):
         return scipy.stats.entropy(np.bincount(code))
 
     for i, j in itertools.combinations(range(4), 2):
         wanted = entropy(flat[:, i]) + entropy(flat[:, j]) - entropy(3 * flat[:, i] + flat[:, j])
-        assert found[i, j] == pytest.approx(wanted, abs=1e-7)
-        assert found[j, i] == pytest.approx(found[i, j], abs=1e-12)
+        assert information[i, j] == pytest.approx(wanted, abs=1e-7)
+        assert information[j, i] == pytest.approx(information[i, j], abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -80,7 +80,7 @@ def test_no_tree_of_four_pixels_fits_better(seed):
     images = all_images(2, 2, 2)
     states = draws(seed, random_law(seed + 10, images), images, 200)
     flat = states.reshape(-1, 4)
-    found = ChowLiuTree.fit(states, 2, 1e-6).log_prob(states).sum()
+    fitted = ChowLiuTree.fit(states, 2, 1e-6).log_prob(states).sum()
     scores = []
     for chosen in itertools.combinations(list(itertools.combinations(range(4), 2)), 3):
         graph = np.zeros((4, 4))
@@ -94,7 +94,7 @@ def test_no_tree_of_four_pixels_fits_better(seed):
             score += np.log(np.bincount(code, minlength=4)[code] / 200 / frequency[i] / frequency[j]).sum()
         scores.append(score)
     assert len(scores) == 16 and max(scores) - min(scores) > 1
-    assert found == pytest.approx(max(scores), abs=1e-3)
+    assert fitted == pytest.approx(max(scores), abs=1e-3)
 
 
 @pytest.mark.parametrize("parent", [[0, 0, 1, 2, 3, 4], [2, 2, 2, 2, 3, 3], [0, 0, 1, 1, 2, 2]])

@@ -8,10 +8,10 @@ from jaxgen.evaluation import class_diversity, conditional_accuracy, diversity_r
 
 @pytest.mark.parametrize("successes, n", [(3, 10), (97, 100), (500, 1000)])
 def test_wilson_ends_are_where_the_score_test_turns(successes, n):
-    found = wilson(successes, n)
-    assert found.value == successes / n and found.low < found.value < found.high
-    for end in (found.low, found.high):
-        assert abs(found.value - end) == pytest.approx(1.959964 * np.sqrt(end * (1 - end) / n), rel=1e-7)
+    interval = wilson(successes, n)
+    assert interval.value == successes / n and interval.low < interval.value < interval.high
+    for end in (interval.low, interval.high):
+        assert abs(interval.value - end) == pytest.approx(1.959964 * np.sqrt(end * (1 - end) / n), rel=1e-7)
 
 
 def test_wilson_at_the_ends_and_refused():
@@ -24,10 +24,17 @@ def test_wilson_at_the_ends_and_refused():
 
 
 def test_conditional_accuracy_counts_by_the_label_asked_for():
-    found = conditional_accuracy(np.asarray([0, 1, 1, 7, 9, 9]), np.asarray([0, 0, 1, 7, 9, 7]))
-    assert found.right.tolist() == [1, 1, 0, 0, 0, 0, 0, 1, 0, 1] and found.count.tolist() == [2, 1, *[0] * 5, 2, 0, 1]
-    assert found.overall.value == 4 / 6 and found.by_class[0].value == 0.5
-    assert found.by_class[2] is None and found.by_class[9].low < 1
+    accuracy = conditional_accuracy(np.asarray([0, 1, 1, 7, 9, 9]), np.asarray([0, 0, 1, 7, 9, 7]))
+    assert accuracy.right.tolist() == [1, 1, 0, 0, 0, 0, 0, 1, 0, 1] and accuracy.count.tolist() == [
+        2,
+        1,
+        *[0] * 5,
+        2,
+        0,
+        1,
+    ]
+    assert accuracy.overall.value == 4 / 6 and accuracy.by_class[0].value == 0.5
+    assert accuracy.by_class[2] is None and accuracy.by_class[9].low < 1
 
 
 def test_conditional_accuracy_refuses_what_does_not_fit():
@@ -43,24 +50,24 @@ def test_nearest_training_image_by_hand_and_by_search():
     images = rng.integers(0, 256, (9, 5, 4)).astype(np.uint8)
     images[3] = train[17]
     images[4] = train[22] ^ np.eye(5, 4, dtype=np.uint8)  # four pixels off by one grey
-    found = nearest_training(images, train)
+    nearest = nearest_training(images, train)
     every = np.sqrt(((images[:, None].astype(float) - train) ** 2).sum((2, 3))) / 255
-    np.testing.assert_array_equal(found.index, every.argmin(1))
-    np.testing.assert_allclose(found.distance, every.min(1), rtol=1e-12)
-    assert found.index[3] == 17 and found.distance[3] == 0.0
-    assert found.distance[4] == pytest.approx(2 / 255)
+    np.testing.assert_array_equal(nearest.index, every.argmin(1))
+    np.testing.assert_allclose(nearest.distance, every.min(1), rtol=1e-12)
+    assert nearest.index[3] == 17 and nearest.distance[3] == 0.0
+    assert nearest.distance[4] == pytest.approx(2 / 255)
 
 
 def test_diversity_is_the_mean_over_pairs():
     rng = np.random.default_rng(1)
     features, labels = rng.normal(size=(30, 3)).astype(np.float32), rng.integers(0, 3, 30)
     labels[0] = 8
-    found = class_diversity(features, labels)
+    diversity = class_diversity(features, labels)
     for k in range(3):
         x = features[labels == k].astype(float)
         pairs = [np.linalg.norm(x[i] - x[j]) for i in range(len(x)) for j in range(i)]
-        assert found[k] == pytest.approx(np.mean(pairs), rel=1e-6)
-    assert np.isnan(found[3:]).all()  # no example, or a single one
+        assert diversity[k] == pytest.approx(np.mean(pairs), rel=1e-6)
+    assert np.isnan(diversity[3:]).all()  # no example, or a single one
     # Exactly known: unit steps apart on a line, two examples.
     assert class_diversity(np.asarray([[0.0], [3.0]]), np.asarray([5, 5]))[5] == pytest.approx(3)
 

@@ -51,10 +51,10 @@ def test_singular_covariances_are_no_special_case():
 
 def test_moments_are_unbiased_and_float64():
     x = np.asarray([[1, 2], [3, 6], [5, 1]], np.float32)
-    found = moments(x)
-    assert found.mean.dtype == found.covariance.dtype == np.float64
-    np.testing.assert_allclose(found.mean, [3, 3])
-    np.testing.assert_allclose(found.covariance, [[4, -1], [-1, 7]])
+    both = moments(x)
+    assert both.mean.dtype == both.covariance.dtype == np.float64
+    np.testing.assert_allclose(both.mean, [3, 3])
+    np.testing.assert_allclose(both.covariance, [[4, -1], [-1, 7]])
     # In float32 the mean of these would be off by more than its own spread.
     far = moments(np.asarray([[1e4], [1e4 + 1]] * 5000, np.float32))
     assert far.mean == pytest.approx(1e4 + 0.5, abs=1e-9) and far.covariance == pytest.approx(0.25, rel=1e-3)

@@ -28,9 +28,9 @@ def estimates(draw_x, draw_y, repeats=2000, n=10):
 
 def test_unbiased_on_identical_laws():
     law = lambda rng, size: rng.exponential(size=size)  # noqa: E731
-    found = estimates(law, law)
-    error = found.std() / math.sqrt(len(found))
-    assert abs(found.mean()) < 4 * error
+    distances = estimates(law, law)
+    error = distances.std() / math.sqrt(len(distances))
+    assert abs(distances.mean()) < 4 * error
     # The estimate that keeps the diagonal is more by 2 / n (E k(x, x) - E k(x, x')), which this test would notice.
     diagonal = sum(math.comb(3, j) * math.factorial(2 * j) for j in range(4))
     across = sum(math.comb(3, j) * math.factorial(j) ** 2 for j in range(4))
@@ -39,20 +39,20 @@ def test_unbiased_on_identical_laws():
 
 def test_unbiased_on_different_laws():
     """In one dimension MMD^2 = sum_j C(3, j) (E x^j - E y^j)^2: exponential moments j!, uniform ones 1 / (j + 1)."""
-    found = estimates(lambda rng, size: rng.exponential(size=size), lambda rng, size: rng.uniform(size=size))
+    distances = estimates(lambda rng, size: rng.exponential(size=size), lambda rng, size: rng.uniform(size=size))
     wanted = sum(math.comb(3, j) * (math.factorial(j) - 1 / (j + 1)) ** 2 for j in range(4))
-    assert abs(found.mean() - wanted) < 4 * found.std() / math.sqrt(len(found))
+    assert abs(distances.mean() - wanted) < 4 * distances.std() / math.sqrt(len(distances))
 
 
 def test_subsets_are_disjoint_and_their_spread_is_the_error():
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(1000, 4)), rng.normal(size=(800, 4))
-    found = kernel_distance(x, y, subset=100)
+    distance = kernel_distance(x, y, subset=100)
     # Independent laws: over many subsets the error of the mean must be the one that repetition shows.
     again = [kernel_distance(*np.split(rng.normal(size=(1600, 4)), 2), subset=100) for _ in range(100)]
     spread = np.std([one.mean for one in again], ddof=1)
     assert np.median([one.standard_error for one in again]) == pytest.approx(spread, rel=0.25)
-    assert 0.2 * spread < found.standard_error < 3 * spread
+    assert 0.2 * spread < distance.standard_error < 3 * spread
     # The order of a file must not matter: sorted by class, every subset would hold a class of its own.
     apart = np.concatenate([np.full((500, 1), -1.0), np.full((500, 1), 1.0)])
     mixed = kernel_distance(apart, apart[::-1].copy(), subset=100)

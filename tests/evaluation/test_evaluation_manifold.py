@@ -34,18 +34,18 @@ def test_the_four_figures_are_the_counts(k, monkeypatch):
     monkeypatch.setattr(sys.modules["jaxgen.evaluation.measures.manifold"], "_CHUNK", 7)  # several, the last one short
     rng = np.random.default_rng(k)
     real, fake = rng.normal(size=(25, 3)), rng.normal(0.5, 0.7, size=(18, 3))
-    found = manifold(real, fake, k)
-    assert found == pytest.approx(counted(real, fake, k), abs=1e-12)
-    assert len({round(value, 6) for value in found}) == 4  # figures in each other's place would show
+    figures = manifold(real, fake, k)
+    assert figures == pytest.approx(counted(real, fake, k), abs=1e-12)
+    assert len({round(value, 6) for value in figures}) == 4  # figures in each other's place would show
 
 
 @pytest.mark.parametrize("n, m", [(30, 30), (40, 20)])
 def test_density_and_coverage_of_one_law_are_known_exactly(n, m):
     rng = np.random.default_rng(3)
-    found = np.asarray([manifold(rng.exponential(size=(n, 2)), rng.exponential(size=(m, 2)), 5) for _ in range(600)])
-    error = found.std(0) / math.sqrt(len(found))
-    assert abs(found[:, 0].mean() - 1) < 4 * error[0]
-    assert abs(found[:, 1].mean() - expected_coverage(n, m, 5)) < 4 * error[1]
+    figures = np.asarray([manifold(rng.exponential(size=(n, 2)), rng.exponential(size=(m, 2)), 5) for _ in range(600)])
+    error = figures.std(0) / math.sqrt(len(figures))
+    assert abs(figures[:, 0].mean() - 1) < 4 * error[0]
+    assert abs(figures[:, 1].mean() - expected_coverage(n, m, 5)) < 4 * error[1]
 
 
 def test_expected_coverage():
@@ -56,9 +56,9 @@ def test_expected_coverage():
 def test_two_identical_gaussians_do_not_give_perfect_precision():
     """For 1,000 points each in 64 dimensions and k = 3 (Kynkaanniemi et al. 2019) it is 0.63; a floor shows that."""
     rng = np.random.default_rng(4)
-    found = manifold(rng.normal(size=(1000, 64)), rng.normal(size=(1000, 64)), 3)
-    assert found.precision == pytest.approx(0.63, abs=0.05) and found.recall == pytest.approx(0.63, abs=0.05)
-    assert found.coverage == pytest.approx(expected_coverage(1000, 1000, 3), abs=0.04)
+    figures = manifold(rng.normal(size=(1000, 64)), rng.normal(size=(1000, 64)), 3)
+    assert figures.precision == pytest.approx(0.63, abs=0.05) and figures.recall == pytest.approx(0.63, abs=0.05)
+    assert figures.coverage == pytest.approx(expected_coverage(1000, 1000, 3), abs=0.04)
 
 
 def test_a_dropped_mode_is_seen_by_coverage_and_recall():

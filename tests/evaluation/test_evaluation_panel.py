@@ -48,12 +48,12 @@ def figure(judged, name, key):
 
 
 def test_real_images_stand_at_the_floor(judged):
-    found = judged["real"]
-    floor = found.baselines["real"]
+    real = judged["real"]
+    floor = real.baselines["real"]
     for key in ("density", "coverage", "precision", "recall", "diversity"):
-        assert found.figures[key] == pytest.approx(floor[key], abs=0.1)
-    assert found.figures["copies"] == pytest.approx(1, abs=0.1)
-    assert found.figures["accuracy"] > 0.97 and abs(found.figures["kid"]) < 5 * found.figures["kid_error"] + 0.05
+        assert real.figures[key] == pytest.approx(floor[key], abs=0.1)
+    assert real.figures["copies"] == pytest.approx(1, abs=0.1)
+    assert real.figures["accuracy"] > 0.97 and abs(real.figures["kid"]) < 5 * real.figures["kid_error"] + 0.05
 
 
 @pytest.mark.parametrize("name", ["blur", "noise", "class drop", "mode drop"])
@@ -92,16 +92,16 @@ def test_dropped_modes_lose_diversity_and_coverage(judged):
 
 
 def test_wrong_labels_lose_conditional_accuracy_alone(judged):
-    found = judged["wrong labels"]
-    assert found.accuracy.overall.low < 0.5 < found.accuracy.overall.high + 0.01
+    mislabelled = judged["wrong labels"]
+    assert mislabelled.accuracy.overall.low < 0.5 < mislabelled.accuracy.overall.high + 0.01
     for key in ("frechet", "density", "copies"):
-        assert found.figures[key] == figure(judged, "real", key)
+        assert mislabelled.figures[key] == figure(judged, "real", key)
 
 
 def test_copies_are_seen_by_the_copies_ratio(judged):
-    found = judged["copies"]
-    assert found.figures["copies"] == 0 and found.figures["accuracy"] is None
-    assert found.nearest.index.tolist() == np.repeat(np.arange(1000), 2).tolist()
+    copies = judged["copies"]
+    assert copies.figures["copies"] == 0 and copies.figures["accuracy"] is None
+    assert copies.nearest.index.tolist() == np.repeat(np.arange(1000), 2).tolist()
     assert figure(judged, "blur", "copies") > 0.5
 
 
@@ -119,8 +119,8 @@ def test_the_floor_is_that_of_as_many_images(judged):
     assert 0 < fewer["frechet_error"] < fewer["frechet"]
     assert fewer["frechet_limit"] < evaluation.panel.floor(small, 4000)["frechet"]
     stored = dataclasses.replace(small, baselines={"real": {"frechet": -1.0}})
-    found = evaluation.panel.floor(stored, 10_000)
-    assert found == {"frechet": -1.0, "sliced": found["sliced"]} and found["sliced"] > 0
+    floor = evaluation.panel.floor(stored, 10_000)
+    assert floor == {"frechet": -1.0, "sliced": floor["sliced"]} and floor["sliced"] > 0
 
 
 def test_of_many_samples_a_mixed_choice_is_judged():
@@ -141,17 +141,17 @@ def test_coded_samples_are_judged_by_coded_images(real):
 
 
 def test_the_report_says_what_was_measured(judged):
-    found = judged["blur"]
-    rows = {row.quantity: row for row in evaluation.rows(found)}
-    assert rows["MNIST-Frechet"].value == found.figures["frechet"]
-    assert f"real {found.baselines['real']['frechet']:.4g}" in rows["MNIST-Frechet"].note
+    blurred = judged["blur"]
+    rows = {row.quantity: row for row in evaluation.rows(blurred)}
+    assert rows["MNIST-Frechet"].value == blurred.figures["frechet"]
+    assert f"real {blurred.baselines['real']['frechet']:.4g}" in rows["MNIST-Frechet"].note
     assert "2,000 samples" in rows["MNIST-Frechet"].note and "95 % interval" in rows["conditional accuracy"].note
     assert "conditional accuracy" not in {row.quantity for row in evaluation.rows(judged["copies"])}
-    text = evaluation.table(found)
-    assert "biased upward" in text and f"{found.figures['coverage']:.4g}" in text
+    text = evaluation.table(blurred)
+    assert "biased upward" in text and f"{blurred.figures['coverage']:.4g}" in text
     assert text.count("\n") >= 10 and text.splitlines()[1].split()[:3] == ["figure", "samples", "real"]
-    written = evaluation.to_json(found)
-    assert written["figures"] == found.figures and len(written["nearest_training"]["index"]) == N
+    written = evaluation.to_json(blurred)
+    assert written["figures"] == blurred.figures and len(written["nearest_training"]["index"]) == N
 
 
 def test_a_second_judgement_uses_what_a_stopped_one_finished(real, tmp_path, monkeypatch):

@@ -38,15 +38,17 @@ def test_shipped_networks_are_as_accurate_as_bound():
     binding = weights.read_binding(weights.PACKAGED, "mnist", MNIST.fingerprint)
     assert binding["test_accuracy"]["features"] >= 0.992 and binding["test_accuracy"]["accuracy"] >= 0.988
     for name, params in small_reference().params.items():
-        found = evaluation.accuracy(name, params, MNIST.test_images[5000:], MNIST.test_labels[5000:])
-        assert found == pytest.approx(binding["test_accuracy"][name], abs=0.01)
+        accuracy = evaluation.accuracy(name, params, MNIST.test_images[5000:], MNIST.test_labels[5000:])
+        assert accuracy == pytest.approx(binding["test_accuracy"][name], abs=0.01)
 
 
 def test_the_whole_reference_is_read(copied):
-    found = evaluation.load_reference("mnist", 4, folder=copied)
-    assert set(np.unique(found.test_images)) == {0, 85, 170, 255} and found.test_features.shape == (10_000, 64)
-    assert {"real", "independent pixels", "noise"} < set(found.baselines) and 0.9 < found.test_accuracy < 1
-    np.testing.assert_allclose(found.test_moments.covariance, np.cov(found.test_features.T), rtol=1e-3, atol=1e-4)
+    reference = evaluation.load_reference("mnist", 4, folder=copied)
+    assert set(np.unique(reference.test_images)) == {0, 85, 170, 255} and reference.test_features.shape == (10_000, 64)
+    assert {"real", "independent pixels", "noise"} < set(reference.baselines) and 0.9 < reference.test_accuracy < 1
+    np.testing.assert_allclose(
+        reference.test_moments.covariance, np.cov(reference.test_features.T), rtol=1e-3, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", ["features", "accuracy", "moments"])
@@ -135,13 +137,13 @@ def test_the_ceilings_have_the_laws_they_name(monkeypatch):
     train = small_dataset().train_images
     for levels in (None, 2):
         coded = train if levels is None else data.decode(data.encode(train, levels), levels)
-        found = reference_build.ceilings(coded, levels, 0)
-        assert {len(images) for images in found.values()} == {2000}
+        ceilings = reference_build.ceilings(coded, levels, 0)
+        assert {len(images) for images in ceilings.values()} == {2000}
         # Five standard errors of the mean; noise is uniform on 0 to 255, or on 0 and 255.
         error = 5 * np.sqrt(coded.var(0) / 2000)
-        assert (np.abs(found["independent pixels"].mean(0) - coded.mean(0)) <= error + 1e-9).all()
-        assert found["noise"].mean() == pytest.approx(127.5, abs=0.6)
-        assert set(np.unique(found["noise"])) == set(range(256) if levels is None else (0, 255))
+        assert (np.abs(ceilings["independent pixels"].mean(0) - coded.mean(0)) <= error + 1e-9).all()
+        assert ceilings["noise"].mean() == pytest.approx(127.5, abs=0.6)
+        assert set(np.unique(ceilings["noise"])) == set(range(256) if levels is None else (0, 255))
 
 
 shift = jax.jit(classifier.shift, static_argnums=3)

@@ -54,17 +54,17 @@ def test_greys_that_are_no_level_are_refused():
 
 def test_floats_become_the_greys_a_file_would_hold():
     given = np.linspace(0, 1, 2000 * 784).reshape(2000, 28, 28)
-    found = check_samples(given, LABELS)
-    assert found.images.dtype == np.uint8 and np.abs(found.images / 255 - given).max() <= 0.5 / 255 + 1e-12
+    samples = check_samples(given, LABELS)
+    assert samples.images.dtype == np.uint8 and np.abs(samples.images / 255 - given).max() <= 0.5 / 255 + 1e-12
     assert check_samples(IMAGES / np.float32(255)).images.tolist() == IMAGES.tolist()
-    assert found.labels.dtype == np.uint8 and found.labels.tolist() == LABELS.tolist()
+    assert samples.labels.dtype == np.uint8 and samples.labels.tolist() == LABELS.tolist()
 
 
 def test_a_file_of_states_is_decoded(tmp_path):
     states = data.encode(IMAGES, 4)
-    found = load_samples(write(tmp_path, states=states, levels=4, labels=LABELS))
-    np.testing.assert_array_equal(found.images, data.decode(states, 4))
-    assert found.levels == 4 and found.labels.tolist() == LABELS.tolist()
+    samples = load_samples(write(tmp_path, states=states, levels=4, labels=LABELS))
+    np.testing.assert_array_equal(samples.images, data.decode(states, 4))
+    assert samples.levels == 4 and samples.labels.tolist() == LABELS.tolist()
     path = write(tmp_path, states=states)
     assert load_samples(path, 4).levels == 4 and load_samples(path, 4).labels is None
     with pytest.raises(ValueError, match="levels: got none for the states of"):

@@ -57,9 +57,9 @@ def finished(tmp_path_factory):
 
 
 def test_a_run_leaves_all_that_is_promised(finished):
-    found = np.load(finished / "samples" / "final.npz", allow_pickle=False)
-    assert found["images"].shape == (80, 28, 28) and found["images"].dtype == np.uint8
-    assert found["labels"].tolist() == list(range(10)) * 8
+    samples = np.load(finished / "samples" / "final.npz", allow_pickle=False)
+    assert samples["images"].shape == (80, 28, 28) and samples["images"].dtype == np.uint8
+    assert samples["labels"].tolist() == list(range(10)) * 8
     for name in ("samples", "curves"):
         assert np.asarray(Image.open(finished / "figures" / f"{name}.png").convert("L")).std() > 10
     result = json.loads((finished / "result.json").read_text())
@@ -93,9 +93,9 @@ def test_sampling_from_the_run(finished, call):
         code, out, err = call(diffusion_sample.SampleConfig, diffusion_sample.run, f"--workdir={finished}", *flags)
         assert code == 0, err
         figure, samples = map(Path, out.split())
-        found = np.load(samples, allow_pickle=False)
-        assert figure.exists() and found["labels"].tolist() == [4, 7, 4, 7, 4, 7]
-        images[batch] = found["images"].astype(int)
+        drawn = np.load(samples, allow_pickle=False)
+        assert figure.exists() and drawn["labels"].tolist() == [4, 7, 4, 7, 4, 7]
+        images[batch] = drawn["images"].astype(int)
     assert np.abs(images[3] - images[128]).max() <= 1
     flags = ["--n=4", "--inpaint=left", "--repeats=2", "--steps=3", "--gif", "--guidance=0"]
     code, out, err = call(diffusion_sample.SampleConfig, diffusion_sample.run, f"--workdir={finished}", *flags)
@@ -104,9 +104,9 @@ def test_sampling_from_the_run(finished, call):
     assert Image.open(animation).n_frames == 3
     test, labels = data.split(data.load(), "test")
     kept = np.stack([test[np.flatnonzero(labels == digit)[0]] for digit in range(4)])
-    found = np.load(samples, allow_pickle=False)["images"]
-    np.testing.assert_array_equal(found[:, :, 14:], kept[:, :, 14:])
-    assert (found[:, :, :14] != kept[:, :, :14]).mean() > 0.1 and "inpaintleft" in figure.name
+    inpainted = np.load(samples, allow_pickle=False)["images"]
+    np.testing.assert_array_equal(inpainted[:, :, 14:], kept[:, :, 14:])
+    assert (inpainted[:, :, :14] != kept[:, :, :14]).mean() > 0.1 and "inpaintleft" in figure.name
 
 
 @pytest.mark.parametrize(

@@ -63,10 +63,10 @@ def test_the_reference_run_leaves_what_evaluate_reads(built):
     rows = {row["quantity"]: row for row in record["rows"]}
     assert record["family"] == "Evaluation panel" and rows["test accuracy, features network"]["target"] == ">= 0.992"
     assert {"8-bit: MNIST-Frechet, real", "4-level: MNIST-Frechet, coded real against 8-bit"} <= set(rows)
-    found = evaluation.load_reference("mnist", 4, folder=built / "weights")
-    assert found.baselines["real"]["frechet"] == rows["4-level: MNIST-Frechet, real"]["value"]
+    reference = evaluation.load_reference("mnist", 4, folder=built / "weights")
+    assert reference.baselines["real"]["frechet"] == rows["4-level: MNIST-Frechet, real"]["value"]
     # The scale of the features is that of one standard setting whatever the network.
-    features = evaluation.apply_network("features", found.params["features"], small_dataset().train_images)[1]
+    features = evaluation.apply_network("features", reference.params["features"], small_dataset().train_images)[1]
     assert np.mean(features**2) == pytest.approx(1, abs=0.01)
 
 

@@ -93,9 +93,9 @@ def test_four_devices_give_the_same_numbers(finished, tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "jax" in done.stderr and "4 x" in done.stderr and "comparison.png" in done.stdout
-    found, wanted = (metrics(folder, "mlp_linear_seed0-1") for folder in (tmp_path / "four", finished))
+    on_four, wanted = (metrics(folder, "mlp_linear_seed0-1") for folder in (tmp_path / "four", finished))
     for name in ("loss", "grad_norm"):
-        values = [[r[name] for r in records if name in r] for records in (found, wanted)]
+        values = [[r[name] for r in records if name in r] for records in (on_four, wanted)]
         np.testing.assert_allclose(*values, rtol=2e-4)
 
 

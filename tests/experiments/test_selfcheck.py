@@ -24,11 +24,11 @@ def test_a_sound_machine(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     # The least throughput is not tested, for the machine may be busy; THRML's program takes long to compile.
     monkeypatch.setattr(selfcheck, "ENGINES", ("lattice",))
-    found = selfcheck.Findings()
+    findings = selfcheck.Findings()
     for look in (selfcheck.versions, selfcheck.settings, selfcheck.cache, selfcheck.dataset, selfcheck.oracle):
-        look(found)
+        look(findings)
     printed = capsys.readouterr().out
-    assert found.wrong == []
+    assert findings.wrong == []
     assert f"jax {jax.__version__}" in printed and "checksums right" in printed and "XLA_FLAGS: " in printed
     assert "compilation cache: 0 files" in printed and printed.count("standard errors off") == 1
 

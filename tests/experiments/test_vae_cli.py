@@ -51,10 +51,13 @@ def test_a_run_leaves_all_that_is_promised(finished):
     assert means["images"].dtype == np.uint8 and len(np.unique(means["images"])) > 20
     for name in ("samples", "reconstructions", "curves"):
         assert np.asarray(Image.open(finished / "figures" / f"{name}.png").convert("L")).std() > 10
-    found = rows(finished)
-    assert found["ELBO"]["target"] == ">= -102" and found["ELBO"]["value"] < found["importance-weighted bound"]["value"]
-    assert found["negative ELBO"]["value"] == pytest.approx(-found["ELBO"]["value"] / 784 / np.log(2))
-    assert found["training"]["value"] > 0 and found["operations per sample"]["value"] > 16 * 784
+    results = rows(finished)
+    assert (
+        results["ELBO"]["target"] == ">= -102"
+        and results["ELBO"]["value"] < results["importance-weighted bound"]["value"]
+    )
+    assert results["negative ELBO"]["value"] == pytest.approx(-results["ELBO"]["value"] / 784 / np.log(2))
+    assert results["training"]["value"] > 0 and results["operations per sample"]["value"] > 16 * 784
     assert losses(finished)[-1] < losses(finished)[0]
 
 
@@ -85,12 +88,12 @@ def test_the_bounds_are_of_the_test_images_each_once(finished):
     config = vae.VAEConfig(**(SETTINGS | {"importance_samples": 80}))  # 25 images at once, 110 in all
     task = vae.VAETask.load(config)
     params = task.initial_state()[0].params
-    found = vae.measure_bounds(task, params)
+    bounds = vae.measure_bounds(task, params)
     key = run_key(config, "test")
     bound = functools.partial(vae.log_weights, task.model, task.likelihood)
     weights = jax.jit(bound, static_argnums=5)(params, key, task.test, task.test_label, np.arange(110), 80)
-    np.testing.assert_allclose(found.elbo, weights.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(found.importance_weighted, vae.importance_weighted_bound(weights), rtol=1e-5)
+    np.testing.assert_allclose(bounds.elbo, weights.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(bounds.importance_weighted, vae.importance_weighted_bound(weights), rtol=1e-5)
     test_images, labels = data.split(data.load(), "test")
     np.testing.assert_array_equal(task.test, data.fixed_binarization(test_images[:110], "test"))
     np.testing.assert_array_equal(task.test_label, labels[:110])
@@ -100,13 +103,14 @@ def test_baselines_score_and_draw(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "CANDIDATES", (1.0, 1000.0))
     config = study.BaselinesConfig(train_images=1000, samples=64)
     baselines.run(config, tmp_path / "baselines")
-    found = rows(tmp_path / "baselines")
+    results = rows(tmp_path / "baselines")
     for coding in ("stochastic", "cut at half grey"):
         tree, pixels = (
-            found[f"{name}, {coding}: test log-likelihood"]["value"] for name in ("Chow-Liu tree", "independent pixels")
+            results[f"{name}, {coding}: test log-likelihood"]["value"]
+            for name in ("Chow-Liu tree", "independent pixels")
         )
         assert -165 < tree < -110 and -215 < pixels < -200
-        bits = found[f"Chow-Liu tree, {coding}: code length"]
+        bits = results[f"Chow-Liu tree, {coding}: code length"]
         assert bits["value"] == pytest.approx(-tree / 784 / np.log(2)) and bits["unit"] == "bits per pixel"
         name = f"Chow-Liu_tree_{coding.replace(' ', '_')}.npz"
         states = np.load(tmp_path / "baselines" / "samples" / name, allow_pickle=False)

@@ -59,9 +59,9 @@ def test_one_sweep_has_the_law_of_its_blocks_and_of_no_other_order(shape, neighb
         assert seen[law == 0].sum() == 0
         likely = law * N >= 5
         expected = np.append(law[likely], law[~likely].sum()) * N
-        found = np.append(seen[likely], seen[~likely].sum())
+        counts = np.append(seen[likely], seen[~likely].sum())
         some = expected > 0
-        return scipy.stats.chisquare(found[some], expected[some] * found.sum() / expected[some].sum()).pvalue
+        return scipy.stats.chisquare(counts[some], expected[some] * counts.sum() / expected[some].sum()).pvalue
 
     assert p_value((0, 1)) > ALPHA
     assert p_value((1, 0)) < ALPHA, "the order of the blocks should show"
@@ -76,8 +76,8 @@ def test_a_single_column_is_drawn_exactly_whatever_the_start_and_the_batch():
     place = levels ** np.arange(5)[::-1]
     seen = np.bincount(np.asarray(x).reshape(N, 5) @ place, minlength=len(p))
     likely = p * N >= 5
-    found, expected = (np.append(v[likely], v[~likely].sum()) for v in (seen, p * N))
-    assert scipy.stats.chisquare(found, expected * found.sum() / expected.sum()).pvalue > ALPHA
+    counts, expected = (np.append(v[likely], v[~likely].sum()) for v in (seen, p * N))
+    assert scipy.stats.chisquare(counts, expected * counts.sum() / expected.sum()).pvalue > ALPHA
     ids = jnp.array([7, 3], jnp.uint32)
     few, _ = gibbs.sample(jax.random.key(1), lattice, params, start[:2], 1, engine="columns", chain_ids=ids)
     np.testing.assert_array_equal(few, x[ids])

@@ -85,20 +85,20 @@ def engine_conditionals(name, mode):
     def weights(params, x, field):
         conditions = Conditions(jnp.float32(BETA), None, field, jnp.arange(IMAGES, dtype=jnp.uint32))
         padded = tiles.with_halo(tiles.pack(x))
-        found = []
+        quarters = []
         for quarter in range(4):
             table = lattice_engine._quarter_tables(tiles, params, quarter, conditions, 0, mode.first)
             if mode is arithmetic.PRODUCTS:
                 table = jax.tree.map(jnp.exp, table)
             layout = arithmetic.layout_of(params)
             table = layout.for_chains(table)
-            found.append(jnp.stack(lattice_engine._weights(tiles, padded, quarter, table, layout, mode), -1))
-        return found
+            quarters.append(jnp.stack(lattice_engine._weights(tiles, padded, quarter, table, layout, mode), -1))
+        return quarters
 
     image = np.empty((IMAGES, 2 * tiles.rows, 2 * tiles.columns, levels))
-    for (y, x0), found in zip(((0, 0), (1, 1), (0, 1), (1, 0)), jax.jit(weights)(params, x, field), strict=True):
-        found = np.moveaxis(np.asarray(found, np.float64).reshape(tiles.rows, tiles.columns, IMAGES, levels), 2, 0)
-        image[:, y::2, x0::2] = found
+    for (y, x0), weight in zip(((0, 0), (1, 1), (0, 1), (1, 0)), jax.jit(weights)(params, x, field), strict=True):
+        weight = np.moveaxis(np.asarray(weight, np.float64).reshape(tiles.rows, tiles.columns, IMAGES, levels), 2, 0)
+        image[:, y::2, x0::2] = weight
     image = image[:, : lattice.height, : lattice.width]
     return image / image.sum(-1, keepdims=True)
 

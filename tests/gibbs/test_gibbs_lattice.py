@@ -164,7 +164,7 @@ def test_tiles_hold_the_image_and_shift_to_the_neighbours(lattice):
             y, x_ = np.divmod(here, lattice.width)
             for quarter, corner in enumerate(CORNERS):
                 to, shift = tiles.neighbour(quarter, (step * offset[0], step * offset[1]))
-                found = np.asarray(tiles.shifted(padded, shift)).reshape(tiles.rows, tiles.columns, 2) >> 8 * to & 255
+                shifted = np.asarray(tiles.shifted(padded, shift)).reshape(tiles.rows, tiles.columns, 2) >> 8 * to & 255
                 mine = (y % 2 == corner[0]) & (x_ % 2 == corner[1])
                 expected = x.reshape(2, -1)[:, there[mine]].T
-                np.testing.assert_array_equal(found[y[mine] // 2, x_[mine] // 2], expected)
+                np.testing.assert_array_equal(shifted[y[mine] // 2, x_[mine] // 2], expected)

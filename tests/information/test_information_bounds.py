@@ -47,38 +47,42 @@ def test_published_values_of_subsets_fano_and_naive_bayes(ten):
 
 def test_sums_written_out_by_hand():
     """Unequal priors and a zero, each term typed out."""
-    found = information.CellDistribution.from_masses([[1.0, 3.0, 0.0], [2.0, 1.0, 1.0]], ((0, 1, 2, 3),), [0.2, 0.8])
+    distribution = information.CellDistribution.from_masses(
+        [[1.0, 3.0, 0.0], [2.0, 1.0, 1.0]], ((0, 1, 2, 3),), [0.2, 0.8]
+    )
     joint = {(0, 0): 0.05, (0, 1): 0.15, (1, 0): 0.4, (1, 1): 0.2, (1, 2): 0.2}
     cell = {c: sum(p for (_, d), p in joint.items() if d == c) for c in range(3)}
     entropy = -sum(p * math.log(p / cell[c]) for (_, c), p in joint.items())
-    assert information.conditional_entropy(found) == pytest.approx(entropy, rel=1e-12)
-    assert information.label_entropy(found) == pytest.approx(-0.2 * math.log(0.2) - 0.8 * math.log(0.8), rel=1e-12)
-    assert information.bayes_accuracy(found) == pytest.approx(0.4 + 0.2 + 0.2, rel=1e-12)
+    assert information.conditional_entropy(distribution) == pytest.approx(entropy, rel=1e-12)
+    assert information.label_entropy(distribution) == pytest.approx(
+        -0.2 * math.log(0.2) - 0.8 * math.log(0.8), rel=1e-12
+    )
+    assert information.bayes_accuracy(distribution) == pytest.approx(0.4 + 0.2 + 0.2, rel=1e-12)
     information_sum = sum(p * math.log(p / cell[c] / (0.2, 0.8)[y]) for (y, c), p in joint.items())
-    assert information.mutual_information(found) == pytest.approx(information_sum, rel=1e-12)
-    zero = information.class_bounds(found)[0]
+    assert information.mutual_information(distribution) == pytest.approx(information_sum, rel=1e-12)
+    zero = information.class_bounds(distribution)[0]
     assert zero.loss == pytest.approx(-(0.05 * math.log(0.05 / 0.45) + 0.15 * math.log(0.15 / 0.35)) / 0.2)
-    assert zero.recall == 0.0 and information.class_bounds(found)[1].recall == pytest.approx(1.0)
+    assert zero.recall == 0.0 and information.class_bounds(distribution)[1].recall == pytest.approx(1.0)
 
 
 def test_more_coordinates_never_raise_the_entropy(ten):
-    found = {bound.axes: bound for bound in information.subset_bounds(ten)}
-    assert len(found) == 31
-    for small, large in itertools.permutations(found, 2):
+    bounds = {bound.axes: bound for bound in information.subset_bounds(ten)}
+    assert len(bounds) == 31
+    for small, large in itertools.permutations(bounds, 2):
         if set(small) < set(large):
-            assert found[large].conditional_entropy <= found[small].conditional_entropy + 1e-12
-            assert found[large].bayes_accuracy >= found[small].bayes_accuracy - 1e-12
-    assert found[0, 1, 2, 3, 4].conditional_entropy == pytest.approx(information.conditional_entropy(ten))
-    for bound in found.values():
+            assert bounds[large].conditional_entropy <= bounds[small].conditional_entropy + 1e-12
+            assert bounds[large].bayes_accuracy >= bounds[small].bayes_accuracy - 1e-12
+    assert bounds[0, 1, 2, 3, 4].conditional_entropy == pytest.approx(information.conditional_entropy(ten))
+    for bound in bounds.values():
         total = bound.conditional_entropy + bound.mutual_information
         assert total == pytest.approx(math.log(10), rel=1e-12)
         assert bound.bayes_accuracy <= information.fano_accuracy(bound.conditional_entropy, 10)
 
 
 def test_class_bounds_average_to_the_whole(ten):
-    found = information.class_bounds(ten)
-    assert np.mean([bound.loss for bound in found]) == pytest.approx(information.conditional_entropy(ten), rel=1e-12)
-    assert np.mean([bound.recall for bound in found]) == pytest.approx(information.bayes_accuracy(ten), rel=1e-12)
+    bounds = information.class_bounds(ten)
+    assert np.mean([bound.loss for bound in bounds]) == pytest.approx(information.conditional_entropy(ten), rel=1e-12)
+    assert np.mean([bound.recall for bound in bounds]) == pytest.approx(information.bayes_accuracy(ten), rel=1e-12)
 
 
 def test_more_uniform_is_harder_and_all_uniform_says_nothing(ten):
@@ -129,6 +133,6 @@ def test_bits_and_nats_agree_wherever_both_are_written(ten):
             for value in tree:
                 yield from pairs(value)
 
-    found = np.array(list(pairs(metadata(ten, 1))))
-    assert len(found) == 4 + 10 + 2 * 31
-    np.testing.assert_allclose(found[:, 0], found[:, 1] * math.log(2), rtol=1e-12)
+    nats_and_bits = np.array(list(pairs(metadata(ten, 1))))
+    assert len(nats_and_bits) == 4 + 10 + 2 * 31
+    np.testing.assert_allclose(nats_and_bits[:, 0], nats_and_bits[:, 1] * math.log(2), rtol=1e-12)

@@ -19,10 +19,10 @@ def table(tmp_path, text, header=HEADER):
 
 def test_a_later_row_replaces_and_the_others_get_the_base_noise(tmp_path):
     path = table(tmp_path, "0,0,1,0.5\n1,1,1,1\n0,0,1,0.2\n")
-    found = information.CellDistribution.from_table(path, EDGES, base_noise=0.1)
-    np.testing.assert_allclose(found.mass[0], np.array([[0.1, 0.2], [0.1, 0.1]]) / 0.5)
-    np.testing.assert_allclose(found.mass[1], np.array([[0.1, 0.1], [0.1, 1.0]]) / 1.3)
-    np.testing.assert_allclose(found.prior, 0.5)
+    distribution = information.CellDistribution.from_table(path, EDGES, base_noise=0.1)
+    np.testing.assert_allclose(distribution.mass[0], np.array([[0.1, 0.2], [0.1, 0.1]]) / 0.5)
+    np.testing.assert_allclose(distribution.mass[1], np.array([[0.1, 0.1], [0.1, 1.0]]) / 1.3)
+    np.testing.assert_allclose(distribution.prior, 0.5)
 
 
 def test_the_built_in_table_has_its_repeated_rows_replaced():

@@ -140,11 +140,11 @@ def test_scaling_and_the_table(tmp_path):
     flags += ["--many=5000", "--steps=150", "--batch_size=64", f"--workdir={tmp_path / 'curves'}"]
     code, _, err = commands.run("experiments.information_scaling", *flags)
     assert code == 0, err
-    found = json.loads((tmp_path / "curves" / "scaling.json").read_text())
-    assert [point["n_examples"] for point in found["examples"]] == [100, 5000]
-    assert [point["width"] for point in found["width"]] == [8] and found["depth"] == found["width"]
+    curves = json.loads((tmp_path / "curves" / "scaling.json").read_text())
+    assert [point["n_examples"] for point in curves["examples"]] == [100, 5000]
+    assert [point["width"] for point in curves["width"]] == [8] and curves["depth"] == curves["width"]
     for name in ("excess", "table_excess"):
-        assert found["examples"][0][name] > found["examples"][1][name] > 0
+        assert curves["examples"][0][name] > curves["examples"][1][name] > 0
     assert np.asarray(Image.open(tmp_path / "curves" / "scaling.png").convert("L")).std() > 10
     code, _, err = commands.run("experiments.information_scaling", "--widths=8,0")
     assert code == 2 and "widths is '8,0'; allowed: integers, 1 or more, each once" in err

@@ -67,8 +67,8 @@ def test_losses_that_cannot_be_are_refused():
 def test_the_standard_error_covers():
     """Of 300 estimates of a known mean, 95 % lie within 1.96 standard errors."""
     rng = np.random.default_rng(0)
-    found = [information.excess_risk(rng.exponential(size=500) + 1.0, 1.0) for _ in range(300)]
-    share = np.mean([abs(risk.excess - 1.0) < 1.96 * risk.standard_error for risk in found])
+    risks = [information.excess_risk(rng.exponential(size=500) + 1.0, 1.0) for _ in range(300)]
+    share = np.mean([abs(risk.excess - 1.0) < 1.96 * risk.standard_error for risk in risks])
     assert abs(share - 0.95) < 4 * math.sqrt(0.05 * 0.95 / 300)
 
 
@@ -109,12 +109,12 @@ def test_the_table_of_counts_loses_half_a_nat_a_parameter_an_example():
     )
     scaled = []
     for n in (2_000, 20_000):
-        found = []
+        losses = []
         for seed in range(30):
             table = information.count_table(distribution, *information.sample(jax.random.key(seed), distribution, n))
             np.testing.assert_allclose(np.exp(table).sum(0), 1.0)
-            found.append(cross_entropy(distribution, table))
-        scaled.append((np.mean(found) - information.conditional_entropy(distribution)) * 2 * n / (3 * 9))
+            losses.append(cross_entropy(distribution, table))
+        scaled.append((np.mean(losses) - information.conditional_entropy(distribution)) * 2 * n / (3 * 9))
     assert scaled == pytest.approx([1.0, 1.0], abs=0.15)
 
 
@@ -125,9 +125,13 @@ def test_calibration_of_the_truth_and_of_overconfidence():
     assert truth.error < 1e-12 and truth.share.sum() == pytest.approx(1.0)
     sharp = 3 * log_p
     sharp = sharp - np.logaddexp.reduce(sharp, axis=1, keepdims=True)
-    found = information.calibration(sharp, log_p)
+    calibration = information.calibration(sharp, log_p)
     # Of an overconfident classifier the small probabilities are too small and the large ones too large.
-    assert found.error > 0.005 and found.predicted[0] < found.true[0] and found.predicted[-1] > found.true[-1]
+    assert (
+        calibration.error > 0.005
+        and calibration.predicted[0] < calibration.true[0]
+        and calibration.predicted[-1] > calibration.true[-1]
+    )
     with pytest.raises(ValueError, match="bins 0"):
         information.calibration(log_p, log_p, 0)
     with pytest.raises(ValueError, match="log_q"):

@@ -57,9 +57,9 @@ def test_a_component_much_narrower_than_the_other_is_not_overlooked(width):
     mixture = information.GaussianMixture(
         np.arange(2), np.full(2, 0.5), np.array([[0.0], [0.133]]), np.array([[[1.0]], [[width]]])
     )
-    found = mixture.conditional_entropy()
-    assert found.value == pytest.approx(expected, rel=1e-6) and abs(found.value - expected) <= found.error + 1e-13
-    assert width < 0.01 or found.value == pytest.approx(0.08697, abs=5e-6)
+    entropy = mixture.conditional_entropy()
+    assert entropy.value == pytest.approx(expected, rel=1e-6) and abs(entropy.value - expected) <= entropy.error + 1e-13
+    assert width < 0.01 or entropy.value == pytest.approx(0.08697, abs=5e-6)
 
 
 def test_a_grid_that_misses_a_component_is_refused():
@@ -68,8 +68,8 @@ def test_a_grid_that_misses_a_component_is_refused():
     with pytest.raises(ValueError, match="points is 64, too few where one component is 50 times as wide as another"):
         mixture.conditional_entropy()
     # Where the grid is fine enough, the second dimension tells 0.02 apart even better than the first did.
-    found = mixture.conditional_entropy(774)
-    assert 0 < found.value < 0.08697 and found.error < 1e-3
+    entropy = mixture.conditional_entropy(774)
+    assert 0 < entropy.value < 0.08697 and entropy.error < 1e-3
 
 
 def test_limits():

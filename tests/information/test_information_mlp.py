@@ -32,11 +32,11 @@ def test_the_default_network_has_its_number_of_parameters():
 
 def test_log_probabilities_are_those_of_the_reference(small):
     model, params, x, y = small
-    found = model.apply({"params": params}, x)
+    log_p = model.apply({"params": params}, x)
     np.testing.assert_allclose(
-        found, reference.log_probabilities(reference.tensors(layers(params)), x).detach(), atol=2e-6
+        log_p, reference.log_probabilities(reference.tensors(layers(params)), x).detach(), atol=2e-6
     )
-    np.testing.assert_allclose(np.exp(found).sum(1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(np.exp(log_p).sum(1), 1.0, atol=1e-6)
     loss, _ = cross_entropy_loss(model)(params, jax.random.key(0), {"x": x, "y": y})
     wanted = reference.loss(reference.tensors(layers(params)), x, y).item()
     assert float(loss) == pytest.approx(wanted, abs=1e-6)

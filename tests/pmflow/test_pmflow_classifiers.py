@@ -68,9 +68,9 @@ def test_the_faithful_models_are_the_reference_on_copied_weights(name):
     x = images()
     model = pmflow.build_model(name, faithful=True)
     params = jax.tree.map(np.asarray, spread_params(model, x))
-    found = jax.jit(model.apply)({"params": params}, x)
+    logits = jax.jit(model.apply)({"params": params}, x)
     wanted = reference.MODELS[name](reference.tensors(params), torch.tensor(x, dtype=torch.float64)).numpy()
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    np.testing.assert_allclose(logits, wanted, atol=1e-5)
     assert np.ptp(wanted, axis=0).max() > 1e-3  # the images are told apart
 
 
@@ -79,11 +79,11 @@ def test_the_sound_models_are_the_reference_with_softened_radius_and_softplus(na
     x = images(3)
     model = pmflow.build_model(name)
     params = jax.tree.map(np.asarray, spread_params(model, x))
-    found = jax.jit(model.apply)({"params": params}, x)
+    logits = jax.jit(model.apply)({"params": params}, x)
     copied = reference.tensors(params)
     copied["transform"]["mu"] = torch.nn.functional.softplus(copied["transform"]["mu"])
     wanted = reference.MODELS[name](copied, torch.tensor(x, dtype=torch.float64), reference.softened_radius(0.4))
-    np.testing.assert_allclose(found, wanted.numpy(), atol=1e-5)
+    np.testing.assert_allclose(logits, wanted.numpy(), atol=1e-5)
 
 
 def test_the_sound_bnn_is_the_leaky_recurrence():
@@ -100,8 +100,8 @@ def test_the_sound_bnn_is_the_leaky_recurrence():
             h = h + gain * h @ ring_matrix(32)
         if name == "leaky":
             np.testing.assert_allclose(h, (1 - 0.9**5) * drive, rtol=1e-5)
-        found = jax.jit(model.apply)({"params": p}, x)
-        np.testing.assert_allclose(found, h @ p["readout"]["kernel"] + p["readout"]["bias"], atol=1e-6)
+        logits = jax.jit(model.apply)({"params": p}, x)
+        np.testing.assert_allclose(logits, h @ p["readout"]["kernel"] + p["readout"]["bias"], atol=1e-6)
 
 
 def test_the_controls_compute_what_their_names_say():

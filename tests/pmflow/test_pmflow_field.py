@@ -28,35 +28,35 @@ def points(n=64, d=3, scale=2.0, seed=1):
 @pytest.mark.parametrize("softening", [1e-2, 0.4])
 def test_the_field_is_the_gradient_of_the_log_index(softening):
     z = np.concatenate([points(), CENTRES + 1e-3, CENTRES])  # far, near and at the centres
-    found = in_float64(lambda *a: pmflow.log_index_gradient(*a, softening), z, CENTRES, MU)
+    field = in_float64(lambda *a: pmflow.log_index_gradient(*a, softening), z, CENTRES, MU)
     wanted = in_float64(
         lambda z, c, mu: jax.vmap(jax.grad(lambda point: pmflow.log_index(point, c, mu, softening)))(z), z, CENTRES, MU
     )
-    assert found.dtype == np.float64
-    np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-10)
+    assert field.dtype == np.float64
+    np.testing.assert_allclose(field, wanted, rtol=1e-10, atol=1e-10)
     assert np.abs(wanted).max() > 0.5
 
 
 def test_the_index_by_hand():
     z, centres = np.array([[3.0, 0.0]]), np.array([[0.0, 0.0], [3.0, 4.0]])
-    found = in_float64(lambda *a: pmflow.log_index(*a, 4.0), z, centres, np.array([2.0, 3.0]))
+    log_index = in_float64(lambda *a: pmflow.log_index(*a, 4.0), z, centres, np.array([2.0, 3.0]))
     # r = sqrt(9 + 16) = 5 and sqrt(16 + 16)
-    np.testing.assert_allclose(found, [np.log(1 + 2 / 5 + 3 / np.sqrt(32))], rtol=1e-14)
+    np.testing.assert_allclose(log_index, [np.log(1 + 2 / 5 + 3 / np.sqrt(32))], rtol=1e-14)
     pull = in_float64(lambda *a: pmflow.log_index_gradient(*a, 4.0), z, centres[:1], np.array([2.0]))
     np.testing.assert_allclose(pull, [[-2 * 3 / 125 / 1.4, 0.0]], rtol=1e-14)
 
 
 def test_the_original_field_is_the_loop_and_no_gradient_of_its_index():
     z = points()
-    found = in_float64(original_gradient, z, CENTRES, MU)
+    field = in_float64(original_gradient, z, CENTRES, MU)
     one_step = reference.flow_loop(*map(torch.tensor, (z, CENTRES, MU)), 1, 1.0, reference.source_radius).numpy() - z
-    np.testing.assert_allclose(found, one_step, atol=1e-12)
+    np.testing.assert_allclose(field, one_step, atol=1e-12)
 
     def log_index(z, centres, mu):
         return jnp.log1p((mu / (jnp.linalg.norm(z - centres, axis=-1) + 1e-4)).sum(-1))
 
     own = in_float64(lambda z, c, mu: jax.vmap(jax.grad(lambda point: log_index(point, c, mu)))(z), z, CENTRES, MU)
-    assert 1e-6 < np.abs(found - own).max() < 1e-2
+    assert 1e-6 < np.abs(field - own).max() < 1e-2
 
 
 def test_the_index_is_at_least_one_for_any_parameters():
@@ -99,11 +99,11 @@ def test_euler_converges_with_order_one_to_the_flow(exact):
     z, wanted = exact
     errors = []
     for steps in (20, 40, 80, 160):
-        found = in_float64(
+        moved = in_float64(
             lambda z, c, mu, n=steps: pmflow.euler(lambda z: pmflow.log_index_gradient(z, c, mu, 0.4), z, n, 1 / n),
             z, CENTRES, MU,
         )  # fmt: skip
-        errors.append(np.abs(found - wanted).max())
+        errors.append(np.abs(moved - wanted).max())
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
     assert orders[-1] == pytest.approx(1.0, abs=0.08) and errors[-1] < 0.01
 

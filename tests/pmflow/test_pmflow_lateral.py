@@ -36,9 +36,9 @@ def test_the_original_kernel_never_excites_and_ours_does():
 
 def test_kernel_over_a_batch_is_the_reference():
     z, h = latents(20), states(20)
-    found = pmflow.coupling("batch", N_UNITS)(z, h)
+    coupled = pmflow.coupling("batch", N_UNITS)(z, h)
     wanted = reference.lateral(torch.tensor(z)) @ torch.tensor(h)
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    np.testing.assert_allclose(coupled, wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 0.3, 1.0, 5.0])
@@ -60,8 +60,8 @@ def test_the_ring_is_symmetric_and_has_no_ends():
 
 def test_units_coupling_sums_over_units():
     h = states(4)
-    found = pmflow.coupling("units", N_UNITS)(latents(4), h)
-    np.testing.assert_allclose(found[2], ring_matrix(N_UNITS) @ h[2], atol=1e-6)
+    coupled = pmflow.coupling("units", N_UNITS)(latents(4), h)
+    np.testing.assert_allclose(coupled[2], ring_matrix(N_UNITS) @ h[2], atol=1e-6)
 
 
 def test_bank_coupling_by_hand():
@@ -70,9 +70,9 @@ def test_bank_coupling_by_hand():
     z[2, 0] = 1.0
     h = states(3)
     near, far = 0.5, np.exp(-1 / 0.72) - 0.5 * np.exp(-1 / 2.88)
-    found = pmflow.coupling("bank", N_UNITS, 2)(z, h)
-    np.testing.assert_allclose(found[0], near * h[1] + far * h[2], atol=1e-6)
-    np.testing.assert_allclose(found[1], found[0], atol=1e-7)
+    coupled = pmflow.coupling("bank", N_UNITS, 2)(z, h)
+    np.testing.assert_allclose(coupled[0], near * h[1] + far * h[2], atol=1e-6)
+    np.testing.assert_allclose(coupled[1], coupled[0], atol=1e-7)
     crowd = np.zeros((11, 8), np.float32)
     many = pmflow.coupling("bank", N_UNITS, 10)(crowd, states(11))
     np.testing.assert_allclose(many[0], states(11)[1:].mean(0), atol=1e-6)  # ten halves, normalised to tenths
@@ -80,8 +80,8 @@ def test_bank_coupling_by_hand():
 
 def test_eigenvalues_of_the_coupled_batch():
     """The original notebook's I + 0.05 K: stable in batches of 16, unstable at 128 and more so at 256."""
-    found = [gaussian_eigenvalue(size) for size in (16, 128, 256)]
-    np.testing.assert_allclose(found, [0.63, -1.98, -5.0], atol=0.06)
+    eigenvalues = [gaussian_eigenvalue(size) for size in (16, 128, 256)]
+    np.testing.assert_allclose(eigenvalues, [0.63, -1.98, -5.0], atol=0.06)
     # Of identical latents K = k_e - k_i everywhere: the eigenvalue is 1 - 0.05 * 0.2 n.
     assert smallest_eigenvalue(np.zeros((10, 8)), 0.05) == pytest.approx(0.9)
 
@@ -105,8 +105,8 @@ def test_a_prediction_depends_on_its_batch_only_if_the_batch_is_coupled(kind, n_
         np.testing.assert_allclose(shuffled, whole, atol=1e-4)  # the order alone does not matter
         assert np.abs(padded - whole).max() > 0.02 and np.abs(alone - whole[:3]).max() > 0.02
     else:
-        for found, wanted in ((shuffled, whole), (padded, whole), (alone, whole[:3])):
-            np.testing.assert_allclose(found, wanted, atol=2e-5)
+        for logits, wanted in ((shuffled, whole), (padded, whole), (alone, whole[:3])):
+            np.testing.assert_allclose(logits, wanted, atol=2e-5)
 
 
 def test_each_kind_changes_the_predictions_and_learns_nothing_from_references():

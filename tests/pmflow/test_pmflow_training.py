@@ -93,9 +93,9 @@ FLOW, OFF = np.array([0.971, 0.973, 0.972, 0.975, 0.970]), np.array([0.970, 0.97
 
 
 def test_intervals_and_paired_tests_are_students():
-    found = comparison.interval(FLOW)
+    mean_low_high = comparison.interval(FLOW)
     wanted = scipy.stats.ttest_1samp(FLOW, 0).confidence_interval(0.95)
-    np.testing.assert_allclose(found, (FLOW.mean(), wanted.low, wanted.high))
+    np.testing.assert_allclose(mean_low_high, (FLOW.mean(), wanted.low, wanted.high))
     (pair,) = comparison.contrasts([trained("pmflow_mlp", FLOW), trained("mlp_linear", OFF)])
     wanted = scipy.stats.ttest_rel(FLOW, OFF)
     assert pair.p == pytest.approx(wanted.pvalue) and pair.seeds == 5
@@ -188,12 +188,12 @@ def test_the_diagnosis_tells_a_coupled_batch_from_none(monkeypatch):
         test = {name: array[:640] for name, array in whole.test.items()}
         task = pmflow.PMFlowTask(whole.config, model, whole.train, test)
         # Larger weights than at the start: labels are then decided by the states more than by the readout's bias.
-        found = diagnosis.diagnose(task, jax.tree.map(lambda leaf: 4.0 * leaf, task.initial_state()[0].params))
-        changed[kind] = found.changed
-        assert found.accuracy.shape == (2, 2) and found.sizes == (1, 64)
-        assert found.gaussian[0] == found.trained[0] == pytest.approx(1 - 0.05 * 0.2, abs=1e-6)
-        rows = diagnosis.diagnosis_rows(found)
-        assert len(rows) == 4 and rows[3].value == pytest.approx(100 * found.accuracy[:, 1].mean())
+        diagnosed = diagnosis.diagnose(task, jax.tree.map(lambda leaf: 4.0 * leaf, task.initial_state()[0].params))
+        changed[kind] = diagnosed.changed
+        assert diagnosed.accuracy.shape == (2, 2) and diagnosed.sizes == (1, 64)
+        assert diagnosed.gaussian[0] == diagnosed.trained[0] == pytest.approx(1 - 0.05 * 0.2, abs=1e-6)
+        rows = diagnosis.diagnosis_rows(diagnosed)
+        assert len(rows) == 4 and rows[3].value == pytest.approx(100 * diagnosed.accuracy[:, 1].mean())
     assert not changed["none"].any() and not changed["batch"][:, 0].any()
     assert (changed["batch"][:, 1] > 0).all()
 
@@ -213,8 +213,8 @@ def test_predictions_do_not_depend_on_the_size_of_test_batches():
     task = pmflow.PMFlowTask.load(pmflow.ModelConfig("mlp", 0, 2, **SHORT))
     state, _ = task.initial_state()
     images = task.test["image"][:70]
-    found = pmflow.predictions(task.model, state.params, images, 64)
-    np.testing.assert_array_equal(found, pmflow.predictions(task.model, state.params, images, 70))
-    assert found.shape == (2, 70) and (found[0] != found[1]).any()
+    predicted = pmflow.predictions(task.model, state.params, images, 64)
+    np.testing.assert_array_equal(predicted, pmflow.predictions(task.model, state.params, images, 70))
+    assert predicted.shape == (2, 70) and (predicted[0] != predicted[1]).any()
     with pytest.raises(ValueError, match="seeds is 0"):
         runs.validate(pmflow.ModelConfig("mlp", 0, 0))

@@ -19,9 +19,9 @@ BASE = random_params(1, LATTICE, 4)["bias"]
 def test_the_mean_weight_is_the_ratio_of_partition_functions():
     """Neal's identity holds for any number of temperatures, also for three, where weights vary much."""
     log_z = float(exact.log_partition(LATTICE, PARAMS, 0.8))
-    found = annealed.estimate_log_partition(jax.random.key(0), LATTICE, PARAMS, BASE, 20_000, 3, beta=0.8)
-    assert found.standard_error < 0.03
-    assert abs(found.log_z - log_z) < 4 * found.standard_error
+    estimate = annealed.estimate_log_partition(jax.random.key(0), LATTICE, PARAMS, BASE, 20_000, 3, beta=0.8)
+    assert estimate.standard_error < 0.03
+    assert abs(estimate.log_z - log_z) < 4 * estimate.standard_error
     samples = jnp.asarray(exact_draws(1, LATTICE, PARAMS, 20_000, 0.8))
     other = annealed.bound_log_partition(jax.random.key(1), LATTICE, PARAMS, BASE, samples, 3, beta=0.8)
     assert abs(other.log_z - log_z) < 4 * other.standard_error
@@ -30,9 +30,11 @@ def test_the_mean_weight_is_the_ratio_of_partition_functions():
 def test_log_z_of_another_neighbourhood_is_that_of_enumeration():
     lattice, levels = SMALL_LATTICES["3x3 jumps"]
     params = random_params(2, lattice, levels, scale=1.0)
-    found = annealed.estimate_log_partition(jax.random.key(2), lattice, params, jnp.zeros_like(params["bias"]), 512, 60)
-    assert found.standard_error < 0.05
-    assert abs(found.log_z - exact.log_partition(lattice, params)) < 2 * found.standard_error
+    estimate = annealed.estimate_log_partition(
+        jax.random.key(2), lattice, params, jnp.zeros_like(params["bias"]), 512, 60
+    )
+    assert estimate.standard_error < 0.05
+    assert abs(estimate.log_z - exact.log_partition(lattice, params)) < 2 * estimate.standard_error
 
 
 @pytest.mark.parametrize("coupling", ["edge", "tied"])
@@ -44,9 +46,9 @@ def test_a_strip_is_bracketed_within_its_errors(coupling):
     low = annealed.estimate_log_partition(jax.random.key(3), lattice, params, base, 256, 500)
     samples = transfer.draw(jax.random.key(4), lattice, params, 256)
     high = annealed.bound_log_partition(jax.random.key(5), lattice, params, base, samples, 500)
-    for found in (low, high):
-        assert found.standard_error < 0.1 and found.effective_chains > 100
-        assert abs(found.log_z - log_z) < 2 * found.standard_error
+    for bound in (low, high):
+        assert bound.standard_error < 0.1 and bound.effective_chains > 100
+        assert abs(bound.log_z - log_z) < 2 * bound.standard_error
 
 
 def test_one_temperature_is_plain_importance_sampling():
@@ -55,20 +57,20 @@ def test_one_temperature_is_plain_importance_sampling():
     numbers = exact.state_numbers(x, 4)
     base = {"bias": BASE, "coupling": jax.tree.map(jnp.zeros_like, PARAMS["coupling"])}
     by_hand = (exact.log_weights(LATTICE, PARAMS, 0.5) - exact.log_weights(LATTICE, base, 0.5))[numbers]
-    found = annealed.estimate_log_partition(jax.random.key(6), LATTICE, PARAMS, BASE, 8, 1, beta=0.5)
-    np.testing.assert_allclose(found.log_weights, by_hand, rtol=1e-4)
+    estimate = annealed.estimate_log_partition(jax.random.key(6), LATTICE, PARAMS, BASE, 8, 1, beta=0.5)
+    np.testing.assert_allclose(estimate.log_weights, by_hand, rtol=1e-4)
     w = np.exp(np.asarray(by_hand, np.float64))
     log_z_base = float(exact.log_partition(LATTICE, base, 0.5))
-    np.testing.assert_allclose(found.log_z, log_z_base + np.log(w.mean()), rtol=1e-5)
-    np.testing.assert_allclose(found.standard_error, w.std(ddof=1) / w.mean() / np.sqrt(8), rtol=1e-4)
-    np.testing.assert_allclose(found.effective_chains, w.sum() ** 2 / (w**2).sum(), rtol=1e-4)
+    np.testing.assert_allclose(estimate.log_z, log_z_base + np.log(w.mean()), rtol=1e-5)
+    np.testing.assert_allclose(estimate.standard_error, w.std(ddof=1) / w.mean() / np.sqrt(8), rtol=1e-4)
+    np.testing.assert_allclose(estimate.effective_chains, w.sum() ** 2 / (w**2).sum(), rtol=1e-4)
 
 
 def test_no_couplings_need_no_annealing():
     params = {"bias": BASE, "coupling": jax.tree.map(jnp.zeros_like, PARAMS["coupling"])}
-    found = annealed.estimate_log_partition(jax.random.key(7), LATTICE, params, BASE, 16, 7)
-    np.testing.assert_allclose(found.log_z, exact.log_partition(LATTICE, params), rtol=1e-5)
-    assert found.standard_error == 0 and found.effective_chains == 16
+    estimate = annealed.estimate_log_partition(jax.random.key(7), LATTICE, params, BASE, 16, 7)
+    np.testing.assert_allclose(estimate.log_z, exact.log_partition(LATTICE, params), rtol=1e-5)
+    assert estimate.standard_error == 0 and estimate.effective_chains == 16
 
 
 def test_stages_of_a_dispatch_change_nothing(monkeypatch):

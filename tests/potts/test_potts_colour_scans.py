@@ -58,13 +58,13 @@ def ar(tau, n, length, seed):
 
 
 def test_ratios_of_scans_with_their_errors():
-    found = {
+    ratios = {
         "two": ar(9, 32, 2000, 0),
         "four": ar(9, 32, 2000, 1),
         "slow": ar(27, 32, 2000, 2),
         "short": ar(200, 4, 60, 3),
     }
-    rows = {row.quantity: row for row in scan_rows(found)}
+    rows = {row.quantity: row for row in scan_rows(ratios)}
     assert len(rows) == 6
     for what in ("energy", "component"):
         same = rows[f"four / two: autocorrelation time of the {what}"]

@@ -53,9 +53,9 @@ def test_a_window_joins_a_hidden_site_to_the_pixels_around_it():
 
 def test_likelihood_is_that_of_enumeration():
     log_z = float(enumeration.log_partition(LATTICE, PARAMS, BETA))
-    found = potts.latent_log_likelihood(LATTICE, PARAMS, PIXELS, log_z, BETA)
-    np.testing.assert_allclose(found, visible_log_p(PARAMS), atol=1e-5)
-    assert np.exp(found).sum() == pytest.approx(1, abs=1e-5)
+    log_p = potts.latent_log_likelihood(LATTICE, PARAMS, PIXELS, log_z, BETA)
+    np.testing.assert_allclose(log_p, visible_log_p(PARAMS), atol=1e-5)
+    assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_hidden_sites_are_drawn_given_the_pixels():
@@ -65,8 +65,8 @@ def test_hidden_sites_are_drawn_given_the_pixels():
     np.testing.assert_array_equal(visible_part(x), np.broadcast_to(image, (n, 3, 2)))
     p = np.asarray(enumeration.distribution(LATTICE, PARAMS, BETA), np.float64) * (NUMBER == 37)
     p /= p.sum()
-    found = np.bincount(enumeration.state_numbers(x, 2), minlength=len(p)) / n
-    assert np.abs(found - p).max() < 5 * np.sqrt(p.max() / n) and np.all(found[p == 0] == 0)
+    frequencies = np.bincount(enumeration.state_numbers(x, 2), minlength=len(p)) / n
+    assert np.abs(frequencies - p).max() < 5 * np.sqrt(p.max() / n) and np.all(frequencies[p == 0] == 0)
 
 
 def test_the_gradient_is_that_of_the_exact_likelihood():

@@ -70,14 +70,14 @@ def test_steps_are_planned_once_and_the_trained_lattice_is_measured_right(tmp_pa
     monkeypatch.setattr(f"{measure}.data.decode", lambda states, levels: states)
     monkeypatch.setattr(evaluation, "evaluate", lambda *args: types.SimpleNamespace(figures={"frechet": 1.5}))
     path = tmp_path / "measured" / "x"
-    found, images = measure_lattice(task, params, path)
+    measured, images = measure_lattice(task, params, path)
     numbers = [
         enumeration.distribution(task.model.lattice, params)[showing(task.model.lattice, v)].sum() for v in TRAIN[:20]
     ]
-    assert found.log_p == pytest.approx(np.log(numbers).mean(), abs=1e-4)
-    assert found.log_z_gap == pytest.approx(0.2) and found.tau == pytest.approx(1, abs=0.4)
-    assert images.shape == (64, 3, 2) and found.frechet == 1.5 and found.steps == 3 and found.parameters == 92
-    assert measure_lattice(task, None, path)[0] == found
+    assert measured.log_p == pytest.approx(np.log(numbers).mean(), abs=1e-4)
+    assert measured.log_z_gap == pytest.approx(0.2) and measured.tau == pytest.approx(1, abs=0.4)
+    assert images.shape == (64, 3, 2) and measured.frechet == 1.5 and measured.steps == 3 and measured.parameters == 92
+    assert measure_lattice(task, None, path)[0] == measured
 
 
 def test_hidden_sites_of_the_first_chains_have_noise_of_their_own(monkeypatch):
@@ -113,14 +113,14 @@ def test_pixels_alone_are_themselves():
 
 
 def test_the_record_names_the_best_and_its_distance_from_the_anchor(tmp_path):
-    found = {"edge": dataclasses.replace(ONE, log_p=-120.0), "latent_G8": dataclasses.replace(ONE, tau=None)}
-    rows = {row.quantity: row for row in lattice_rows(found, 0.3, 2000, 500)}
+    measured = {"edge": dataclasses.replace(ONE, log_p=-120.0), "latent_G8": dataclasses.replace(ONE, tau=None)}
+    rows = {row.quantity: row for row in lattice_rows(measured, 0.3, 2000, 500)}
     best = rows["best log-likelihood of all lattices"]
     assert best.value == -90.0 and best.note.startswith("latent_G8; -3.66 from an RBM")
     assert rows["latent_G8: mixing time"].value == "longer than the run can measure"
     assert rows["edge: mixing time"].value == 4.5
-    assert "| edge | 100 | 10 | -120.00 ± 0.50 | +0.20 | 3.00 | 4.5 |" in lattice_table(found)
-    lattices_figure(tmp_path / "x.png", found, 0.3)
+    assert "| edge | 100 | 10 | -120.00 ± 0.50 | +0.20 | 3.00 | 4.5 |" in lattice_table(measured)
+    lattices_figure(tmp_path / "x.png", measured, 0.3)
     assert (tmp_path / "x.png").stat().st_size > 5000
 
 

@@ -51,8 +51,8 @@ def test_the_bracket_holds_and_reports_its_progress():
     model = potts.PottsEBM(LATTICE, 3)
     both = potts.bracket(jax.random.key(1), model, PARAMS, base, samples, 40, progress=seen.append)
     log_z = float(enumeration.log_partition(LATTICE, PARAMS))
-    for found in both:
-        assert abs(found.log_z - log_z) < 3 * found.standard_error < 0.2
+    for bracket in both:
+        assert abs(bracket.log_z - log_z) < 3 * bracket.standard_error < 0.2
     assert seen == [40, 80]
 
 

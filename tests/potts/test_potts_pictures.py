@@ -57,26 +57,26 @@ PARAMS = random_params(2, LATTICE, LEVELS, scale=1.0)
 @pytest.mark.slow
 def test_a_phase_changes_its_colour_alone_and_all_of_them_are_a_sweep():
     start = jnp.asarray(exact_draws(0, LATTICE, PARAMS, 4000))
-    found = phases(jax.random.key(0), LATTICE, PARAMS, start, [0, 3])
-    assert [(phase.sweep, phase.colour) for phase in found] == [(0, -1), *((s, c) for s in (0, 3) for c in range(4))]
-    for before, after in itertools.pairwise(found[:5]):
+    frames = phases(jax.random.key(0), LATTICE, PARAMS, start, [0, 3])
+    assert [(phase.sweep, phase.colour) for phase in frames] == [(0, -1), *((s, c) for s in (0, 3) for c in range(4))]
+    for before, after in itertools.pairwise(frames[:5]):
         changed = (np.asarray(before.x) != np.asarray(after.x)).any(0)
         assert changed.any() and not changed[LATTICE.colouring != after.colour].any()
-    assert (np.asarray(found[4].x) != np.asarray(found[5].x)).any(0).sum() > 3  # two whole sweeps lie between
+    assert (np.asarray(frames[4].x) != np.asarray(frames[5].x)).any(0).sum() > 3  # two whole sweeps lie between
     p = np.asarray(enumeration.distribution(LATTICE, PARAMS))
-    assert chi_square_p(empirical(found[-1].x, LEVELS), p) > ALPHA
+    assert chi_square_p(empirical(frames[-1].x, LEVELS), p) > ALPHA
     with pytest.raises(ValueError, match=r"shown: got \[3, 1\]; allowed: ascending"):
         phases(jax.random.key(0), LATTICE, PARAMS, start, [3, 1])
 
 
 def test_the_animation_shows_every_phase_and_the_energy(tmp_path):
     start = jnp.asarray(exact_draws(0, LATTICE, PARAMS, 4000))  # as many as above: compiled once
-    found = phases(jax.random.key(0), LATTICE, PARAMS, start, [0])
+    frames = phases(jax.random.key(0), LATTICE, PARAMS, start, [0])
     energy = -np.asarray(enumeration.log_weights(LATTICE, PARAMS))
-    energies = [energy[enumeration.state_numbers(phase.x, LEVELS)] for phase in found]
-    phases_gif(tmp_path / "a.gif", LATTICE, LEVELS, found, energies, np.arange(3.0) - 5)
+    energies = [energy[enumeration.state_numbers(phase.x, LEVELS)] for phase in frames]
+    phases_gif(tmp_path / "a.gif", LATTICE, LEVELS, frames, energies, np.arange(3.0) - 5)
     gif = Image.open(tmp_path / "a.gif")
-    assert gif.n_frames == len(found) + 1
+    assert gif.n_frames == len(frames) + 1
     gif.seek(1)
     frame = np.asarray(gif.convert("RGB")).astype(int)
     assert np.abs(frame[..., 2] - frame[..., 0]).max() > 60  # the tint of the first colour
@@ -119,8 +119,8 @@ def test_two_heaps_of_images_stay_apart_on_both_maps_and_have_two_prototypes(tmp
     np.testing.assert_array_equal(basin, heap.astype(int))  # the larger heap comes first
     pca, tsne = embed_images(x, 40, 0)
     names = ["one", "other"]
-    found = Landscape(x, x.sum((1, 2)).astype(float), basin, names, (40, 12), [0, 1, 2, 3], pca, tsne)
-    assert found.trajectories(pca).shape == (2, 4, 2)
-    np.testing.assert_array_equal(found.trajectories(pca)[1, 0], pca[56])
-    landscape_figure(tmp_path / "l.png", found, 4, "a title")
+    landscape = Landscape(x, x.sum((1, 2)).astype(float), basin, names, (40, 12), [0, 1, 2, 3], pca, tsne)
+    assert landscape.trajectories(pca).shape == (2, 4, 2)
+    np.testing.assert_array_equal(landscape.trajectories(pca)[1, 0], pca[56])
+    landscape_figure(tmp_path / "l.png", landscape, 4, "a title")
     assert np.asarray(Image.open(tmp_path / "l.png").convert("L")).std() > 10

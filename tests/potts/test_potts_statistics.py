@@ -111,6 +111,6 @@ def test_moment_errors_are_means_of_probabilities():
     tied = random_params(0, lattice, 2, "tied")
     a, b = (statistics_of(lattice, tied, z) for z in (x, y))
     same = [[np.mean(here == there) for here, there in (lattice.ends(z, o) for o in lattice.offsets)] for z in (x, y)]
-    found = moment_errors(lattice, a, b)["pair_error"]
-    np.testing.assert_allclose(found, np.abs(np.subtract(*same)).mean(), rtol=1e-4)
+    pair_error = moment_errors(lattice, a, b)["pair_error"]
+    np.testing.assert_allclose(pair_error, np.abs(np.subtract(*same)).mean(), rtol=1e-4)
     assert all(value == 0 for value in moment_errors(lattice, a, a).values())

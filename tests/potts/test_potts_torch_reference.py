@@ -17,8 +17,8 @@ NAMES = ["2x2 torus", "3x3 diagonals", "3x3 jumps"]
 def test_edges_are_those_of_the_lattice(boundary):
     lattice = Lattice.grid(7, 6, "G8", boundary)
     for offset in lattice.offsets:
-        found = np.array(reference.edges(7, 6, offset, boundary))
-        np.testing.assert_array_equal((found @ [6, 1]).T, lattice.edges(offset))
+        edges = np.array(reference.edges(7, 6, offset, boundary))
+        np.testing.assert_array_equal((edges @ [6, 1]).T, lattice.edges(offset))
 
 
 @pytest.mark.parametrize("name", NAMES)

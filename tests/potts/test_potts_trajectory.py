@@ -37,8 +37,8 @@ def test_the_principal_component_is_the_longest_axis():
     x = np.zeros((4000, 2, 2), np.uint8)
     x[:, 0, 1] = x[:, 1, 0] = rng.integers(0, 4, 4000)
     x[:, 1, 1] = rng.integers(0, 2, 4000)
-    found = principal_component(x)
-    np.testing.assert_allclose(np.abs(found), [[0, np.sqrt(0.5)], [np.sqrt(0.5), 0]], atol=0.05)
+    axis = principal_component(x)
+    np.testing.assert_allclose(np.abs(axis), [[0, np.sqrt(0.5)], [np.sqrt(0.5), 0]], atol=0.05)
 
 
 def chains(seed=0, shift=0.0):
@@ -74,9 +74,9 @@ def test_stages_are_chained_and_looked_at():
 
 
 def test_rows_and_figure(tmp_path):
-    found = {"block Gibbs": Mixing(chains(), 2.0), "short": Mixing(np.cumsum(chains(1), 1)[:, :60], 1.0)}
+    samplers = {"block Gibbs": Mixing(chains(), 2.0), "short": Mixing(np.cumsum(chains(1), 1)[:, :60], 1.0)}
     shares = {"noise": [(0, 0.0), (25, 0.3), (50, 0.85), (75, 0.9)], "data": [(0, 0.95), (75, 0.9)]}
-    rows = {r.quantity: r for r in mixing_rows(found, shares, 0.97, np.array([0.2, 0.4]))}
+    rows = {r.quantity: r for r in mixing_rows(samplers, shares, 0.97, np.array([0.2, 0.4]))}
     assert rows["block Gibbs: autocorrelation time of the principal component"].value == pytest.approx(9, rel=0.1)
     assert rows["short: autocorrelation time of the energy"].value == "longer than the run can measure"
     assert rows["block Gibbs: sweeps per second"].value == 0.5
@@ -86,5 +86,5 @@ def test_rows_and_figure(tmp_path):
     assert rows["parallel tempering: accepted swaps"].value == pytest.approx(0.3)
     assert rows["sweeps from noise to 0.9 of the final share of readable chains"].value == 50
     assert rows["sweeps from data to 0.9 of the final share of readable chains"].value == 0
-    convergence_figure(tmp_path / "c.png", found, shares, 0.97)
+    convergence_figure(tmp_path / "c.png", samplers, shares, 0.97)
     assert np.asarray(Image.open(tmp_path / "c.png").convert("L")).std() > 10

@@ -13,15 +13,15 @@ import torch
 def edges(height, width, offset, boundary):
     """[((y, x), (y', x')), ...], sources and targets."""
     dy, dx = offset
-    found = []
+    pairs = []
     for y in range(height):
         for x in range(width):
             ty, tx = y + dy, x + dx
             if boundary == "periodic":
-                found.append(((y, x), (ty % height, tx % width)))
+                pairs.append(((y, x), (ty % height, tx % width)))
             elif 0 <= ty < height and 0 <= tx < width:
-                found.append(((y, x), (ty, tx)))
-    return found
+                pairs.append(((y, x), (ty, tx)))
+    return pairs
 
 
 def tensors(params):
@@ -49,9 +49,9 @@ def energy(params, x, offsets, boundary):
         for column in range(width):
             total = total - params["bias"][row, column][x[:, row, column]]
     for k, offset in enumerate(offsets):
-        found = edges(height, width, offset, boundary)
-        tables = edge_tables(params, offsets, k, len(found))
-        for table, ((sy, sx), (ty, tx)) in zip(tables, found, strict=True):
+        ends = edges(height, width, offset, boundary)
+        tables = edge_tables(params, offsets, k, len(ends))
+        for table, ((sy, sx), (ty, tx)) in zip(tables, ends, strict=True):
             total = total - table[x[:, sy, sx], x[:, ty, tx]]
     return total
 
@@ -76,9 +76,9 @@ def sequential_gibbs(generator, params, x, n_sweeps, offsets, boundary, beta=1.0
     height, width, _ = params["bias"].shape
     joined = {(row, column): [] for row in range(height) for column in range(width)}
     for k, offset in enumerate(offsets):
-        found = edges(height, width, offset, boundary)
-        tables = edge_tables(params, offsets, k, len(found))
-        for table, (source, target) in zip(tables, found, strict=True):
+        ends = edges(height, width, offset, boundary)
+        tables = edge_tables(params, offsets, k, len(ends))
+        for table, (source, target) in zip(tables, ends, strict=True):
             joined[source].append((target, table))
             joined[target].append((source, table.T))
     for _ in range(n_sweeps):

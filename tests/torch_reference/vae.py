@@ -33,9 +33,9 @@ def up(layer, h):
     """A dense layer whose outputs fill squares of 2 x 2 pixels: a transposed convolution of kernel 2 and stride 2."""
     inputs, outputs = layer["kernel"].shape
     kernel = layer["kernel"].reshape(inputs, 2, 2, outputs // 4).permute(0, 3, 1, 2)
-    found = functional.conv_transpose2d(h.permute(0, 3, 1, 2), kernel, stride=2).permute(0, 2, 3, 1)
+    enlarged = functional.conv_transpose2d(h.permute(0, 3, 1, 2), kernel, stride=2).permute(0, 2, 3, 1)
     bias = layer["bias"].reshape(2, 2, outputs // 4)
-    return found + bias.repeat(h.shape[1], h.shape[2], 1)
+    return enlarged + bias.repeat(h.shape[1], h.shape[2], 1)
 
 
 def encode(params, x, y, conv):

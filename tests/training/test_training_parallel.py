@@ -86,11 +86,11 @@ def test_any_number_of_devices_gives_the_same_numbers(count, expected):
     }
     done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    on_many = json.loads(done.stdout)
     # Noise and carry are keyed by position, so wrong positions or a mixed-up carry change the numbers.
-    np.testing.assert_allclose(found["state"], expected[0], rtol=2e-5, atol=1e-6)
-    np.testing.assert_allclose(found["losses"], expected[1], rtol=1e-5)
-    assert found["carry_shard"] == [1, 8 // count] and found["carry"] == [8]
+    np.testing.assert_allclose(on_many["state"], expected[0], rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(on_many["losses"], expected[1], rtol=1e-5)
+    assert on_many["carry_shard"] == [1, 8 // count] and on_many["carry"] == [8]
 
 
 def test_state_survives_the_round_trip_and_is_donated_except_on_cpus():

@@ -40,9 +40,9 @@ MODEL, LAW = vae.VAE(Encoder(), Decoder(), latent=1, levels=2, n_classes=2), vae
 def params():
     """A posterior off the true one, so that the bound has a gap, and wide enough for importance weights to be tame."""
     start = MODEL.init(jax.random.key(0), X[:1], LABEL[:1])["params"]
-    found = jax.tree.map(lambda x: x + 0.4 * jax.random.normal(jax.random.key(x.size), x.shape), start)
-    found["encoder"]["Dense_0"]["bias"] += jnp.array([0.0, 1.8])
-    return found
+    moved = jax.tree.map(lambda x: x + 0.4 * jax.random.normal(jax.random.key(x.size), x.shape), start)
+    moved["encoder"]["Dense_0"]["bias"] += jnp.array([0.0, 1.8])
+    return moved
 
 
 @jax.jit
@@ -127,8 +127,8 @@ def test_with_the_prior_as_posterior_the_estimates_of_all_images_sum_to_one(para
     encoder["Dense_0"]["kernel"] = encoder["Dense_0"]["kernel"].at[-2:].set(params["class_prior"]["embedding"])
     params = params | {"encoder": encoder}
     same = jnp.zeros(32, jnp.int32)
-    found = vae.importance_weighted_bound(log_weights(params, X, LABEL, same, 7))
-    sums = np.exp(np.asarray(found, np.float64)).reshape(2, 16).sum(1)
+    log_p = vae.importance_weighted_bound(log_weights(params, X, LABEL, same, 7))
+    sums = np.exp(np.asarray(log_p, np.float64)).reshape(2, 16).sum(1)
     np.testing.assert_allclose(sums, 1.0, atol=1e-5)
     assert np.abs(elbo(params, X, LABEL, same)[1]).max() == 0
 

@@ -47,9 +47,9 @@ def test_the_log_probability_of_an_image_is_the_sum_over_its_pixels(levels):
     outputs = random_outputs(levels, 2, 6).reshape(1, 2, 3, -1)
     states = (np.arange(6) * 41 % levels).astype(np.uint8).reshape(1, 2, 3)
     wanted = np.log(masses(levels, outputs.reshape(6, 1, 1, -1)))[np.arange(6), states.ravel()].sum()
-    found = LOG_PROB[levels](jnp.stack([outputs, outputs]), states)
-    assert found.shape == (2, 1)
-    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    log_p = LOG_PROB[levels](jnp.stack([outputs, outputs]), states)
+    assert log_p.shape == (2, 1)
+    np.testing.assert_allclose(log_p, wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize("levels, seed", [(2, 3), (4, 3), (256, 3), (256, 4)])
