@@ -38,6 +38,13 @@ class SampleConfig:
         0.0, "least noise level sigma / (alpha + sigma) with guidance", group="sampling", low=0.0, high=1.0
     )
     guidance_to: float = option(1.0, "largest noise level with guidance", group="sampling", low=0.0, high=1.0)
+    guidance_rescale: float = option(
+        0.0,
+        "phi: 1 gives the guided prediction the standard deviation of the conditional one, 0 leaves it",
+        group="sampling",
+        low=0.0,
+        high=1.0,
+    )
     sampler: str = option(
         "dpm_solver",
         "sampler; euler and midpoint for a flow",
@@ -75,7 +82,7 @@ def run(config: SampleConfig, workdir: Path) -> None:
         known = known._replace(repeats=config.repeats)
     settings = diffusion.Generation(
         config.sampler, config.steps, config.guidance, config.eta, config.clip_x0, config.time_grid,
-        (config.guidance_from, config.guidance_to),
+        (config.guidance_from, config.guidance_to), config.guidance_rescale,
     )  # fmt: skip
     pieces, key = [], training.seed_key(config.seed)
     options = {"batch": config.batch_size, "known": known, "keep_states": config.gif}
@@ -118,7 +125,18 @@ def name(config: SampleConfig, step: int) -> str:
     parts = [f"step{step}", f"n{config.n}", config.sampler, f"{config.steps}steps", f"w{config.guidance:g}"]
     parts.append(f"seed{config.seed}")
     defaults = SampleConfig()
-    named = ("classes", "eta", "clip_x0", "weights", "inpaint", "time_grid", "repeats", "guidance_from", "guidance_to")
+    named = (
+        "classes",
+        "eta",
+        "clip_x0",
+        "weights",
+        "inpaint",
+        "time_grid",
+        "repeats",
+        "guidance_from",
+        "guidance_to",
+        "guidance_rescale",
+    )
     for field in named:
         if getattr(config, field) != getattr(defaults, field):
             parts.append(f"{field}{getattr(config, field)}".replace(",", "-"))

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxgen import data
+from jaxgen.diffusion.edm import EDM
 from jaxgen.diffusion.model import Diffusion, check_sampler
 from jaxgen.diffusion.objectives import Objective
 from jaxgen.diffusion.process import PREDICTIONS, make_process
@@ -61,10 +62,10 @@ class DiffusionConfig:
     film: bool | None = option(None, "normalise first; time and label scale and shift the features", group="model")
     objective: str = option(
         "eps",
-        "what the network predicts: eps, x0 or v at the times of the schedule, or flow, the velocity of straight paths "
-        "in continuous time (rectified flow)",
+        "what the network predicts: eps, x0 or v at the times of the schedule; in continuous time flow, the velocity "
+        "of straight paths (rectified flow), or edm, the preconditioned image of Karras et al. (2022)",
         group="model",
-        choices=(*PREDICTIONS, FLOW),
+        choices=(*PREDICTIONS, FLOW, EDM),
         former="prediction",
     )
     learned_variance: bool = option(False, "whether the network also predicts the reverse variance", group="model")
@@ -175,10 +176,11 @@ def build_diffusion(config: DiffusionConfig) -> Diffusion:
 
 
 def build_objective(config: DiffusionConfig) -> Objective:
-    """Return the objective that a config describes. UserError for a flow with what a flow does not have."""
+    """Return the objective that a config describes. UserError for settings that flow and edm do not have."""
     for name, without in {"min_snr": None, "learned_variance": False}.items():
-        if config.objective == FLOW and getattr(config, name) != without:
-            raise UserError(f"{name} is {getattr(config, name)!r} with objective='flow'; allowed: leave it out")
+        if config.objective in (FLOW, EDM) and getattr(config, name) != without:
+            what = f"{name} is {getattr(config, name)!r} with objective={config.objective!r}"
+            raise UserError(f"{what}; allowed: leave it out")
     return Objective(config.objective, config.min_snr, config.label_dropout)
 
 

@@ -7,6 +7,11 @@ batch of 2 B examples; w = 0 and w = 1 need only one of them. The formula is the
 affine in one another at a given x_t. Guidance may be limited to an interval of the noise level tau, which is
 sigma / (alpha + sigma); outside it w = 1 (Kynkaanniemi et al. 2024, eq. 6).
 
+Guidance enlarges the output's standard deviation, which darkens and overexposes images. Rescaling by phi returns to
+the deviation of c (Lin et al. 2024, eqs. 15 and 16), std over the pixels and channels of an example:
+
+    output' = phi (std c / std output) output + (1 - phi) output,   0 <= phi <= 1
+
 A network of two outputs per channel also predicts o; f = (o + 1) / 2 interpolates the variance of the reverse step,
 log variance = f log beta + (1 - f) log posterior variance (Nichol and Dhariwal 2021, eq. 15). It is taken from c.
 """
@@ -42,9 +47,23 @@ def network(model, params: PyTree) -> Network:
 
 
 def guided_output(
-    apply: Network, x: Images, t: Int[Array, "batch"], label: Int[Array, "batch"], w: float | Float[Array, "..."]
+    apply: Network,
+    x: Images,
+    t: Int[Array, "batch"],
+    label: Int[Array, "batch"],
+    w: float | Float[Array, "..."],
+    rescale: float = 0.0,
 ) -> Float[Array, "batch height width outputs"]:
-    """Return u + w (c - u) of the prediction; a second output is that of c, or of u where w = 0."""
+    """Return u + w (c - u) of the prediction, rescaled; a second output is that of c, or of u where w = 0.
+
+    Args:
+        apply: the network's function.
+        x: images at the time t.
+        t: time of each example.
+        label: class of each example, or NO_LABEL.
+        w: guidance.
+        rescale: phi, 0 to 1; without effect where w is 0 or 1.
+    """
     nothing = jnp.full_like(label, NO_LABEL)
     if isinstance(w, float | int) and w in (0, 1):
         return apply(x, t, label if w else nothing)
@@ -52,7 +71,15 @@ def guided_output(
     conditional, unconditional = jnp.split(both, 2)
     channels = x.shape[-1]
     first = unconditional[..., :channels] + w * (conditional[..., :channels] - unconditional[..., :channels])
+    if rescale:
+        of_first = _deviation(first)  # 0 where the network answers with a constant, as before training
+        ratio = jnp.where(of_first > 0, _deviation(conditional[..., :channels]) / of_first, 1.0)
+        first = (rescale * ratio + 1 - rescale) * first
     return jnp.concatenate([first, conditional[..., channels:]], axis=-1)
+
+
+def _deviation(x: Images) -> Float[Array, "batch 1 1 1"]:
+    return jnp.std(x, axis=(1, 2, 3), keepdims=True)
 
 
 def limited(w: float, level: Float[Array, "..."], interval: Interval) -> float | Float[Array, "..."]:
@@ -70,6 +97,7 @@ def make_denoiser(
     w: float = 1.0,
     clip_x0: bool = True,
     interval: Interval = EVERYWHERE,
+    rescale: float = 0.0,
 ) -> Denoiser:
     """Return the denoiser `(x_t, t) -> Denoised` of a network.
 
@@ -77,17 +105,18 @@ def make_denoiser(
         apply: the network's function.
         process: the process that it was trained on.
         label: class of each example, or NO_LABEL.
-        prediction: its first output, "eps", "x0" or "v".
+        prediction: its first output, "eps", "x0", "v", "flow" or "edm".
         w: guidance.
         clip_x0: whether to clip the image to [-1, 1] and to derive the noise from the clipped image. Without it, the
             first step of the cosine schedule multiplies errors by about 100.
         interval: noise levels tau between which there is guidance.
+        rescale: phi of the guidance, see `guided_output`.
     """
     level = process.sigma / (process.alpha + process.sigma)
 
     def denoise(x: Images, t: Times) -> Denoised:
         times, channels = jnp.broadcast_to(t, label.shape), x.shape[-1]
-        output = guided_output(apply, x, times, label, limited(w, at(level, times, x), interval))
+        output = guided_output(apply, x, times, label, limited(w, at(level, times, x), interval), rescale)
         x0 = to_x0(prediction, process, output[..., :channels], x, times)
         if clip_x0:
             x0 = jnp.clip(x0, -1.0, 1.0)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8, UInt32
 
 from jaxgen.data import evaluation_slices
+from jaxgen.diffusion.edm import EDM, edm_on_process
 from jaxgen.diffusion.guidance import EVERYWHERE, Denoiser, Interval, make_denoiser, network
 from jaxgen.diffusion.inpainting import Known
 from jaxgen.diffusion.likelihood import Bound, best_variances, flow_bound, variational_bound
@@ -24,7 +25,10 @@ from jaxgen.errors import UserError
 
 
 class Diffusion(NamedTuple):
-    """A U-Net, the process it denoises, its prediction, "eps", "x0", "v" or "flow", and the shape of its images."""
+    """A U-Net, the process it denoises, its prediction and the shape of its images.
+
+    The prediction is "eps", "x0", "v", "flow" or "edm".
+    """
 
     unet: UNet
     process: Process
@@ -38,11 +42,13 @@ class Diffusion(NamedTuple):
         w: float,
         clip_x0: bool,
         interval: Interval = EVERYWHERE,
+        rescale: float = 0.0,
     ) -> Denoiser:
         """Return the denoiser of these parameters; see `make_denoiser`."""
         apply = network(self.unet, params)
-        apply = on_process(apply, self.process) if self.prediction == FLOW else apply
-        return make_denoiser(apply, self.process, label, self.prediction, w, clip_x0, interval)
+        if (of_process := {FLOW: on_process, EDM: edm_on_process}.get(self.prediction)) is not None:
+            apply = of_process(apply, self.process)
+        return make_denoiser(apply, self.process, label, self.prediction, w, clip_x0, interval, rescale)
 
 
 class Generation(NamedTuple):
@@ -56,6 +62,7 @@ class Generation(NamedTuple):
         clip_x0: see `make_denoiser`.
         grid: "best" for the best grid of the sampler, or one of GRIDS; even times for "euler" and "midpoint".
         interval: noise levels sigma / (alpha + sigma) between which there is guidance.
+        rescale: phi of the guidance, 0 to 1, see `guided_output`.
     """
 
     sampler: str = "dpm_solver"
@@ -65,6 +72,7 @@ class Generation(NamedTuple):
     clip_x0: bool = True
     grid: str = "best"
     interval: Interval = EVERYWHERE
+    rescale: float = 0.0
 
     def times(self, process: Process) -> Int[np.ndarray, "{self.steps}+1"]:
         """Return the times of the sampler. UserError for an unknown sampler or grid, or steps out of range."""
@@ -139,11 +147,12 @@ def _generate(key, unet, prediction, shape, settings, keep_states, repeats, arra
     key_start, key_steps = jax.random.split(key)
     start = keyed_noise(key_start, index, process.n_steps, shape)
     if settings.sampler in FLOW_SAMPLERS:
-        velocity = make_velocity(network(unet, params), label, settings.w, settings.clip_x0, settings.interval)
+        guidance = (settings.w, settings.clip_x0, settings.interval, settings.rescale)
+        velocity = make_velocity(network(unet, params), label, *guidance)
         x, states = flow_sample(velocity, FLOW_SAMPLERS[settings.sampler], settings.steps, start)
         return x, states if keep_states else None
     model = Diffusion(unet, process, prediction)
-    denoise = model.denoiser(params, label, settings.w, settings.clip_x0, settings.interval)
+    denoise = model.denoiser(params, label, settings.w, settings.clip_x0, settings.interval, settings.rescale)
     sampler = make_sampler(settings.sampler, settings.eta)
     known = None if known is None else Known(*known, repeats)
     x, states = sample(key_steps, process, denoise, sampler, times, index, start, known)

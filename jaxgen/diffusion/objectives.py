@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8, UInt32
 
+from jaxgen.diffusion.edm import EDM, edm_draw, edm_losses
 from jaxgen.diffusion.guidance import Denoised, Network
 from jaxgen.diffusion.likelihood import step_term
 from jaxgen.diffusion.process import Images, Process, Times, check_shape, prediction_target, q_sample, to_eps, to_x0
@@ -28,7 +29,13 @@ _VARIANCE_WEIGHT = 1e-3
 
 
 class Objective(NamedTuple):
-    """The prediction, "eps", "x0", "v" or "flow"; gamma of min-SNR weights or None; the share of labels left out."""
+    """What is learned.
+
+    Attributes:
+        prediction: "eps", "x0", "v", "flow" or "edm".
+        min_snr: gamma of the min-SNR weights, or None for weights of 1.
+        label_dropout: share of labels left out.
+    """
 
     prediction: str = "eps"
     min_snr: float | None = None
@@ -106,12 +113,14 @@ def drawn_losses(
     label: Int[Array, "batch"],
     position: UInt32[Array, "batch"],
 ) -> tuple[Float[Array, "batch"], dict[str, Float[Array, "batch"]]]:
-    """Return what `example_losses` does, with times, noise and dropout drawn; for "flow" the loss of `rectified_flow`.
+    """Return what `example_losses` does, with times, noise and dropout drawn.
+
+    For "flow" and "edm" it is the loss of `rectified_flow` and of `edm`.
 
     Args:
         network: the network's function.
         objective: what it learns.
-        process: of the noise; not used for "flow", which has its own.
+        process: of the noise; not used for "flow" and "edm", which have their own.
         key: of all examples.
         x0: images in [-1, 1].
         label: the classes.
@@ -120,6 +129,9 @@ def drawn_losses(
     shape, dropout = x0.shape[1:], objective.label_dropout
     if objective.prediction == FLOW:
         losses = flow_losses(network, x0, label, *flow_draw(key, position, shape, dropout))
+        return losses, {"mse": losses}
+    if objective.prediction == EDM:
+        losses = edm_losses(network, x0, label, *edm_draw(key, position, shape, dropout))
         return losses, {"mse": losses}
     draws = draw(key, position, process.n_steps, shape, dropout)
     return example_losses(network, objective, process, x0, label, draws)

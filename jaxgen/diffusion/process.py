@@ -12,6 +12,7 @@ to T, the noise; t has one value per example, (batch,), or one for all, (). What
     x0         the image
     v          sqrt(alpha_bar_t) eps - sigma_t x_0                            Salimans and Ho (2022), appendix D
     flow       eps - x_0, the velocity of the straight path                   see `rectified_flow`
+    edm        (sigma_t x_0 - d^2 alpha_t eps) / (d (sigma_t^2 + d^2 alpha_t^2)^(1/2)),  d = 0.5;   see `edm`
 """
 
 from typing import NamedTuple
@@ -24,7 +25,8 @@ from jaxgen.diffusion.schedules import alpha_bar
 from jaxgen.errors import UserError
 
 PREDICTIONS = ("eps", "x0", "v")
-_KINDS = (*PREDICTIONS, "flow")
+_KINDS = (*PREDICTIONS, "flow", "edm")
+DATA_SCALE = 0.5  # d, the standard deviation of the data in `edm`
 
 Images = Float[Array, "batch height width channels"]
 Times = Int[Array, "..."] | int
@@ -103,7 +105,12 @@ def prediction_target(kind: str, process: Process, x0: Images, noise: Images, t:
     _check(kind)
     if kind in ("eps", "x0"):
         return noise if kind == "eps" else x0
-    return noise - x0 if kind == "flow" else at(process.alpha, t, x0) * noise - at(process.sigma, t, x0) * x0
+    if kind == "flow":
+        return noise - x0
+    alpha, sigma = at(process.alpha, t, x0), at(process.sigma, t, x0)
+    if kind == "edm":
+        return (sigma * x0 - DATA_SCALE**2 * alpha * noise) / (DATA_SCALE * _edm_total(alpha, sigma))
+    return alpha * noise - sigma * x0
 
 
 def to_x0(kind: str, process: Process, output: Images, x: Images, t: Times) -> Images:
@@ -114,6 +121,9 @@ def to_x0(kind: str, process: Process, output: Images, x: Images, t: Times) -> I
         return (x - sigma * output) / alpha
     if kind == "flow":
         return (x - sigma * output) / (alpha + sigma)
+    if kind == "edm":
+        total = _edm_total(alpha, sigma)
+        return DATA_SCALE**2 * alpha / total**2 * x + DATA_SCALE * sigma / total * output
     return output if kind == "x0" else alpha * x - sigma * output
 
 
@@ -134,6 +144,10 @@ def check_shape(array: Array, name: str, images: Images) -> None:
             f"{name} has shape {array.shape} for images of shape {images.shape}; allowed: the same shape "
             "(batch, height, width, channels)"
         )
+
+
+def _edm_total(alpha: Float[Array, "..."], sigma: Float[Array, "..."]) -> Float[Array, "..."]:
+    return jnp.sqrt(sigma**2 + (DATA_SCALE * alpha) ** 2)
 
 
 def _like(values: Float[Array, "..."], x: Images) -> Float[Array, "..."]:

@@ -74,6 +74,7 @@ def make_velocity(
     w: float = 1.0,
     clip_x0: bool = True,
     interval: Interval = EVERYWHERE,
+    rescale: float = 0.0,
 ) -> Velocity:
     """Return the guided velocity `(x, t) -> v` of a network trained by `flow_losses`.
 
@@ -83,11 +84,12 @@ def make_velocity(
         w: guidance, see `guided_output`.
         clip_x0: whether to clip the image x - t v that the velocity points to, to [-1, 1].
         interval: times between which there is guidance.
+        rescale: phi of the guidance.
     """
 
     def velocity(x: Images, t: Float[Array, ""]) -> Images:
         times = jnp.broadcast_to(network_time(t), label.shape)
-        v = guided_output(apply, x, times, label, limited(w, t, interval))
+        v = guided_output(apply, x, times, label, limited(w, t, interval), rescale)
         return (x - jnp.clip(x - t * v, -1.0, 1.0)) / t if clip_x0 else v
 
     return velocity

@@ -25,7 +25,7 @@ from jaxgen.diffusion.evaluate import (
 if typing.TYPE_CHECKING:
     from jaxgen.diffusion.task import DiffusionTask
 
-_NAMES = {"eps": "noise", "x0": "image", "v": "velocity", "flow": "velocity of the straight path"}
+_NAMES = {"eps": "noise", "x0": "image", "v": "velocity", "flow": "velocity of the straight path", "edm": "output of F"}
 _NEARLY_BLACK, _GREY = 8, 100
 _SHOWN = 8  # samples per class in the figure
 

@@ -10,10 +10,11 @@ import pytest
 import scipy.special
 import scipy.stats
 from statistical import ALPHA
-from test_diffusion_orders import MEANS, SCALES, START, WEIGHTS, exact_images
+from test_diffusion_orders import START, exact_images
 
 from jaxgen import diffusion
 from jaxgen.diffusion import guidance, objectives, rectified_flow, samplers
+from jaxgen.diffusion.studies.mixture import mixture_velocity
 from jaxgen.errors import UserError
 
 KEY = jax.random.key(3)
@@ -25,14 +26,6 @@ def gaussian_network(x, time, label):
     t = ((time - 1) / 1000).reshape(-1, 1, 1, 1)
     variance = (1 - t) ** 2 * gaussian.SCALE**2 + t**2
     return -gaussian.MEAN + (t - (1 - t) * gaussian.SCALE**2) / variance * (x - (1 - t) * gaussian.MEAN)
-
-
-def mixture_velocity(x, t):
-    """E[eps - x_0 | x_t] for the mixture of two Gaussians."""
-    variance = (1 - t) ** 2 * SCALES**2 + t**2
-    gap = x[..., None] - (1 - t) * MEANS
-    share = jax.nn.softmax(jnp.log(WEIGHTS) - 0.5 * gap**2 / variance - 0.5 * jnp.log(variance), axis=-1)
-    return (share * (-MEANS + (t - (1 - t) * SCALES**2) / variance * gap)).sum(-1)
 
 
 def solve(velocity, name, n_steps, start):

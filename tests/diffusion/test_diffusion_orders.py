@@ -11,24 +11,11 @@ import scipy.optimize
 import scipy.stats
 
 from jaxgen import diffusion
-from jaxgen.diffusion import guidance, samplers
+from jaxgen.diffusion import samplers
+from jaxgen.diffusion.studies import mixture
+from jaxgen.diffusion.studies.mixture import MEANS, SCALES, WEIGHTS
 
-WEIGHTS, MEANS, SCALES = np.array([0.3, 0.7]), np.array([-0.6, 0.5]), np.array([0.15, 0.25])
 START = scipy.stats.norm.ppf((np.arange(32) + 0.5) / 32)
-
-
-def denoiser(process):
-    """E[x_0 | x_t], exact."""
-
-    def denoise(x, t):
-        alpha, sigma = process.alpha[t], process.sigma[t]
-        variance = alpha**2 * SCALES**2 + sigma**2
-        gap = x[..., None] - alpha * MEANS
-        share = jax.nn.softmax(jnp.log(WEIGHTS) - 0.5 * gap**2 / variance - 0.5 * jnp.log(variance), axis=-1)
-        x0 = (share * (MEANS + alpha * SCALES**2 / variance * gap)).sum(-1)
-        return guidance.Denoised(x0, (x - alpha * x0) / sigma)
-
-    return denoise
 
 
 def exact_images(process):
@@ -49,20 +36,23 @@ def error(process, name, grid, n_steps):
     index, sampler = jnp.arange(len(START), dtype=jnp.uint32), diffusion.make_sampler(name)
     start = jnp.asarray(START, jnp.float32).reshape(-1, 1, 1, 1)
     run = jax.jit(
-        lambda x: diffusion.sample(jax.random.key(0), process, denoiser(process), sampler, times, index, x)[0]
+        lambda x: diffusion.sample(
+            jax.random.key(0), process, mixture.mixture_denoiser(process), sampler, times, index, x
+        )[0]
     )
     return float(np.sqrt(np.mean((np.asarray(run(start)).ravel() - exact_images(process)) ** 2)))
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
-@pytest.mark.parametrize("name, order", [("ddim", 1), ("heun", 2), ("dpm_solver", 2)])
+@pytest.mark.parametrize("name, order", [("ddim", 1), ("heun", 2), ("dpm_solver", 2), ("unipc", 3)])
 def test_the_best_grid_gives_a_sampler_its_order_on_a_real_schedule(schedule, name, order):
     process = diffusion.make_process(schedule, 4096)
     errors = [error(process, name, samplers.BEST[name], n) for n in (16, 64)]
-    assert abs(np.log2(errors[0] / errors[1]) / 2 - order) < 0.25, errors
+    # At order 3 the float32 numbers leave no room for more steps, where the tolerance could be that of the others.
+    assert abs(np.log2(errors[0] / errors[1]) / 2 - order) < (0.4 if order == 3 else 0.25), errors
 
 
-@pytest.mark.parametrize("name, factor", [("heun", 4), ("dpm_solver", 2.5)])
+@pytest.mark.parametrize("name, factor", [("heun", 4), ("dpm_solver", 2.5), ("unipc", 10)])
 def test_the_best_grid_beats_uniform_times(name, factor):
     """The samplers take 30 steps of T = 300, as in training."""
     process = diffusion.make_process("cosine", 300)
@@ -71,3 +61,34 @@ def test_the_best_grid_beats_uniform_times(name, factor):
     assert diffusion.Generation(name, 30).times(process).tolist() == (
         diffusion.time_grid(process, 30, samplers.BEST[name]).tolist()
     )
+
+
+def test_the_mixture_by_integration():
+    """Denoiser and velocity against E[x_0 | x_t] by quadrature, quantiles against the distribution function."""
+    process, t = diffusion.make_process("cosine", 30), 12
+    alpha, sigma = float(process.alpha[t]), float(process.sigma[t])
+    x0, points = np.linspace(-3, 3, 20_001), np.array([-1.2, -0.1, 0.9])
+    density = (WEIGHTS * scipy.stats.norm.pdf(x0[:, None], MEANS, SCALES)).sum(1)
+    joint = density * scipy.stats.norm.pdf(points[:, None], alpha * x0, sigma)
+    exact = (joint * x0).sum(1) / joint.sum(1)
+    x = jnp.asarray(points, jnp.float32).reshape(3, 1, 1, 1)
+    estimate = mixture.mixture_denoiser(process)(x, t)
+    np.testing.assert_allclose(np.ravel(estimate.x0), exact, rtol=1e-4)
+    np.testing.assert_allclose(alpha * estimate.x0 + sigma * estimate.eps, x, atol=1e-5)
+    # The straight path passes x / (alpha + sigma) at the time sigma / (alpha + sigma), with the velocity eps - x_0.
+    velocity = mixture.mixture_velocity(x / (alpha + sigma), sigma / (alpha + sigma))
+    np.testing.assert_allclose(velocity, estimate.eps - estimate.x0, rtol=1e-3)
+    shares = np.array([1e-4, 0.3, 0.99])
+    found = (WEIGHTS * scipy.stats.norm.cdf((mixture.mixture_quantiles(shares)[:, None] - MEANS) / SCALES)).sum(1)
+    np.testing.assert_allclose(found, shares, rtol=1e-5)
+
+
+def test_the_error_of_samples_on_the_mixture():
+    """Without noise it is the error of the paths; with noise and many steps little more than that of sampling."""
+    process = diffusion.make_process("cosine", 300)
+    for name in ("dpm_solver", "unipc"):
+        found = mixture.mixture_error(process, diffusion.Generation(name, 20), n=len(START))
+        assert found == pytest.approx(error(process, name, samplers.BEST[name], 20), rel=0.02)
+    assert 0.001 < mixture.mixture_error(process, diffusion.Generation("dpm_solver_sde", 50), n=16_384) < 0.02
+    euler, midpoint = (mixture.mixture_error(process, diffusion.Generation(s, 32), n=64) for s in ("euler", "midpoint"))
+    assert 0.01 < euler < 0.04 and midpoint < euler / 5

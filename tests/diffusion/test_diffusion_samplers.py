@@ -30,7 +30,10 @@ def draw(process, denoise, sampler, n_steps, start, key=KEY, grid="uniform", **m
     return run(key, start)
 
 
-@pytest.mark.parametrize("name, order, error", [("ddim", 1, 0.0146), ("heun", 2, 0.001), ("dpm_solver", 2, 0.00137)])
+@pytest.mark.parametrize(
+    "name, order, error",
+    [("ddim", 1, 0.0146), ("heun", 2, 0.001), ("dpm_solver", 2, 0.00137), ("unipc", 3, 0.0001)],
+)
 def test_order_of_convergence_and_limit(name, order, error):
     """Halving the step divides the error by 2 to the order; the limit is the exact flow; the error is the known one.
 

@@ -25,13 +25,14 @@ def test_every_sampler_has_the_evaluations_asked_for(task):
     assert [(s.sampler, s.steps, s.w) for s in settings] == [("heun", 6, 2.0), ("euler", 5, 2.0), ("euler", 12, 2.0)]
     every = sampling.compared(sampling.SamplingConfig(evaluations="4"), task, diffusion.Generation())
     assert {(s.sampler, s.steps) for s in every} == {
-        ("euler", 4), ("midpoint", 2), ("ancestral", 4), ("heun", 2), ("dpm_solver", 4), ("dpm_solver_sde", 4),
+        ("euler", 4), ("midpoint", 2), ("ancestral", 4), ("heun", 2), ("dpm_solver", 4),
+        ("dpm_solver_sde", 4), ("unipc", 4),
     }  # fmt: skip
     denoiser = dataclasses.replace(task, diffusion=task.diffusion._replace(prediction="v"))
     every = sampling.compared(sampling.SamplingConfig(evaluations="4"), denoiser, diffusion.Generation())
     assert {s.sampler for s in every} == set(diffusion.SAMPLERS)
-    with pytest.raises(UserError, match="sampler is 'unipc'; allowed: ancestral"):
-        sampling.compared(sampling.SamplingConfig(samplers="unipc"), task, diffusion.Generation())
+    with pytest.raises(UserError, match="sampler is 'plms'; allowed: ancestral"):
+        sampling.compared(sampling.SamplingConfig(samplers="plms"), task, diffusion.Generation())
 
 
 def test_the_best_guidance_of_enough_accuracy_is_used_and_a_second_start_goes_on(task, tmp_path, monkeypatch):
@@ -44,7 +45,8 @@ def test_the_best_guidance_of_enough_accuracy_is_used_and_a_second_start_goes_on
         measured.append((settings.sampler, settings.steps, settings.w))
         if len(measured) == 7:
             raise KeyboardInterrupt
-        return {"frechet": np.asarray(abs(settings.w - 1.2)), "accuracy": np.asarray(0.98 + 0.01 * (settings.w > 1))}
+        accuracy = np.asarray(0.98 + 0.01 * (settings.w > 1))
+        return {"frechet": np.asarray(abs(settings.w - 1.2)), "accuracy": accuracy, "error": np.asarray(0.0125)}
 
     monkeypatch.setattr(sampling, "_figures", figures)
     with pytest.raises(KeyboardInterrupt):
@@ -56,6 +58,10 @@ def test_the_best_guidance_of_enough_accuracy_is_used_and_a_second_start_goes_on
     rows = {row.quantity: row.value for row in report.rows}
     assert rows["guidance chosen"] == 1.5 and len(rows) == 9  # 1 is nearer and less accurate
     assert rows["Frechet distance to held-out images, heun, 12 evaluations, w = 1.5"] == pytest.approx(0.3)
+    notes = {row.quantity: row.note for row in report.rows}
+    note = "conditional accuracy 0.9900; error on the mixture 0.013"
+    assert notes["Frechet distance to held-out images, euler, 12 evaluations, w = 1.5"].endswith(note)
+    assert "error on the mixture by network evaluations" in report.table and "0.0125" in report.table
 
 
 def test_refusals(task, tmp_path, monkeypatch):

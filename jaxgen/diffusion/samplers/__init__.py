@@ -17,3 +17,4 @@ from jaxgen.diffusion.samplers.loop import sample as sample
 from jaxgen.diffusion.samplers.time_grids import BEST as BEST
 from jaxgen.diffusion.samplers.time_grids import GRIDS as GRIDS
 from jaxgen.diffusion.samplers.time_grids import time_grid as time_grid
+from jaxgen.diffusion.samplers.unipc import unipc_step as unipc_step

@@ -23,9 +23,10 @@ from jaxgen.diffusion.samplers.ancestral import ancestral_step
 from jaxgen.diffusion.samplers.ddim import ddim_step
 from jaxgen.diffusion.samplers.dpm_solver import dpm_solver_memory, dpm_solver_sde_step, dpm_solver_step
 from jaxgen.diffusion.samplers.heun import heun_step
+from jaxgen.diffusion.samplers.unipc import unipc_memory, unipc_step
 from jaxgen.errors import UserError
 
-SAMPLERS = ("ancestral", "ddim", "heun", "dpm_solver", "dpm_solver_sde")
+SAMPLERS = ("ancestral", "ddim", "heun", "dpm_solver", "dpm_solver_sde", "unipc")
 _REPEATS = 2**31  # image numbers stay below
 
 
@@ -44,6 +45,7 @@ def make_sampler(name: str, eta: float = 0.0) -> Sampler:
         "heun": Sampler(heun_step),
         "dpm_solver": Sampler(dpm_solver_step, dpm_solver_memory),
         "dpm_solver_sde": Sampler(dpm_solver_sde_step, dpm_solver_memory),
+        "unipc": Sampler(unipc_step, unipc_memory),
     }
     if name not in samplers:
         raise UserError(f"sampler is {name!r}; allowed: {', '.join(SAMPLERS)}")

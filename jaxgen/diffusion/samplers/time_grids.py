@@ -25,6 +25,7 @@ BEST = {
     "heun": "log_snr",
     "dpm_solver": "log_snr",
     "dpm_solver_sde": "log_snr",
+    "unipc": "log_snr",
 }
 _RHO, _LARGEST_RATIO = 7, 80.0
 

@@ -4,7 +4,8 @@
 
 First w is compared with the run's own sampler, and the one with the smallest d is chosen of those whose samples show
 the class asked for often enough. Then the samplers and the numbers of network evaluations per sample are compared at
-this w. No test image is used, so the panel's numbers for the chosen settings are not selected by their own value. An
+this w, beside the error of the same sampler with an exact denoiser on the mixture of `mixture`, which has no error of a
+network. No test image is used, so the panel's numbers for the chosen settings are not selected by their own value. An
 evaluation with guidance asks the network for two predictions, which count as one. Every setting starts from the same
 noise. Results so far are kept in the run folder, and a second start does only the rest.
 """
@@ -22,6 +23,7 @@ from jaxgen.diffusion.evaluate import classes_in_turn, draw_images, final_settin
 from jaxgen.diffusion.model import Generation, check_sampler
 from jaxgen.diffusion.rectified_flow import FLOW
 from jaxgen.diffusion.samplers import FLOW_SAMPLERS, SAMPLERS
+from jaxgen.diffusion.studies.mixture import mixture_error
 from jaxgen.diffusion.task import DiffusionTask, restore_run
 from jaxgen.errors import UserError
 from jaxgen.evaluation.measures.frechet import Moments
@@ -48,13 +50,14 @@ class SamplingConfig:
 
 
 class Measured(NamedTuple):
-    """The Frechet distance to the held-out images and the conditional accuracy of one setting."""
+    """One setting: the Frechet distance to the held-out images, the conditional accuracy, the error on the mixture."""
 
     sampler: str
     evaluations: int
     w: float
     frechet: float
     accuracy: float
+    error: float
 
 
 def measure(config: SamplingConfig, workdir: Path) -> runs.Report:
@@ -75,7 +78,7 @@ def measure(config: SamplingConfig, workdir: Path) -> runs.Report:
         name = f"{settings.sampler} {settings.steps} {settings.w:g}"
         arrays = pieces.get(name, lambda: _figures(config, task, state.ema_params, settings, reference, held_out))
         used = settings.steps * PER_STEP.get(settings.sampler, 1)
-        return Measured(settings.sampler, used, settings.w, float(arrays["frechet"]), float(arrays["accuracy"]))
+        return Measured(settings.sampler, used, settings.w, *(float(arrays[part]) for part in Measured._fields[3:]))
 
     own = final_settings(task.config)
     by_guidance = [measured(own._replace(w=w)) for w in runs.numbers("guidances", config.guidances, 0, 100)]
@@ -116,23 +119,26 @@ def _figures(
     key = jax.random.fold_in(training.seed_key(config.seed), 1)  # other noise than that of the final samples
     images = draw_images(key, task.diffusion, params, label, settings)
     frechet = evaluation.frechet_distance(evaluation.moments(reference.features(images)), held_out)
-    return {"frechet": np.asarray(frechet), "accuracy": np.asarray(np.mean(reference.read(images) == label))}
+    accuracy, error = np.mean(reference.read(images) == label), mixture_error(task.diffusion.process, settings)
+    return {"frechet": np.asarray(frechet), "accuracy": np.asarray(accuracy), "error": np.asarray(error)}
 
 
 def _row(row: Measured, n: int) -> runs.Row:
     what = f"Frechet distance to held-out images, {row.sampler}, {row.evaluations} evaluations, w = {row.w:g}"
-    return runs.Row(what, row.frechet, note=f"{n:,} held-out images; conditional accuracy {row.accuracy:.4f}")
+    note = f"{n:,} held-out images; conditional accuracy {row.accuracy:.4f}; error on the mixture {row.error:.2g}"
+    return runs.Row(what, row.frechet, note=note)
 
 
 def _table(by_guidance: Sequence[Measured], by_sampler: Sequence[Measured]) -> str:
-    """Return both comparisons as text."""
+    """Return the comparison of guidances, and each measure of the samplers by network evaluations, as text."""
     first = [{"w": f"{row.w:g}", "Frechet": row.frechet, "accuracy": row.accuracy} for row in by_guidance]
     counts = sorted({row.evaluations for row in by_sampler})
-    second = []
-    for name in dict.fromkeys(row.sampler for row in by_sampler):
-        values = {row.evaluations: row.frechet for row in by_sampler if row.sampler == name}
-        second.append({"sampler": name} | {f"{n}": values.get(n, "") for n in counts})
     texts = [aligned(first, list(first[0]))]
-    if second:
-        texts.append(f"Frechet distance by network evaluations\n{aligned(second, list(second[0]))}")
+    measures = {"frechet": "Frechet distance", "accuracy": "conditional accuracy", "error": "error on the mixture"}
+    for field, measure in measures.items() if by_sampler else ():
+        lines = []
+        for name in dict.fromkeys(row.sampler for row in by_sampler):
+            values = {row.evaluations: getattr(row, field) for row in by_sampler if row.sampler == name}
+            lines.append({"sampler": name} | {f"{n}": values.get(n, "") for n in counts})
+        texts.append(f"{measure} by network evaluations\n{aligned(lines, list(lines[0]))}")
     return "\n\n".join(texts)
