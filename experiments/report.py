@@ -4,13 +4,13 @@ python -m experiments.report            write the file
 python -m experiments.report --check    exit with code 1 if the file is not what would be written
 
 The file has contents, comparisons over all families and one section per family: its headline table, then one table per
-title. Records of one title differ by seed and share a table. `side_by_side.json` says what is compared and which
-numbers are headlines.
+title, with its figures. Records of one title differ by seed and share a table. `side_by_side.json` says what is
+compared, which numbers are headlines, and what the files of figures/ show.
 """
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -37,7 +37,8 @@ def build(folder: Path) -> str:
     """Return the text of RESULTS.md, from `folder`/results and side_by_side.json.
 
     Raises:
-        UserError: a record lacks a field, or side_by_side.json names a number that no record has.
+        UserError: a record lacks a field, or side_by_side.json names a number that no record has or a figure that is
+            not in `folder`/figures.
     """
     records = {path.stem: _read(path) for path in sorted((folder / "results").glob("*.json"))}
     if not records:
@@ -46,11 +47,17 @@ def build(folder: Path) -> str:
     if (folder / "side_by_side.json").exists():
         spec = runs.read_json(folder / "side_by_side.json", "the comparison", "the file of the repository")
         parts += [side_by_side.generators(spec, records), side_by_side.claims(spec["claims"], records)]
+    figures = spec.get("figures", [])
+    for entry in figures:
+        side_by_side.matching(entry["records"], records)
+        if not (folder / "figures" / entry["file"]).is_file():
+            raise UserError(f"side_by_side.json: no file {entry['file']!r} in figures/")
     for family in sorted({record["family"] for record in records.values()}):
         parts.append(f"## {family}\n")
         if entries := spec.get("headlines", {}).get(family):
             parts.append(_headlines(entries, records))
-        parts += [_table(title, group) for title, group in _by_title(records, family).items()]
+        for title, group in _by_title(records, family).items():
+            parts += [_table(title, list(group.values())), *_pictures(figures, group)]
     used = {", ".join(f"{name} {version}" for name, version in r["versions"].items()) for r in records.values()}
     parts.append("## Versions\n\n" + "\n".join(f"- {names}" for names in sorted(used)) + "\n")
     return "\n".join([HEAD, _contents(records, bool(spec)), *parts])
@@ -64,12 +71,19 @@ def _read(path: Path) -> dict:
     return record
 
 
-def _by_title(records: dict[str, dict], family: str) -> dict[str, list[dict]]:
-    titles: dict[str, list[dict]] = {}
-    for record in records.values():
+def _by_title(records: dict[str, dict], family: str) -> dict[str, dict[str, dict]]:
+    """Return the records of a family, by title and then by name."""
+    titles: dict[str, dict[str, dict]] = {}
+    for name, record in records.items():
         if record["family"] == family:
-            titles.setdefault(record["title"], []).append(record)
+            titles.setdefault(record["title"], {})[name] = record
     return titles
+
+
+def _pictures(figures: Sequence[dict], names: Collection[str]) -> list[str]:
+    """Return the figures whose records are among these names, each with its caption."""
+    shown = [entry for entry in figures if any(fnmatch(name, entry["records"]) for name in names)]
+    return [f"![{entry['caption']}](figures/{entry['file']})\n\n*{entry['caption']}*\n" for entry in shown]
 
 
 def _contents(records: dict[str, dict], compared: bool) -> str:

@@ -98,8 +98,14 @@ def test_seeds_share_a_table_and_models_are_compared_by_their_records(tmp_path, 
     claim = {"claim": "fast", "about": "untimed", "record": "vae", "quantity": "rate", "at_most": 0.5}
     headline = {"result": "bound of the lattices", "records": "potts_*", "quantity": "bound"}
     spec = {"columns": columns, "generators": models, "claims": [claim], "headlines": {"toys": [headline]}}
+    spec["figures"] = [{"file": "toy.png", "records": "potts_0", "caption": "Curves of a toy."}]
     (tmp_path / "side_by_side.json").write_text(json.dumps(spec))
+    with pytest.raises(ValueError, match=r"no file 'toy\.png' in figures/"):
+        report.build(tmp_path)
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "toy.png").write_bytes(b"")
     text = report.build(tmp_path)
+    assert "|\n\n![Curves of a toy.](figures/toy.png)\n\n*Curves of a toy.*\n" in text
     assert "| bound | -3.5 (-5 to -2.5) nats | potts_0 / potts_1 / vae |" in text and "| rate | 3 (1 to 4) |" in text
     assert "| bound of the lattices | -4 (-5 to -3) nats | 3 | [Toy](#toy) |" in text
     joules = [side_by_side.number(1000 * side_by_side.CORE_WATTS * 3 / rate) for rate in (4, 1)]  # of 3 cores
@@ -111,6 +117,14 @@ def test_seeds_share_a_table_and_models_are_compared_by_their_records(tmp_path, 
     (tmp_path / "side_by_side.json").write_text(json.dumps(spec | {"claims": [claim | {"quantity": "speed"}]}))
     with pytest.raises(ValueError, match=r"no quantity 'speed' in results/vae\.json"):
         report.build(tmp_path)
+
+
+def test_every_committed_figure_is_shown():
+    """A picture that neither README nor RESULTS shows is a file that nobody finds."""
+    folder = Path(report.__file__).parent
+    shown = (ROOT / "README.md").read_text() + (folder / "RESULTS.md").read_text()
+    missing = [path.name for path in (folder / "figures").iterdir() if f"figures/{path.name}" not in shown]
+    assert not missing, "to be named in experiments/side_by_side.json"
 
 
 def test_seeds_of_one_command_share_a_line_and_their_notes_a_cell(tmp_path):
