@@ -32,12 +32,13 @@ def draw(process, denoise, sampler, n_steps, start, key=KEY, grid="uniform", **m
 
 @pytest.mark.parametrize(
     "name, order, error",
-    [("ddim", 1, 0.0146), ("heun", 2, 0.001), ("dpm_solver", 2, 0.00137), ("unipc", 3, 0.0001)],
+    [("ddim", 1, 0.0146), ("heun", 2, 0.001), ("dpm_solver", 2, 0.00137), ("unipc", 2, 0.00119)],
 )
 def test_order_of_convergence_and_limit(name, order, error):
     """Halving the step divides the error by 2 to the order; the limit is the exact flow; the error is the known one.
 
-    The last, because a wrong weight of the memory of DPM-Solver++ leaves its order and only enlarges the error.
+    The last, because a wrong weight of the memory of DPM-Solver++ leaves its order and only enlarges the error. UniPC
+    has order 2 here, because this process ends at sigma > 0, where the last step, of first order, is not a short one.
     """
     process, start = smooth_process(32), jnp.array([-2.0, 2.0]).reshape(2, 1, 1, 1)
     exact, sampler = gaussian.flow(process, start), diffusion.make_sampler(name)
