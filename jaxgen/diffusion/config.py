@@ -103,19 +103,27 @@ class DiffusionConfig:
         "dpm_solver",
         "sampler of the final samples; euler and midpoint with objective=flow",
         group="final samples",
+        after_training=True,
         choices=(*SAMPLERS, *FLOW_SAMPLERS),
     )
     sample_steps: int = option(
-        30, "steps of that sampler, at most timesteps", group="final samples", low=1, high=100_000
+        30, "steps of that sampler, at most timesteps", group="final samples", after_training=True, low=1, high=100_000
     )
-    time_grid: str = option("best", GRID_HELP, group="final samples", choices=("best", *GRIDS))
-    guidance: float = option(3.0, GUIDANCE_HELP, group="final samples", low=0.0, high=100.0)
-    samples: int = option(2000, "final samples, the classes in turn", group="final samples", low=10, high=1_000_000)
+    time_grid: str = option("best", GRID_HELP, group="final samples", after_training=True, choices=("best", *GRIDS))
+    guidance: float = option(3.0, GUIDANCE_HELP, group="final samples", after_training=True, low=0.0, high=100.0)
+    samples: int = option(
+        2000, "final samples, the classes in turn", group="final samples", after_training=True, low=10, high=1_000_000
+    )
     likelihood_images: int = option(
-        256, "held-out images in the variational bound", group="final samples", low=2, high=10_000
+        256, "held-out images in the variational bound", group="final samples", after_training=True, low=2, high=10_000
     )
     flow_images: int = option(
-        64, "of these, images in the bound by the probability-flow ODE", group="final samples", low=2, high=10_000
+        64,
+        "of these, images in the bound by the probability-flow ODE",
+        group="final samples",
+        after_training=True,
+        low=2,
+        high=10_000,
     )
 
 

@@ -53,8 +53,8 @@ def option(
         low: smallest value allowed, inclusive.
         high: largest value allowed, inclusive.
         grows: whether a resumed run may have a larger value than before, as a number of steps may.
-        after_training: whether the field acts after training alone, as a number of samples does: a resumed run may have
-            another value, and repeats what comes after training.
+        after_training: whether the trained parameters do not depend on the field, as on the number of final samples: a
+            resumed run may have another value, and repeats what comes after training.
         former: an earlier name of the field, still read as a flag and in config.json.
     """
     allowed = {"choices": choices and tuple(choices), "low": low, "high": high}

@@ -47,12 +47,19 @@ class VAEConfig:
     )
 
     samples: int = option(
-        10000, "samples drawn at the end; 2,000 or more are also evaluated", group="evaluation", low=100, high=1_000_000
+        10000,
+        "samples drawn at the end; 2,000 or more are also evaluated",
+        group="evaluation",
+        after_training=True,
+        low=100,
+        high=1_000_000,
     )
     importance_samples: int = option(
-        256, "K of the importance-weighted bound", group="evaluation", low=1, high=1_000_000
+        256, "K of the importance-weighted bound", group="evaluation", after_training=True, low=1, high=1_000_000
     )
-    test_images: int = option(10000, "test images for the bounds", group="evaluation", low=100, high=10000)
+    test_images: int = option(
+        10000, "test images for the bounds", group="evaluation", after_training=True, low=100, high=10000
+    )
 
 
 def build_model(
