@@ -19,7 +19,7 @@ _CORES = re.compile(r"\((\d+) cores?\)")
 
 
 def generators(spec: dict, records: Records) -> str:
-    """Return one table per number of grey levels, each with the best Potts model against the best other generator.
+    """Return one table per group of comparable generators, each with the best Potts model against the best other generator.
 
     Raises:
         UserError: the specification names a record or a quantity that does not exist.
@@ -28,19 +28,19 @@ def generators(spec: dict, records: Records) -> str:
     parts = [
         f"## {GENERATORS}\n\nOnly generators with the same number of grey levels are comparable. A log-likelihood is "
         "exact up to the estimate of log Z, or a lower bound where the name says so. All Frechet distances use the "
-        "same network. Where a generator was trained with several seeds, the mean is given. The energy on a CPU is "
+        "same network of that dataset. Where a generator was trained with several seeds, the mean is given. The energy on a CPU is "
         f"{CORE_WATTS:g} W per core, a stated power, over the samples per second; the projection to thermodynamic "
         "hardware rests on published constants alone, in favour of the hardware "
         "(`python -m experiments.ebm_energy --help`).\n"
     ]
-    for levels in dict.fromkeys(entry["levels"] for entry in spec["generators"]):
-        entries = [entry for entry in spec["generators"] if entry["levels"] == levels]
+    for group in dict.fromkeys(entry["group"] for entry in spec["generators"]):
+        entries = [entry for entry in spec["generators"] if entry["group"] == group]
         values = {entry["name"]: {c["name"]: _value(entry, c["name"], records) for c in columns} for entry in entries}
         rows = [
             {"generator": name} | {c["title"]: "-" if of[c["name"]] is None else number(of[c["name"]]) for c in columns}
             for name, of in values.items()
         ]
-        parts += [f"### {levels} levels\n", markdown(rows, list(rows[0])) + "\n"]
+        parts += [f"### {group}\n", markdown(rows, list(rows[0])) + "\n"]
         potts = {entry["name"] for entry in entries if entry.get("potts")}
         verdicts = [
             _verdict(c, {name: of[c["name"]] for name, of in values.items()}, potts) for c in columns if "better" in c
