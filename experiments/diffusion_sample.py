@@ -12,6 +12,7 @@ images, into the run folder; NAME holds the settings. The same settings draw the
 """
 
 import dataclasses
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,11 @@ from jaxgen import diffusion, runs, training, visualization
 from jaxgen.diffusion import inpainting
 from jaxgen.diffusion.config import GRID_HELP, GUIDANCE_HELP
 from jaxgen.diffusion.samplers import FLOW_SAMPLERS, GRIDS
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, quoted
 from jaxgen.runs import option, seed_option
 
 _SHOWN = 100
+_LONGEST_VALUE = 40  # in the name of a file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,13 +112,14 @@ def labels(config: SampleConfig, classes: int) -> np.ndarray:
         chosen = list(range(classes))
     elif config.classes == "none":
         chosen = [diffusion.NO_LABEL]
-    elif all(word.isascii() and word.isdigit() and len(word) < 7 and int(word) < classes for word in words):
-        chosen = [int(word) for word in words]
     else:
-        raise UserError(
-            f"classes is {config.classes!r}; allowed: 'all', 'none', or numbers 0 to {classes - 1} such as '3' or "
-            "'0,4,7'"
-        )
+        digits = all(word.isascii() and word.isdigit() and len(word) < 7 and int(word) < classes for word in words)
+        chosen = [int(word) for word in words] if digits else []
+        if not chosen or len(set(chosen)) < len(chosen):
+            raise UserError(
+                f"classes is {quoted(config.classes)}; allowed: 'all', 'none', or numbers 0 to {classes - 1}, each "
+                "once, such as '3' or '0,4,7'"
+            )
     return np.asarray(chosen, np.int32)[np.arange(config.n) % len(chosen)]
 
 
@@ -139,7 +142,9 @@ def name(config: SampleConfig, step: int) -> str:
     )
     for field in named:
         if getattr(config, field) != getattr(defaults, field):
-            parts.append(f"{field}{getattr(config, field)}".replace(",", "-"))
+            text = f"{getattr(config, field)}".replace(",", "-")
+            # A name holds 255 bytes, and there may be 256 classes.
+            parts.append(field + (text if len(text) <= _LONGEST_VALUE else f"{zlib.crc32(text.encode()):08x}"))
     return "_".join(parts)
 
 

@@ -30,6 +30,7 @@ Written by `python -m experiments.report` from `experiments/results/*.json`; do 
 were run, a cell holds their mean and, in parentheses, the lowest and the highest value.
 """
 FIELDS = ("family", "title", "rows", "command", "seed", "device", "versions", "wall_time_s")
+ROW_FIELDS = ("quantity", "value", "unit", "target", "note")
 _NUMBER = re.compile(r"([-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?)")
 
 
@@ -68,6 +69,10 @@ def _read(path: Path) -> dict:
     missing = [field for field in FIELDS if field not in record]
     if missing:
         raise UserError(f"{path.name} has no field {missing[0]!r}; allowed: what runs.write_record writes")
+    rows = record["rows"]
+    whole = isinstance(rows, list) and all(isinstance(row, dict) and row.keys() >= set(ROW_FIELDS) for row in rows)
+    if not whole or not isinstance(record["versions"], dict):
+        raise UserError(f"{path.name} has rows or versions of another form; allowed: what runs.write_record writes")
     return record
 
 

@@ -17,6 +17,8 @@ from jaxgen.data.dataset import Dataset
 from jaxgen.data.idx import parse_idx, read_idx
 from jaxgen.errors import UserError
 from jaxgen.runs.atomic import atomic_write
+from jaxgen.runs.files import expanded
+from jaxgen.runs.platform import cache_folder
 
 _TRAIN_IMAGES = "train-images-idx3-ubyte"
 _TRAIN_LABELS = "train-labels-idx1-ubyte"
@@ -85,11 +87,12 @@ def load(name: str = "mnist", *, data_dir: str | Path | None = None, download: b
     if name not in SOURCES:
         raise UserError(f"name: got {name!r}; allowed: {', '.join(SOURCES)}")
     source = SOURCES[name]
-    cache = Path(os.environ.get("JAXGEN_CACHE") or Path.home() / ".cache" / "jaxgen") / name
     if data_dir is not None:
-        directories, mirrors = (Path(data_dir),), ()
+        directories, mirrors = (expanded(data_dir, "data_dir"),), ()
     else:
-        directories, mirrors = (*source.directories, cache), source.mirrors if download else ()
+        asked = os.environ.get("JAXGEN_CACHE")
+        cache = expanded(asked, "JAXGEN_CACHE") if asked else cache_folder()
+        directories, mirrors = (*source.directories, cache / name), source.mirrors if download else ()
 
     arrays = {}
     for stem, checksum in source.checksums.items():

@@ -43,7 +43,7 @@ def load_images(path: str | Path) -> Dataset:
     Raises:
         UserError: it does not exist, cannot be read, or holds images that do not fit together; names the file.
     """
-    path = Path(path).expanduser()
+    path = runs.expanded(path, "images")
     name = path.name.split(".")[0] or path.resolve().name
     parts, levels = _read(path)
     checked = {part: _checked(path, part, images, labels) for part, (images, labels) in parts.items()}
@@ -59,7 +59,7 @@ def read_images(path: str | Path) -> tuple[UInt8[np.ndarray, "n H W *C"], UInt8[
     Raises:
         UserError: as `load_images`.
     """
-    path = Path(path).expanduser()
+    path = runs.expanded(path, "images")
     if path.suffix.lower() in _SUFFIXES and path.is_file():
         pictures = _read_picture(path)[None]
         images, labels = (pictures[..., 0] if (pictures == pictures[..., :1]).all() else pictures), None

@@ -38,7 +38,7 @@ def levels_option(default: int, help: str = "grey levels per pixel", group: str 
 
 def name_of(dataset: str, images: str) -> str:
     """Return what the images are called in titles: the dataset, or the file or folder of one's own."""
-    return Path(images).expanduser().name.split(".")[0] if images else dataset
+    return Path(images).name.split(".")[0] if images else dataset
 
 
 def open(dataset: str = "mnist", images: str = "", data_dir: str = "") -> Dataset:

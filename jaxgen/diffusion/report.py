@@ -36,9 +36,16 @@ def report(task: "DiffusionTask", params: PyTree, folder: runs.RunFolder) -> run
 
     config = task.config
     settings, label = final_settings(config), classes_in_turn(config.samples, config.classes)
-    begin = start = time.perf_counter()
-    images = draw_images(task.key_samples(), task.diffusion, params, label, settings)
-    seconds = time.perf_counter() - begin
+    start = time.perf_counter()
+    pieces = runs.Pieces(folder.path / ".report", {"config": runs.to_json(config), "step": task.steps})
+
+    def draw() -> dict[str, np.ndarray | float]:
+        begin = time.perf_counter()
+        images = draw_images(task.key_samples(), task.diffusion, params, label, settings)
+        return {"images": images, "drawing": time.perf_counter() - begin}
+
+    drawn = pieces.get("samples", draw)
+    images, seconds = drawn["images"], float(drawn["drawing"])
     with runs.atomic_write(folder.samples / "final.npz") as temporary:
         np.savez_compressed(temporary, images=images, labels=label.astype(np.min_scalar_type(config.classes)))
     records = runs.read_metrics(folder.path / "metrics.jsonl")
@@ -48,8 +55,9 @@ def report(task: "DiffusionTask", params: PyTree, folder: runs.RunFolder) -> run
     rows = final_rows(task, params, records)
     rows.append(runs.Row("time to draw the samples", seconds, "s", note=f"{len(images)} images, {how}, with compiling"))
     rows += rendering_rows(images, task.train)
-    panel, table = panel_rows(config, images, label, how)
+    panel, table = panel_rows(config, images, label, how, pieces)
     text = "\n".join([*map(str, rows), table]) if table else ""
+    pieces.clear()
     # A resumed run has trained for longer than this process.
     whole = runs.training_seconds(records, config.batch_size) + time.perf_counter() - start
     return runs.Report(task.title, "Diffusion", rows + panel, [folder.figures / "samples.png"], text, whole)
@@ -125,13 +133,17 @@ def rendering_rows(images: UInt8[np.ndarray, "n ..."], real: UInt8[np.ndarray, "
 
 
 def panel_rows(
-    config: DiffusionConfig, images: UInt8[np.ndarray, "n ..."], label: Int[np.ndarray, "n"], how: str
+    config: DiffusionConfig,
+    images: UInt8[np.ndarray, "n ..."],
+    label: Int[np.ndarray, "n"],
+    how: str,
+    pieces: runs.Pieces,
 ) -> tuple[list[runs.Row], str]:
     """Return the rows and the table of the evaluation panel; nothing for too few samples."""
     reference = evaluation.reference_for(len(images), config.dataset, config.images, config.data_dir)
     if reference is None:
         return [], ""
-    result = evaluation.evaluate(images, label, reference)
+    result = evaluation.evaluate(images, label, reference, pieces)
     accuracy = result.accuracy.overall
     goal = 0.95 if config.size in ("tiny", "compact") else 0.99
     first = runs.Row(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Float64, Int, UInt8
 
-from jaxgen import data
+from jaxgen import data, runs
 from jaxgen.errors import UserError
 from jaxgen.evaluation.measures.copies import nearest_training
 from jaxgen.evaluation.measures.diversity import class_diversity
@@ -110,7 +110,7 @@ def load_reference(
     if levels not in CODINGS:
         raise UserError(f"levels: got {levels}; allowed: none, {', '.join(map(str, CODINGS[1:]))}")
     images = data.load(dataset, data_dir=data_dir)
-    folder = Path(folder or PACKAGED)
+    folder = runs.expanded(folder, "reference") if folder else PACKAGED
     binding = read_binding(folder, dataset, images.fingerprint)
     params = {name: unpack(read_arrays(folder, f"{dataset}_{name}", binding)) for name in NETWORKS}
     stored = read_arrays(folder, f"{dataset}_moments", binding)

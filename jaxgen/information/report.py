@@ -71,7 +71,7 @@ RESULT_FIELDS = ("excess_risk", "mlp_loss", "history")  # that a comparison read
 
 def result_files(text: str) -> list[Path]:
     """Return the files that "a/mlp_results.json,b/mlp_results.json" names. UserError unless all are such files."""
-    paths = [Path(word.strip()) for word in text.split(",")]
+    paths = [runs.expanded(word.strip(), "compare") for word in text.split(",")]
     for path in paths:
         allowed = "mlp_results.json files of finished runs, separated by commas"
         runs.read_json(path, "compare", allowed, RESULT_FIELDS)
@@ -88,7 +88,7 @@ def check_target(config: InformationConfig, workdir: str | Path) -> None:
     text = config.save_results
     if "://" in text or "\0" in text:
         raise UserError(f"save_results is {text!r}; allowed: a folder on this machine")
-    target = Path(text).expanduser()
+    target = runs.expanded(text, "save_results")
     if target.exists() and not target.is_dir():
         raise UserError(f"save_results is {target}, a file; allowed: a new folder")
     existing = next(place for place in (target, *target.absolute().parents) if place.exists())
@@ -100,7 +100,9 @@ def check_target(config: InformationConfig, workdir: str | Path) -> None:
 
 def results_folder(config: InformationConfig, folder: runs.RunFolder) -> Path:
     """Return where results go: the folder that --save_results names, or the run folder."""
-    return Path(config.save_results).expanduser() if config.save_results and runs.is_first() else folder.path
+    if config.save_results and runs.is_first():
+        return runs.expanded(config.save_results, "save_results")
+    return folder.path
 
 
 def save_data(task: "InformationTask", target: Path) -> None:

@@ -8,11 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen.errors import UserError, shortened
+from jaxgen.errors import UserError, quoted, shortened
 
 LARGEST_ARCHIVE = 2**31  # bytes of all arrays of an NPZ file: 2.7 million images of 28 x 28
 LARGEST_TEXT = 2**28
 _LARGEST_HEADER = 10_000
+
+
+def expanded(path: str | Path, what: str) -> Path:
+    """Return the path that a user gave, with `~` expanded. UserError naming `what` if that home folder is unknown."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(
+            f"{what} is {quoted(str(path))}, whose home folder is unknown; allowed: a path without ~"
+        ) from None
 
 
 def read_npz(path: str | Path, what: str, allowed: str, largest: int = LARGEST_ARCHIVE) -> dict[str, np.ndarray]:
@@ -29,7 +39,7 @@ def read_npz(path: str | Path, what: str, allowed: str, largest: int = LARGEST_A
     Raises:
         UserError: there is no such file, or it is no such archive; names the file.
     """
-    path = Path(path)
+    path = expanded(path, what)
     if not path.is_file():
         raise UserError(f"{what} is {path}, no file; allowed: {allowed}")
     try:
@@ -64,7 +74,7 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
 
 def read_text(path: str | Path, what: str, allowed: str) -> str:
     """Return the UTF-8 text of a file. UserError naming the file, and the place of a byte that is no text."""
-    path = Path(path)
+    path = expanded(path, what)
     try:
         if path.stat().st_size > LARGEST_TEXT:
             raise UserError(f"{what} is {path}, of more than {LARGEST_TEXT} bytes; allowed: {allowed}")
@@ -88,6 +98,7 @@ def read_json(path: str | Path, what: str, allowed: str, fields: tuple[str, ...]
     Raises:
         UserError: it cannot be read, is no JSON object, or lacks a field; names the file and the line.
     """
+    path = expanded(path, what)
     text = read_text(path, what, allowed)
     try:
         content = json.loads(text)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxgen.errors import UserError
-from jaxgen.runs import atomic_write
+from jaxgen.runs import atomic_write, expanded
 
 
 def cell(value: object) -> str:
@@ -31,7 +31,8 @@ def markdown(rows: Sequence[dict], columns: Sequence[str]) -> str:
 
 def write_json(path: str | Path, record: dict) -> None:
     """Write a benchmark's record as JSON, whole or not at all; create its folder where it is missing."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    path = expanded(path, "json")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
 

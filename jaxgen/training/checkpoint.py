@@ -281,7 +281,7 @@ class Checkpoints:
         written = seal.get("format", 1)
         if isinstance(written, int) and written > FORMAT and seal.get("crc") == crc(seal):
             raise UserError(f"checkpoint {folder} has format {quoted(written)}; allowed: 1 to {FORMAT}, update jaxgen")
-        if written == 1:
+        if written == 1 and "crc" not in seal:
             seal = upgraded(seal, folder)
         elif written != FORMAT or seal.get("crc") != crc(seal):
             raise DamagedError(f"{SEAL} is changed")

@@ -39,7 +39,7 @@ def has_structure(seal: dict) -> bool:
         return False
     try:
         [float(value) for value in metrics.values()]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return bool(files) and all(isinstance(value, str) for value in arrays.values())
 

@@ -1,6 +1,7 @@
 """Weights of trained models that the package ships: NAME.npz with float16 arrays, NAME.json with config and SHA-256.
 
-The hash is of the arrays' content, so that another zip library changes nothing. Nothing is pickled.
+One hash is of the arrays' content, so that another zip library changes nothing; the other, `seal`, is of all else in
+NAME.json, because a model with another config may fit the same arrays. Nothing is pickled.
 """
 
 import hashlib
@@ -24,19 +25,19 @@ def write_model(folder: Path, name: str, description: dict, params: dict) -> lis
         raise UserError(f"name is {name!r}; allowed: 1 to 40 small letters, digits and underscores")
     folder.mkdir(exist_ok=True)
     arrays = pack(params)
+    description = description | {"sha256": content_hash(arrays)}
     with runs.atomic_write(folder / f"{name}.npz") as temporary:
         np.savez_compressed(temporary, **arrays)
     with runs.atomic_write(folder / f"{name}.json") as temporary:
-        temporary.write_text(
-            json.dumps(description | {"sha256": content_hash(arrays)}, indent=1, allow_nan=False) + "\n"
-        )
+        sealed = description | {"seal": text_hash(description)}
+        temporary.write_text(json.dumps(sealed, indent=1, allow_nan=False) + "\n")
     return [folder / f"{name}.npz", folder / f"{name}.json"]
 
 
 def read_model(folder: Path, name: str) -> tuple[dict, dict]:
     """Return the description and the float32 parameters that `write_model` wrote.
 
-    UserError: no such files, or arrays that are not those that were written.
+    UserError: no such files, or content that is not what was written.
     """
     if not (folder / f"{name}.json").is_file():
         names = sorted(path.stem for path in folder.glob("*.json"))
@@ -45,6 +46,9 @@ def read_model(folder: Path, name: str) -> tuple[dict, dict]:
     description = runs.read_json(
         folder / f"{name}.json", "the description of the weights", shipped, ("config", "sha256")
     )
+    seal = description.pop("seal", None)  # files of older versions have none
+    if seal is not None and seal != text_hash(description):
+        raise UserError(f"{folder / name}.json has been changed; allowed: {shipped}, so install jaxgen again")
     arrays = runs.read_npz(folder / f"{name}.npz", "the file of weights", shipped)
     if content_hash(arrays) != description["sha256"]:
         raise UserError(
@@ -63,6 +67,11 @@ def pack(params: dict) -> dict[str, np.ndarray]:
 def unpack(arrays: dict[str, np.ndarray]) -> dict:
     """Return the parameter tree of `pack` in float32."""
     return traverse_util.unflatten_dict({name: a.astype(np.float32) for name, a in arrays.items()}, sep="/")
+
+
+def text_hash(description: dict) -> str:
+    """Return the SHA-256 of a description as JSON, its fields in the order of their names."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
 def content_hash(arrays: dict[str, np.ndarray]) -> str:

@@ -214,3 +214,14 @@ def test_select_refuses_impossible_digits(mnist, digits):
 def test_select_refuses_labels_of_other_images(mnist):
     with pytest.raises(ValueError, match="labels: got 60000 for 10000 images"):
         select(mnist.test_images, mnist.train_labels, (3,))
+
+
+def test_the_packaged_images_are_read_without_a_home(monkeypatch):
+    """As in a container, whose user may have neither HOME nor an entry in the password file."""
+
+    def unknown():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("JAXGEN_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", unknown)
+    assert load("mnist").test_images.shape == (10_000, 28, 28)

@@ -69,8 +69,19 @@ def test_refusals(task, tmp_path, monkeypatch):
     monkeypatch.setattr(sampling, "restore_run", lambda workdir: (whole, None))
     with pytest.raises(UserError, match="part is 'all', which holds out the test images alone"):
         sampling.measure(CONFIG, tmp_path)
-    with pytest.raises(UserError, match="guidances is '1,x'; allowed: numbers from 0 to 100"):
-        sampling._numbers("guidances", "1,x")
+    # Before anything is drawn, and before the reference is read.
+    monkeypatch.setattr(sampling, "restore_run", lambda workdir: (task, None))
+    monkeypatch.delattr(sampling.evaluation, "reference_for")
+    for changed, message in (
+        ({"guidances": "1,x"}, "guidances is '1,x'; allowed: numbers from 0 to 100"),
+        ({"guidances": "1,1.0"}, "guidances is '1,1.0'; allowed: .*each once"),
+        ({"evaluations": "0"}, "evaluations is '0'; allowed: integers, 1 or more"),
+        ({"samplers": "unipc"}, "sampler is 'unipc'; allowed: ancestral"),
+        ({"samplers": "euler, euler"}, "samplers is 'euler, euler'; allowed: all, or samplers, each once"),
+    ):
+        with pytest.raises(UserError, match=message):
+            sampling.measure(dataclasses.replace(CONFIG, **changed), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_how_samples_are_rendered():

@@ -12,7 +12,7 @@ from jaxgen import UserError, gibbs
 from jaxgen.potts import denoising
 from jaxgen.potts.denoising import noise
 from jaxgen.potts.denoising.generate import Denoiser, Generation, generate, stages
-from jaxgen.potts.denoising.task import level_frequencies
+from jaxgen.potts.denoising.task import DenoisingTask, level_frequencies
 
 PIXELS, HIDDEN, STEPS, CLASSES = 4, 3, 2, 2  # a 2 x 2 image
 
@@ -252,3 +252,10 @@ def test_bad_input_is_refused_by_name():
         generate(jax.random.key(0), denoiser, np.zeros(1, int), Generation(), bad)
     with pytest.raises(UserError, match="noise_steps is 7; allowed: 1, 2, 3"):
         noise.signal(7)
+
+
+def test_images_without_any_pixel_to_draw_are_refused(tmp_path):
+    np.savez(tmp_path / "black.npz", images=np.zeros((40, 5, 5), np.uint8))
+    config = denoising.DenoisingConfig(images=str(tmp_path / "black.npz"))
+    with pytest.raises(UserError, match=r"crop is 0\.003, and no pixel of the training images is brighter than that"):
+        DenoisingTask.load(config)

@@ -1,6 +1,7 @@
 """Completed and cleaned images: the exact law of the unknown pixels, by enumeration."""
 
 import itertools
+import os
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from PIL import Image
 
 from jaxgen import data, gibbs, potts
 from jaxgen.errors import UserError
+from jaxgen.potts.studies import inpainting
 from jaxgen.potts.studies.masks import described, pixel_mask
 
 LATTICE = gibbs.Lattice.grid(2, 3)
@@ -137,3 +139,12 @@ def test_images_to_complete_keep_their_order_and_may_be_few(tmp_path):
     read, labels = data.read_images(tmp_path / "one.png")
     np.testing.assert_array_equal(read, images[1:2])
     assert labels is None
+
+
+def test_the_name_of_the_files_written_fits_whatever_the_mask_is_called():
+    """A name too long for the file system would be refused only after everything is drawn."""
+    for letter in ("m", "\u00e9", "\u4e16", "\U0001f600", "\udcff"):
+        long = letter * (240 // len(letter.encode(errors="surrogateescape")))
+        config = inpainting.InpaintConfig(mask=f"{long}.png", images=f"x/{long}.npz", share=0.123456789, noise=1 / 3)
+        assert len(os.fsencode(inpainting.file_name(config, 10**9))) < 230
+    assert inpainting.file_name(inpainting.InpaintConfig(mask="a/hole.png"), 5) == "inpaint_step5_hole"

@@ -1,5 +1,6 @@
 """Shipped weights: they give the images of the run that wrote them, and what is not theirs is refused."""
 
+import shutil
 from types import SimpleNamespace
 
 import jax
@@ -81,3 +82,17 @@ def test_the_packaged_digit_3_has_the_moments_of_the_images():
     x, _ = gibbs.sample(jax.random.key(0), model.lattice, params, start, n_sweeps=100)
     drawn, real = ((np.asarray(images)[..., None] == np.arange(4)).mean(0) for images in (x, task.train))
     assert np.abs(drawn - real).mean() < 0.012
+
+
+def test_a_changed_description_is_refused(tmp_path):
+    """A config with another number of noise steps or beta would fit the arrays, or fail where they are used."""
+    for suffix in ("json", "npz"):
+        shutil.copy(pretrained.PACKAGED / f"digit3.{suffix}", tmp_path)
+    path = tmp_path / "digit3.json"
+    whole = path.read_text()
+    assert potts.load_pretrained("digit3", tmp_path)[0].levels == 4
+    for changed in (whole.replace('"beta": 1.0', '"beta": 3.0'), whole.replace('"seed": 0', '"seed": 8')):
+        assert changed != whole
+        path.write_text(changed)
+        with pytest.raises(UserError, match=r"digit3.json has been changed; allowed: the file that was shipped"):
+            potts.load_pretrained("digit3", tmp_path)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxgen import UserError, runs, training
+from jaxgen.potts.restricted import evaluate
 from jaxgen.potts.restricted.config import RestrictedConfig
 from jaxgen.potts.restricted.task import RestrictedTask, frequencies
 
@@ -97,3 +98,25 @@ def test_the_command_learns_measures_and_records(own, tmp_path):
         assert archive["states"].shape == (40, 4, 5) and archive["levels"] == 3
     for name in ("samples", "curves"):
         assert np.asarray(Image.open(tmp_path / "figures" / f"{name}.png").convert("L")).std() > 10
+
+
+@pytest.mark.slow
+def test_a_report_that_is_stopped_goes_on_with_what_it_has(own, tmp_path, monkeypatch):
+    calls, real = [], evaluate.likelihood_bracket
+    monkeypatch.setattr(evaluate, "likelihood_bracket", lambda *a: calls.append("anneal") or real(*a))
+
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(evaluate, "draw_samples", stopped)
+        training.run_task(RestrictedTask.load, config(own), tmp_path / "stopped")
+    training.run_task(RestrictedTask.load, config(own), tmp_path / "stopped")
+    assert calls == ["anneal"] and not (tmp_path / "stopped" / ".report").exists()
+    training.run_task(RestrictedTask.load, config(own), tmp_path / "whole")
+
+    def numbers(folder):
+        rows = json.loads((tmp_path / folder / "result.json").read_text())["rows"]
+        return [row for row in rows if row["unit"] != "s" and "second" not in row["quantity"]]
+
+    assert numbers("stopped") == numbers("whole") and len(numbers("whole")) > 3

@@ -59,6 +59,20 @@ def test_every_number_has_a_smallest_and_a_largest_value(name):
         assert option.accepts(default), f"{name}.{option.name}"
 
 
+def test_every_training_can_be_made_longer():
+    """The field that says how long a training is may grow on resume, but for studies that compare at one length."""
+    studies = {"LatticesConfig", "LatticeRun", "SchemesConfig"}
+    trained = [c for c in CONFIGS.values() if "learning_rate" in names_of(c) and c.__name__ not in studies]
+    assert len(trained) > 10
+    for config in trained:
+        lengths = [option for option in options(config) if option.name in ("steps", "epochs")]
+        assert lengths and all(option.grows for option in lengths), config
+
+
+def names_of(config):
+    return {option.name for option in options(config)}
+
+
 def test_seeds_are_checked_in_the_library_too():
     keys = [training.seed_key(seed) for seed in (0, 1, LARGEST_SEED)]
     assert len({str(key) for key in keys}) == 3

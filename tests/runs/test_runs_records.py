@@ -158,6 +158,12 @@ def test_report_names_a_record_that_lacks_a_field(tmp_path, capsys):
     (tmp_path / "results" / "bad.json").write_text('{"family": "toys"}')
     assert report.main(["report", f"--folder={tmp_path}"]) == 2
     assert "bad.json has no field 'title'" in capsys.readouterr().err
+    sound = dict.fromkeys(report.FIELDS, "") | {"rows": [], "versions": {}, "wall_time_s": 1.0}
+    for rows, versions in (([{"quantity": "x", "value": 1}], {}), ("abc", {}), ([3], {}), ([], [])):
+        record = sound | {"rows": rows, "versions": versions}
+        (tmp_path / "results" / "bad.json").write_text(json.dumps(record))
+        assert report.main(["report", f"--folder={tmp_path}"]) == 2
+        assert "bad.json has rows or versions of another form" in capsys.readouterr().err
 
 
 def test_committed_report_is_what_the_command_makes():

@@ -179,7 +179,7 @@ def test_a_newer_format_is_refused_and_left_alone(tmp_path):
     assert path.exists()
 
 
-@pytest.mark.parametrize("metrics", [b'{"fid": 0.5}', b"", b"[]", b'{"fid": "x"}'])
+@pytest.mark.parametrize("metrics", [b'{"fid": 0.5}', b"", b"[]", b'{"fid": "x"}', b'{"fid": 1' + b"0" * 400 + b"}"])
 def test_checkpoints_of_format_1_are_read(tmp_path, metrics):
     """Format 1 had the arrays in default/, the metrics in a file, and neither a version nor a sum in the seal."""
     folder = filled(tmp_path, {1: None})
@@ -204,6 +204,14 @@ def test_checkpoints_of_format_1_are_read(tmp_path, metrics):
 def test_a_seal_of_any_other_structure_is_damage(tmp_path, seal):
     filled(tmp_path, {1: None, 2: None})
     (tmp_path / "2" / "seal.json").write_text(seal)
+    assert latest(tmp_path) == 1
+
+
+@pytest.mark.parametrize("value", [1, 1.0, True, 0, -1, None, "2", [2]])
+def test_a_seal_whose_format_is_changed_is_damage(tmp_path, value):
+    """Not a checkpoint of format 1, whose arrays would be looked for in another folder."""
+    path = filled(tmp_path, {1: None, 2: None}) / "2" / "seal.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": value}))
     assert latest(tmp_path) == 1
 
 

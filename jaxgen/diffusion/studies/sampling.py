@@ -25,7 +25,7 @@ from jaxgen.diffusion.rectified_flow import FLOW
 from jaxgen.diffusion.samplers import FLOW_SAMPLERS, SAMPLERS
 from jaxgen.diffusion.studies.mixture import mixture_error
 from jaxgen.diffusion.task import DiffusionTask, restore_run
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, quoted
 from jaxgen.evaluation.measures.frechet import Moments
 from jaxgen.runs import option, seed_option
 from jaxgen.runs.tables import aligned
@@ -65,6 +65,8 @@ def measure(config: SamplingConfig, workdir: Path) -> runs.Report:
     task, state = restore_run(workdir)
     if task.config.part != "train":
         raise UserError("part is 'all', which holds out the test images alone; allowed: a run with part='train'")
+    own = final_settings(task.config)
+    guidances, settings = runs.numbers("guidances", config.guidances, 0, 100), compared(config, task, own)
     reference = evaluation.reference_for(
         max(config.n, evaluation.MIN_SAMPLES), task.config.dataset, task.config.images, task.config.data_dir
     )
@@ -75,16 +77,15 @@ def measure(config: SamplingConfig, workdir: Path) -> runs.Report:
     pieces = runs.Pieces(workdir / ".sampling", identity)
 
     def measured(settings: Generation) -> Measured:
-        name = f"{settings.sampler} {settings.steps} {settings.w:g}"
+        name = f"{settings.sampler} {settings.steps} {settings.w!r}"
         arrays = pieces.get(name, lambda: _figures(config, task, state.ema_params, settings, reference, held_out))
         used = settings.steps * PER_STEP.get(settings.sampler, 1)
         return Measured(settings.sampler, used, settings.w, *(float(arrays[part]) for part in Measured._fields[3:]))
 
-    own = final_settings(task.config)
-    by_guidance = [measured(own._replace(w=w)) for w in runs.numbers("guidances", config.guidances, 0, 100)]
+    by_guidance = [measured(own._replace(w=w)) for w in guidances]
     right = [row for row in by_guidance if row.accuracy >= config.accuracy]
     best = min(right or by_guidance, key=lambda row: row.frechet).w
-    by_sampler = [measured(settings) for settings in compared(config, task, own._replace(w=best))]
+    by_sampler = [measured(setting._replace(w=best)) for setting in settings]
     pieces.clear()
     rows = [_row(row, len(task.held_out)) for row in by_guidance + by_sampler]
     note = f"smallest distance of those with a conditional accuracy of {config.accuracy} or more, if there are any"
@@ -100,6 +101,8 @@ def compared(config: SamplingConfig, task: DiffusionTask, settings: Generation) 
         names = list(SAMPLERS)
         if task.diffusion.prediction == FLOW:  # ddim is Euler on other times
             names = [*FLOW_SAMPLERS, *(name for name in SAMPLERS if name != "ddim")]
+    if len(set(names)) < len(names):
+        raise UserError(f"samplers is {quoted(config.samplers)}; allowed: all, or samplers, each once")
     for name in names:
         check_sampler(name, task.diffusion)
     wanted = runs.integers("evaluations", config.evaluations)

@@ -32,7 +32,7 @@ class DenoisingConfig:
     sweeps: int = option(
         4, "Gibbs sweeps per level (k), in training and in generation", group="training", low=1, high=10**4
     )
-    steps: int = option(6000, "parameter updates", group="training", low=1, high=10**8)
+    steps: int = option(6000, "parameter updates", group="training", low=1, high=MOST_STEPS, grows=True)
     recovery: float = option(
         0.8,
         "share of the steps whose chains start at noisy training images; those of the others start at pure noise",

@@ -54,6 +54,11 @@ class DenoisingTask:
         images, label = data.split(dataset, "train")
         flat = images.reshape(len(images), -1)
         pixels = np.flatnonzero(flat.mean(0) > 255 * config.crop)
+        if not pixels.size:
+            raise UserError(
+                f"crop is {config.crop}, and no pixel of the training images is brighter than that on average; "
+                "allowed: a smaller crop, images that are not all black"
+            )
         train = np.ascontiguousarray(flat[:, pixels])
         if config.levels > 2:
             train = data.encode(train, config.levels)
@@ -174,12 +179,12 @@ def restore_denoiser(workdir: str | Path) -> tuple[DenoisingTask, Denoiser]:
     UserError if the folder holds no trained machine.
     """
     path = Path(workdir) / "config.json"
-    train_first = f"Train first: python -m experiments.ebm_denoising --workdir={workdir}"
-    if not path.exists():
-        raise UserError(f"workdir is {workdir}, which holds no config.json; {train_first}")
-    task = DenoisingTask.load(runs.from_json(DenoisingConfig, path.read_text()))
+    task = DenoisingTask.load(runs.read_config(DenoisingConfig, path, "experiments.ebm_denoising"))
     template, _ = task.initial_state()
     state = training.Checkpoints(path.parent / "checkpoints", read_only=True).restore_latest(template)
     if state is None:
-        raise UserError(f"workdir is {workdir}, which holds no checkpoint yet; {train_first}")
+        raise UserError(
+            f"workdir is {workdir}, which holds no checkpoint; allowed: a run with one. Train first: python -m "
+            f"experiments.ebm_denoising --workdir={workdir}"
+        )
     return task, task.model(state.ema_params)

@@ -26,7 +26,7 @@ class RestrictedConfig:
     persistent: bool = option(True, "continue the chains from step to step (PCD), instead of CD", group="training")
     chains: int = option(256, "chains of PCD; CD has one per image", group="training", low=1, high=10**6)
     sweeps: int = option(1, "Gibbs sweeps per step (k)", group="training", low=1, high=10**6)
-    steps: int = option(20_000, "parameter updates", group="training", low=1, high=MOST_STEPS)
+    steps: int = option(20_000, "parameter updates", group="training", low=1, high=MOST_STEPS, grows=True)
     batch_size: int = option(256, "images per step", group="training", low=1, high=10**6)
     learning_rate: float = option(1e-3, "peak step size of Adam, without momentum", group="training", low=0.0, high=1.0)
     warmup: int = option(200, "steps of linear warm-up; then a cosine down", group="training", low=0, high=10**8)

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
-from tqdm import tqdm
 
 from jaxgen import data, evaluation, runs, training
+from jaxgen.potts.likelihood.annealed_importance import PartitionEstimate
 from jaxgen.potts.restricted.annealing import anneal_upwards, annealing_path
 from jaxgen.potts.restricted.contrastive import sweep_machine
 from jaxgen.potts.restricted.likelihood import (
@@ -53,12 +53,14 @@ def draw_samples(task: "RestrictedTask", params: Params, n: int) -> tuple[UInt8[
     path = annealing_path(task.machine, params, *task.fixed)
     key_paths, key_sweeps = jax.random.split(task.key("samples"))
     pieces, seconds, size = [], [], min(_BATCH, n)
-    for number in range(-(-n // size)):
-        start = time.perf_counter()
-        _, v = anneal_upwards(jax.random.fold_in(key_paths, number), path, size, _TEMPERATURES)
-        v = sweep_machine(jax.random.fold_in(key_sweeps, number), task.machine, params, task.mean, v, _TEMPERATURES)
-        pieces.append(np.asarray(v))
-        seconds.append(time.perf_counter() - start)
+    with runs.progress(n, "drawing samples", "image") as bar:
+        for number in range(-(-n // size)):
+            start = time.perf_counter()
+            _, v = anneal_upwards(jax.random.fold_in(key_paths, number), path, size, _TEMPERATURES)
+            v = sweep_machine(jax.random.fold_in(key_sweeps, number), task.machine, params, task.mean, v, _TEMPERATURES)
+            pieces.append(np.asarray(v))
+            seconds.append(time.perf_counter() - start)
+            bar.update(min(size, n - number * size))
     return task.images(np.concatenate(pieces)[:n]), size / float(np.median(seconds[-3:]))
 
 
@@ -69,11 +71,21 @@ def report(task: "RestrictedTask", state: training.TrainState, folder: runs.RunF
     config, params = task.config, state.ema_params
     test = task.states("test")
     sizes = config.annealed_chains, config.temperatures, min(config.both_images, len(test))
-    with tqdm(total=2 * config.temperatures, desc="annealing", unit="temperature") as bar:
-        bracket = likelihood_bracket(
-            task.key("test"), task.machine, params, task.fixed, test, sizes, lambda done: bar.update(done - bar.n)
-        )
-    images, speed = draw_samples(task, params, config.samples)
+    pieces = runs.Pieces(folder.path / ".report", {"config": runs.to_json(config), "step": int(state.step)})
+
+    def anneal() -> dict[str, np.ndarray | float]:
+        with runs.progress(2 * config.temperatures, "annealing", "temperature") as bar:
+            both = likelihood_bracket(
+                task.key("test"), task.machine, params, task.fixed, test, sizes, lambda done: bar.update(done - bar.n)
+            )
+        return both.log_z._asdict() | {"optimistic": both.optimistic, "conservative": both.conservative}
+
+    def draw() -> dict[str, np.ndarray | float]:
+        return dict(zip(("images", "speed"), draw_samples(task, params, config.samples), strict=True))
+
+    bracket = _bracket(pieces.get("likelihood", anneal))
+    samples = pieces.get("samples", draw)
+    images, speed = samples["images"], float(samples["speed"])
     with runs.atomic_write(folder.samples / "final.npz") as temporary:
         np.savez_compressed(temporary, states=images, levels=config.levels)
     records = runs.read_metrics(folder.path / "metrics.jsonl")
@@ -88,9 +100,17 @@ def report(task: "RestrictedTask", state: training.TrainState, folder: runs.RunF
         *likelihood_rows(task, bracket),
         runs.Row("samples per second", speed, "", "", how),
         runs.Row("site updates per sample", 2 * _TEMPERATURES * (task.machine.n_visible + task.machine.n_hidden)),
-        *judged(task, images),
+        *judged(task, images, pieces),
     ]
+    pieces.clear()
     return runs.Report(task.title, "Potts energy-based model", rows, files)
+
+
+def _bracket(arrays: dict[str, np.ndarray]) -> LikelihoodBracket:
+    """Return the bracket whose numbers are in a piece."""
+    numbers = [float(arrays[name]) for name in ("log_z", "standard_error", "effective_chains")]
+    estimate = PartitionEstimate(*numbers, arrays["log_weights"], arrays["states"])
+    return LikelihoodBracket(estimate, arrays["optimistic"], arrays["conservative"])
 
 
 def likelihood_rows(task: "RestrictedTask", bracket: LikelihoodBracket) -> list[runs.Row]:
@@ -111,11 +131,11 @@ def likelihood_rows(task: "RestrictedTask", bracket: LikelihoodBracket) -> list[
     ]
 
 
-def judged(task: "RestrictedTask", images: UInt8[np.ndarray, "n H W"]) -> list[runs.Row]:
+def judged(task: "RestrictedTask", images: UInt8[np.ndarray, "n H W"], pieces: runs.Pieces) -> list[runs.Row]:
     """Return the rows of the evaluation panel; none for too few images or images of another size."""
     config = task.config
     source = config.dataset, config.images, config.data_dir
     reference = evaluation.reference_for(len(images), *source, config.levels)
     if reference is None:
         return []
-    return evaluation.rows(evaluation.evaluate(data.decode(images, config.levels), None, reference))
+    return evaluation.rows(evaluation.evaluate(data.decode(images, config.levels), None, reference, pieces))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from jaxgen.potts.studies.restored import CHECKPOINTS, Restored
 from jaxgen.runs import option, seed_option
 from jaxgen.training.keys import stream
 
+_LONGEST_STEM = 50  # bytes
 _USES = ("mask", "binarization", "noise", "completions")
 
 
@@ -124,9 +126,10 @@ def inpaint_files(config: InpaintConfig, workdir: Path) -> Sequence[Path]:
 
 def file_name(config: InpaintConfig, step: int) -> str:
     """Return the settings as a file name; those at their defaults are left out where that is no loss."""
-    parts = ["inpaint", f"step{step}", Path(config.mask).stem]
-    if config.images:
-        parts.append(Path(config.images).expanduser().stem)
+    files = [config.mask, config.images] if config.images else [config.mask]
+    # Names of files can be as long as this name may be.
+    stems = [os.fsencode(Path(file).stem)[:_LONGEST_STEM].decode(errors="ignore") for file in files]
+    parts = ["inpaint", f"step{step}", *stems]
     defaults = InpaintConfig()
     for name in ("n", "draws", "share", "noise", "label", "sweeps", "engine", "checkpoint", "seed"):
         if getattr(config, name) != getattr(defaults, name):

@@ -49,7 +49,7 @@ def pixel_mask(key: Key[Array, ""], mask: str, share: float, shape: tuple[int, i
 
 
 def _read_mask(mask: str, shape: tuple[int, int, int]) -> Bool[np.ndarray, "*n H W"]:
-    path = Path(mask).expanduser()
+    path = runs.expanded(mask, "mask")
     if not path.is_file():
         raise UserError(f"mask is {quoted(mask)}; allowed: {_ALLOWED}")
     if path.suffix == ".npz":
