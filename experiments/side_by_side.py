@@ -19,18 +19,18 @@ _CORES = re.compile(r"\((\d+) cores?\)")
 
 
 def generators(spec: dict, records: Records) -> str:
-    """Return one table per group of comparable generators, each with the best Potts model against the best other generator.
+    """Return one table per group of comparable generators, with the best Potts model against the best other generator.
 
     Raises:
         UserError: the specification names a record or a quantity that does not exist.
     """
     columns = spec["columns"]
     parts = [
-        f"## {GENERATORS}\n\nOnly generators with the same number of grey levels are comparable. A log-likelihood is "
-        "exact up to the estimate of log Z, or a lower bound where the name says so. All Frechet distances use the "
-        "same network of that dataset. Where a generator was trained with several seeds, the mean is given. The energy on a CPU is "
-        f"{CORE_WATTS:g} W per core, a stated power, over the samples per second; the projection to thermodynamic "
-        "hardware rests on published constants alone, in favour of the hardware "
+        f"## {GENERATORS}\n\nOnly generators of the same images and number of grey levels are comparable. A "
+        "log-likelihood is exact up to the estimate of log Z, or a lower bound where the name says so. All Frechet "
+        "distances of one dataset use the same network. Where a generator was trained with several seeds, the mean is "
+        f"given. The energy on a CPU is {CORE_WATTS:g} W per core, a stated power, over the samples per second; the "
+        "projection to thermodynamic hardware rests on published constants alone, in favour of the hardware "
         "(`python -m experiments.ebm_energy --help`).\n"
     ]
     for group in dict.fromkeys(entry["group"] for entry in spec["generators"]):
