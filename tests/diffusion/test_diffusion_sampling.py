@@ -76,7 +76,7 @@ def test_refusals(task, tmp_path, monkeypatch):
         ({"guidances": "1,x"}, "guidances is '1,x'; allowed: numbers from 0 to 100"),
         ({"guidances": "1,1.0"}, "guidances is '1,1.0'; allowed: .*each once"),
         ({"evaluations": "0"}, "evaluations is '0'; allowed: integers, 1 or more"),
-        ({"samplers": "unipc"}, "sampler is 'unipc'; allowed: ancestral"),
+        ({"samplers": "best"}, "sampler is 'best'; allowed: ancestral"),
         ({"samplers": "euler, euler"}, "samplers is 'euler, euler'; allowed: all, or samplers, each once"),
     ):
         with pytest.raises(UserError, match=message):
