@@ -15,6 +15,7 @@ from jaxgen.energy_learning.energies.model import FunctionEnergy as FunctionEner
 from jaxgen.energy_learning.energies.model import Model as Model
 from jaxgen.energy_learning.energies.network import Dense as Dense
 from jaxgen.energy_learning.energies.network import Network as Network
+from jaxgen.energy_learning.energies.network import PooledConvolution as PooledConvolution
 from jaxgen.energy_learning.energies.network import dense_network as dense_network
 from jaxgen.energy_learning.energies.predictive_coding import PredictiveCoding as PredictiveCoding
 from jaxgen.energy_learning.estimators.equilibrium import Phases as Phases

@@ -12,7 +12,13 @@ from jaxgen.energy_learning.energies import hopfield
 from jaxgen.energy_learning.energies.cost import COSTS
 from jaxgen.energy_learning.energies.minimiser import Minimiser
 from jaxgen.energy_learning.energies.model import Model
-from jaxgen.energy_learning.energies.network import Network, Params, dense_network, layer_names
+from jaxgen.energy_learning.energies.network import (
+    Network,
+    Params,
+    PooledConvolution,
+    dense_network,
+    layer_names,
+)
 from jaxgen.energy_learning.energies.predictive_coding import PredictiveCoding
 from jaxgen.energy_learning.estimators.equilibrium import Phases
 from jaxgen.energy_learning.schemes import SCHEMES, Settings
@@ -44,7 +50,17 @@ class EnergyLearningConfig:
         group="model",
         choices=ENERGIES,
     )
-    widths: str = option("8", "units of the hidden layers, separated by commas", group="model")
+    convolutions: str = option(
+        "",
+        "convolutional layers below the dense ones, as CHANNELSxKERNEL separated by commas, each followed by 2 x 2 "
+        "max-pooling; for images",
+        group="model",
+    )
+    widths: str = option(
+        "8",
+        "units of the dense hidden layers, separated by commas; may be empty where there are convolutions",
+        group="model",
+    )
     activation: str = option(
         "tanh", "activation of hidden layers, for predictive coding", group="model", choices=tuple(ACTIVATIONS)
     )
@@ -114,10 +130,44 @@ def hidden_widths(text: str) -> list[int]:
     return [int(word) for word in words]
 
 
+def convolution_sizes(text: str) -> list[tuple[int, int]]:
+    """Return channels and kernel size of the layers that "16x5,32x3" names; none for "". UserError if it does not."""
+    words = [word.strip().split("x") for word in text.split(",")] if text else []
+    if not all(len(pair) == 2 and all(size.isdecimal() and int(size) >= 1 for size in pair) for pair in words):
+        raise UserError(
+            f"convolutions is {text!r}; allowed: empty, or CHANNELSxKERNEL separated by commas, each number 1 or more"
+        )
+    return [(int(channels), int(kernel)) for channels, kernel in words]
+
+
+def dense_widths(config: EnergyLearningConfig) -> list[int]:
+    """Return the widths of the dense hidden layers; none is allowed if there are convolutions."""
+    return [] if config.convolutions and not config.widths else hidden_widths(config.widths)
+
+
+def depth_of(config: EnergyLearningConfig) -> int:
+    """Return the number of layers, the output among them."""
+    return len(convolution_sizes(config.convolutions)) + len(dense_widths(config)) + 1
+
+
+def check_sizes(config: EnergyLearningConfig, height: int, width: int) -> None:
+    """Raise UserError unless every convolution leaves at least one unit of images of that height and width."""
+    side = min(height, width)
+    for _, kernel in convolution_sizes(config.convolutions):
+        side = (side - kernel + 1) // 2
+        if side < 1:
+            raise UserError(
+                f"convolutions is {config.convolutions!r}; allowed: what fits into {height} x {width} pixels, each "
+                "layer taking a side n to (n - kernel + 1) / 2"
+            )
+
+
 def build_model(config: EnergyLearningConfig, n_outputs: int) -> Model:
-    """Return the energy of dense layers that a config describes. UserError naming the field that does not fit."""
-    network = dense_network([*hidden_widths(config.widths), n_outputs], config.weight_scale, config.bias_offset)
-    return energy_of(config, network)
+    """Return the energy of the layers that a config describes. UserError naming the field that does not fit."""
+    scale, offset = config.weight_scale, config.bias_offset
+    below = [PooledConvolution(*sizes, scale, offset) for sizes in convolution_sizes(config.convolutions)]
+    dense = dense_network([*dense_widths(config), n_outputs], scale, offset)
+    return energy_of(config, Network((*below, *dense.layers)))
 
 
 def energy_of(config: EnergyLearningConfig, network: Network) -> Model:
@@ -138,7 +188,7 @@ def build_settings(config: EnergyLearningConfig) -> Settings:
     if sweeps is None:
         if not coding:
             raise UserError(f"nudged_sweeps is none; allowed with energy {config.energy}: an integer, 0 or more")
-        sweeps = sweeps_for_depth(1 + len(hidden_widths(config.widths)), config.step_size)
+        sweeps = sweeps_for_depth(depth_of(config), config.step_size)
     nudged = Minimiser(sweeps, config.tolerance)
     return Settings(config.beta, config.points, Phases(Minimiser(free, config.tolerance), nudged, config.continuation))
 
@@ -157,7 +207,7 @@ def build_optimiser(config: EnergyLearningConfig, steps: int) -> optax.GradientT
 
 def layer_factors(config: EnergyLearningConfig) -> list[float]:
     """Return the factors that `layer_rates` names. UserError unless there is one per layer, each 0 or more."""
-    depth = 1 + len(hidden_widths(config.widths))
+    depth = depth_of(config)
     try:
         factors = [float(word) for word in config.layer_rates.split(",")]
     except ValueError:

@@ -26,7 +26,8 @@ def report(task: "EnergyTask", state: training.TrainState, folder: runs.RunFolde
     if config.dataset == "xor":
         figures.xor_figure(folder.figures / "xor.png", task, state.params)
         figures.drawing_figure(folder.figures / "network.png", task, state.params)
-    title = f"{config.dataset}, {config.scheme}, {config.energy}, hidden {config.widths}"
+    layers = ", ".join(text for text in (config.convolutions, config.widths) if text)
+    title = f"{config.dataset}, {config.scheme}, {config.energy}, hidden {layers}"
     files = sorted(folder.figures.glob("*.png"))
     return runs.Report(title, FAMILY, result_rows(task, state, records), files)
 

@@ -23,7 +23,8 @@ from jaxgen.energy_learning.config import (
     build_model,
     build_optimiser,
     build_settings,
-    hidden_widths,
+    check_sizes,
+    depth_of,
 )
 from jaxgen.energy_learning.energies.model import Model
 from jaxgen.energy_learning.energies.network import Params, States
@@ -40,9 +41,9 @@ USES = ("init", "steps", "order")
 
 
 class Examples:
-    """Inputs (n, inputs) in [0, 1] and one-hot targets (n, K), float32, of one part of a dataset."""
+    """Inputs (n, ...) in [0, 1] and one-hot targets (n, K), float32, of one part of a dataset."""
 
-    def __init__(self, x: Float[np.ndarray, "n inputs"], labels: Int[np.ndarray, "n"], n_labels: int):
+    def __init__(self, x: Float[np.ndarray, "n ..."], labels: Int[np.ndarray, "n"], n_labels: int):
         self.x = jnp.asarray(x, jnp.float32)
         self.y = jnp.asarray(np.eye(n_labels, dtype=np.float32)[labels])
 
@@ -72,14 +73,20 @@ class EnergyTask:
     @classmethod
     def load(cls, config: EnergyLearningConfig) -> "EnergyTask":
         """Read the data and build the model. UserError naming the field that does not fit."""
-        hidden_widths(config.widths)
+        depth_of(config)
         if config.dataset == "xor":
+            if config.convolutions:
+                raise UserError(f"convolutions is {config.convolutions!r}; allowed with dataset xor: empty")
             parts = [Examples(XOR_X, XOR_Y, 2)] * 3
         else:
             dataset = data.load(config.dataset, data_dir=config.data_dir or None)
             split = [data.split(dataset, part) for part in ("train", "validation", "test")]
             n_labels = 1 + int(max(labels.max() for _, labels in split))
-            parts = [Examples(images.reshape(len(images), -1) / np.float32(255), y, n_labels) for images, y in split]
+            check_sizes(config, *dataset.size)
+            shape = (*dataset.size, 1) if config.convolutions else (-1,)
+            parts = [
+                Examples(images.reshape(len(images), *shape) / np.float32(255), y, n_labels) for images, y in split
+            ]
         model = build_model(config, parts[0].y.shape[1])
         if config.persistent and config.batch_size != len(parts[0].x) and jax.device_count() > 1:
             raise UserError(
@@ -161,6 +168,6 @@ def states_by_example(grad_fn: GradFn) -> GradFn:
     return wrapped
 
 
-def cold_start(model: Model, params: Params, x: Float[Array, "n inputs"]) -> States:
-    """Return the forward pass of stacked networks, (n, networks, units)."""
+def cold_start(model: Model, params: Params, x: Float[Array, "n ..."]) -> States:
+    """Return the forward pass of stacked networks, (n, networks, ...)."""
     return jax.vmap(lambda params: model.start(params, model.drive(params, x)), out_axes=1)(params)

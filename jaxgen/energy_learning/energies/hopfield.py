@@ -9,8 +9,10 @@
     fixed points     s_l = sigma(u_l), the stationary points of E
 
 Updating one layer with its neighbours held is exact minimisation over that layer, so a sweep of layer after layer never
-raises E; updating all layers at once may. Energies are dimensionless; lower is preferred. Hopfield (1984); Scellier and
-Bengio (2017, equation 1) for the clipped form.
+raises E; updating all layers at once may. Below a pooled convolution the update minimises an upper bound of E that
+touches it at the last states: because s_{l+1} >= 0, -<s_{l+1}, pool(w_{l+1} * s_l)> is concave in s_l, so that its
+tangent lies above it, and E is not raised either. Energies are dimensionless; lower is preferred. Hopfield (1984);
+Scellier and Bengio (2017, equation 1) for the clipped form.
 
 With the cost, E + beta C is relaxed. A cost of states acts on the last layer, a cost of logits reads them by one more
 affine layer, o = a_L(s_{L-1}), that carries no units (Laborieux et al., 2021). With clipped units and the squared
@@ -30,7 +32,7 @@ from jaxtyping import Array, Float, Inexact
 
 from jaxgen.energy_learning.energies.cost import Cost
 from jaxgen.energy_learning.energies.minimiser import Sweep
-from jaxgen.energy_learning.energies.network import Network, Params, States
+from jaxgen.energy_learning.energies.network import Network, Params, PooledConvolution, States
 
 
 class Unit(NamedTuple):
@@ -71,8 +73,10 @@ class Hopfield:
 
     @property
     def holomorphic(self) -> bool:
-        """Return whether the units accept complex states."""
-        return not self.unit.quadratic
+        """Return whether the units accept complex states, and no layer takes a maximum of them."""
+        return not self.unit.quadratic and not any(
+            isinstance(layer, PooledConvolution) for layer in self.network.layers
+        )
 
     def drive(self, params: Params, x: Float[Array, "batch ..."]) -> Array:
         """Return a_1(x), which no sweep changes."""

@@ -1,10 +1,11 @@
-"""A chain of affine layers, shared by every energy of the family.
+"""A chain of layers, shared by every energy of the family.
 
-    a_l(s) = s W_l + b_l,   l = 1 ... L,   s_0 = x
+    dense           a_l(s) = s W_l + b_l,                l = 1 ... L,   s_0 = x
+    convolutional   a_l(s) = pool(w_l * s) + b_l,        pool: the maximum of every 2 x 2 block   (Ernoult et al., 2019)
 
-A layer is any linen module that is affine in its input: `Dense`, or a convolution. What an energy needs besides a_l is
-the transpose t -> t W_l^T, which follows from the module by differentiation, so that dense and convolutional layers
-need no code of their own.
+A layer is any linen module that is affine in its input or, like a pooled convolution, piecewise affine. What an energy
+needs besides a_l is the transpose t -> t W_l^T, which follows from the module by differentiation, so that dense and
+convolutional layers need no code of their own; through a pooled convolution t reaches the maximal unit of each block.
 """
 
 import dataclasses
@@ -35,6 +36,30 @@ class Dense(nn.Module):
         kernel = self.param("kernel", start, (s.shape[1], self.features))
         bias = self.param("bias", nn.initializers.constant(self.offset), (self.features,))
         return s @ kernel + bias
+
+
+class PooledConvolution(nn.Module):
+    """The maximum of every 2 x 2 block of w * s + b: a `kernel` x `kernel` convolution without padding, then pooling.
+
+    Of an odd height or width the last row or column is left out. Initially w is Glorot-uniform times `scale`, and
+    b = `offset`.
+    """
+
+    features: int
+    kernel: int
+    scale: float = 1.0
+    offset: float = 0.0
+
+    @nn.compact
+    def __call__(self, s: Inexact[Array, "batch height width channels"]) -> Inexact[Array, "batch h w features"]:
+        start = nn.initializers.variance_scaling(self.scale**2, "fan_avg", "uniform")
+        kernel = self.param("kernel", start, (self.kernel, self.kernel, s.shape[3], self.features))
+        bias = self.param("bias", nn.initializers.constant(self.offset), (self.features,))
+        a = jax.lax.conv_general_dilated(s, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")) + bias
+        batch, height, width, channels = a.shape
+        blocks = a[:, : height // 2 * 2, : width // 2 * 2].reshape(batch, height // 2, 2, width // 2, 2, channels)
+        # On CPUs the gradient of this maximum is ten times as fast as that of a windowed reduction.
+        return blocks.max((2, 4))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -95,7 +95,7 @@ def equilibrium_propagation(model: Model, points: Sequence[Point], phases: Phase
     UserError for complex points on an energy that is not holomorphic.
     """
     if any(jnp.iscomplexobj(point.beta) for point in points) and not model.holomorphic:
-        raise UserError("points has complex nudges; allowed: real ones (2 points), or sigmoid units")
+        raise UserError("points has complex nudges; allowed: real ones (2 points), or sigmoid units without pooling")
 
     def grad_fn(params: Params, carry: States | None, key: Array, batch: dict[str, Array]):
         x, y = batch["x"], batch["y"]
