@@ -47,6 +47,8 @@ FAMILIES = {
     "ebm_cd": (
         "--classes=3", "--neighbourhood=4", "--batch_size=32", "--chains=32", "--cd_steps=1", "--steps=100000", *OFTEN,
     ),
+    "ebm_denoising": ("--hidden=16", "--noise_steps=1", "--batch_size=8", "--warmup=2", "--steps=100000", *OFTEN),
+    "ebm_restricted": ("--hidden=16", "--batch_size=32", "--warmup=2", "--steps=100000", *OFTEN, "--eval_every=60"),
     "vae": ("--network=mlp", "--width=32", "--latent=4", "--batch_size=32", "--steps=100000", *OFTEN),
     "diffusion": ("--size=tiny", "--batch_size=8", "--timesteps=10", "--sample_steps=10", "--epochs=100", *OFTEN),
     "pmflow": ("--models=mlp", "--seeds=1", "--epochs=10000", "--train_examples=64", "--batch_size=32"),

@@ -9,9 +9,13 @@ from benchmarks.damage import row
 from benchmarks.full_disk import run_folder
 from jaxgen import diffusion, energy_learning, information, pmflow, potts, runs, training, vae
 from jaxgen.errors import UserError
+from jaxgen.potts.restricted.config import RestrictedConfig
+from jaxgen.potts.restricted.task import RestrictedTask
 
 TASKS: dict[str, tuple[type, Any]] = {
     "ebm_cd": (potts.PottsConfig, potts.PottsTask),
+    "ebm_denoising": (potts.denoising.DenoisingConfig, potts.denoising.task.DenoisingTask),
+    "ebm_restricted": (RestrictedConfig, RestrictedTask),
     "vae": (vae.VAEConfig, vae.VAETask),
     "diffusion": (diffusion.DiffusionConfig, diffusion.DiffusionTask),
     "pmflow": (pmflow.ModelConfig, pmflow.PMFlowTask),
