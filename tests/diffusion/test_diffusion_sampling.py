@@ -48,7 +48,7 @@ def test_the_best_guidance_of_enough_accuracy_is_used_and_a_second_start_goes_on
         accuracy = np.asarray(0.98 + 0.01 * (settings.w > 1))
         return {"frechet": np.asarray(abs(settings.w - 1.2)), "accuracy": accuracy, "error": np.asarray(0.0125)}
 
-    monkeypatch.setattr(sampling, "_figures", figures)
+    monkeypatch.setattr(sampling, "_judged", figures)
     with pytest.raises(KeyboardInterrupt):
         sampling.measure(CONFIG, tmp_path)
     report = sampling.measure(CONFIG, tmp_path)

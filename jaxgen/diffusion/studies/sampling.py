@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxgen import evaluation, runs, training
 from jaxgen.diffusion.evaluate import classes_in_turn, draw_images, final_settings
@@ -78,7 +79,7 @@ def measure(config: SamplingConfig, workdir: Path) -> runs.Report:
 
     def measured(settings: Generation) -> Measured:
         name = f"{settings.sampler} {settings.steps} {settings.w!r}"
-        arrays = pieces.get(name, lambda: _figures(config, task, state.ema_params, settings, reference, held_out))
+        arrays = pieces.get(name, lambda: _judged(config, task, state.ema_params, settings, reference, held_out))
         used = settings.steps * PER_STEP.get(settings.sampler, 1)
         return Measured(settings.sampler, used, settings.w, *(float(arrays[part]) for part in Measured._fields[3:]))
 
@@ -110,20 +111,43 @@ def compared(config: SamplingConfig, task: DiffusionTask, settings: Generation) 
     return [settings._replace(sampler=name, steps=steps) for name, steps in pairs if steps <= task.config.timesteps]
 
 
-def _figures(
+def judge(
+    task: DiffusionTask,
+    params: PyTree,
+    settings: Generation,
+    n: int,
+    seed: int,
+    reference: evaluation.Reference,
+    held_out: Moments,
+) -> dict[str, np.ndarray]:
+    """Return the Frechet distance ("frechet") and the conditional accuracy ("accuracy") of n samples.
+
+    Args:
+        task: the model with its data.
+        params: its parameters.
+        settings: how the samples are drawn, the classes in turn.
+        n: number of samples, more than the reference has features.
+        seed: of their noise.
+        reference: the networks that judge.
+        held_out: moments of the features of the held-out images.
+    """
+    label = classes_in_turn(n, task.config.classes)
+    key = jax.random.fold_in(training.seed_key(seed), 1)  # other noise than that of the final samples
+    images = draw_images(key, task.diffusion, params, label, settings)
+    frechet = evaluation.frechet_distance(evaluation.moments(reference.features(images)), held_out)
+    return {"frechet": np.asarray(frechet), "accuracy": np.asarray(np.mean(reference.read(images) == label))}
+
+
+def _judged(
     config: SamplingConfig,
     task: DiffusionTask,
-    params: dict,
+    params: PyTree,
     settings: Generation,
     reference: evaluation.Reference,
     held_out: Moments,
 ) -> dict[str, np.ndarray]:
-    label = classes_in_turn(config.n, task.config.classes)
-    key = jax.random.fold_in(training.seed_key(config.seed), 1)  # other noise than that of the final samples
-    images = draw_images(key, task.diffusion, params, label, settings)
-    frechet = evaluation.frechet_distance(evaluation.moments(reference.features(images)), held_out)
-    accuracy, error = np.mean(reference.read(images) == label), mixture_error(task.diffusion.process, settings)
-    return {"frechet": np.asarray(frechet), "accuracy": np.asarray(accuracy), "error": np.asarray(error)}
+    judged = judge(task, params, settings, config.n, config.seed, reference, held_out)
+    return judged | {"error": np.asarray(mixture_error(task.diffusion.process, settings))}
 
 
 def _row(row: Measured, n: int) -> runs.Row:
