@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxgen.errors import UserError
 from jaxgen.information.bounds import Bound
+from jaxgen.information.estimators.comparison import ESTIMATORS, Estimate, mean_errors
 from jaxgen.information.scaling import Point
 from jaxgen.visualization import save_figure
 
@@ -130,6 +131,45 @@ def bounds_figure(path: str | Path, bounds: Sequence[Bound]) -> None:
         axis.set_xticks(np.unique(sizes))
         axis.legend(fontsize=8)
         _label(axis, "coordinates seen", title)
+    save_figure(path, figure)
+
+
+def estimators_figure(path: str | Path, estimates: Sequence[Estimate]) -> None:
+    """Draw estimates against sample size beside the exact mutual information, one panel per problem, and mean errors.
+
+    Lines are means over the samples, bars their ranges; the last panel shows the mean absolute error over all problems.
+    """
+    problems = list(dict.fromkeys(estimate.problem for estimate in estimates))
+    columns = -(-(len(problems) + 1) // 2)
+    figure = Figure(figsize=(3.6 * columns, 7.2), dpi=100, layout="constrained")
+    panels = figure.subplots(2, columns, squeeze=False).ravel()
+    colours = {name: f"C{number}" for number, name in enumerate(ESTIMATORS)}
+    for axis, problem in zip(panels, problems, strict=False):
+        own = [estimate for estimate in estimates if estimate.problem == problem]
+        exact = axis.axhline(own[0].exact, **_BOUND)
+        for name in dict.fromkeys(estimate.estimator for estimate in own):
+            sizes = np.array(sorted({e.n for e in own}))
+            values = np.array([[e.value for e in own if e.estimator == name and e.n == n] for n in sizes])
+            mean, low, high = values.mean(1), values.min(1), values.max(1)
+            axis.errorbar(sizes, mean, (mean - low, high - mean), color=colours[name], marker=".", capsize=2)
+        axis.set_title(f"{problem}\nexact {own[0].exact:.3f} nats", fontsize=9)
+        _label(axis, "", "estimate (nats)")
+        axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
+    exact.set_label("exact")
+    errors = panels[len(problems)]
+    for (kind, name), by_size in mean_errors(estimates).items():
+        style = ":" if kind == "labels" else "-"
+        label = None if name in {line.get_label() for line in errors.lines} else name
+        errors.plot(list(by_size), list(by_size.values()), style, color=colours[name], marker=".", label=label)
+    errors.set_yscale("log")
+    errors.set_title("mean absolute error over the problems\nwith labels (dotted) and without", fontsize=9)
+    _label(errors, "", "error (nats)")
+    for axis in panels[: len(problems) + 1]:
+        axis.set_xscale("log")
+        axis.set_xlabel("pairs in the sample")
+    for axis in panels[len(problems) + 1 :]:
+        axis.remove()
+    figure.legend(loc="outside lower center", ncols=4, fontsize=9)
     save_figure(path, figure)
 
 

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from jaxgen import information, runs
+from jaxgen.information import estimators
+from jaxgen.information.estimators import comparison
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = [
@@ -153,3 +155,21 @@ def test_scaling_and_the_table(tmp_path):
     assert (tmp_path / "table" / "coordinates.png").exists()
     code, _, err = commands.run("experiments.information_table", "--noises=a")
     assert code == 2 and "noises has 'a'; allowed" in err
+
+
+@pytest.mark.slow
+def test_estimators_beside_the_exact_value(tmp_path, monkeypatch):
+    labelled, roll = (estimators.all_problems()[k] for k in (1, 6))
+    monkeypatch.setattr(estimators, "all_problems", lambda: [labelled, roll])
+    code, out, err = commands.run("experiments.information_estimators", "--quick", f"--workdir={tmp_path / 'run'}")
+    assert code == 0 and "Swiss roll, 2 + 1: InfoNCE" in out, err
+    found = json.loads((tmp_path / "run" / "estimates.json").read_text())["estimates"]
+    names = {p.name: {row["estimator"] for row in found if row["problem"] == p.name} for p in (labelled, roll)}
+    assert names[labelled.name] == set(comparison.ESTIMATORS)
+    assert names[roll.name] == set(comparison.ESTIMATORS) - {comparison.CLASSIFIER, comparison.LIMITED}
+    # Without training of note, yet better than nothing: neighbours need none.
+    near = [row for row in found if row["estimator"] == comparison.NEIGHBOURS]
+    assert all(abs(row["value"] - row["exact"]) < 0.15 for row in near) and {row["n"] for row in found} == {300}
+    assert np.asarray(Image.open(tmp_path / "run" / "estimators.png").convert("L")).std() > 10
+    code, _, err = commands.run("experiments.information_estimators", "--sizes=200", f"--workdir={tmp_path / 'no'}")
+    assert code == 2 and "sizes are (200,); allowed: one or more, each 300 or more" in err
