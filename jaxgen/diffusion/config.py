@@ -128,7 +128,7 @@ class DiffusionConfig:
 
 
 def with_images(config: DiffusionConfig) -> DiffusionConfig:
-    """Return the config with side, channels and classes of the images of one's own, if it names any.
+    """Return the config with the side, channels and classes of its own images, if `images` names any.
 
     The run folder then says how the model is built, so that it is restored without the images.
 
@@ -146,7 +146,11 @@ def with_images(config: DiffusionConfig) -> DiffusionConfig:
 
 
 def build_unet(config: DiffusionConfig) -> UNet:
-    """Return the U-Net that a config describes. UserError naming the field that does not fit."""
+    """Return the U-Net that a config describes.
+
+    Raises:
+        UserError: parts of the U-Net that do not fit one another or the side of the images.
+    """
     changes: dict[str, Any] = {
         name: getattr(config, name) for name in ("base", "blocks", "patch", "film") if getattr(config, name) is not None
     }
@@ -174,7 +178,11 @@ def build_unet(config: DiffusionConfig) -> UNet:
 
 
 def build_diffusion(config: DiffusionConfig) -> Diffusion:
-    """Return the model that a config describes. UserError naming the field that does not fit."""
+    """Return the model that a config describes.
+
+    Raises:
+        UserError: settings that do not fit one another.
+    """
     shape = (config.side, config.side, config.channels)
     build_objective(config)
     process = make_process(config.schedule, config.timesteps)
@@ -184,7 +192,11 @@ def build_diffusion(config: DiffusionConfig) -> Diffusion:
 
 
 def build_objective(config: DiffusionConfig) -> Objective:
-    """Return the objective that a config describes. UserError for settings that flow and edm do not have."""
+    """Return the objective that a config describes.
+
+    Raises:
+        UserError: `min_snr` or `learned_variance` with flow or edm, which do not have them.
+    """
     for name, without in {"min_snr": None, "learned_variance": False}.items():
         if config.objective in (FLOW, EDM) and getattr(config, name) != without:
             what = f"{name} is {getattr(config, name)!r} with objective={config.objective!r}"

@@ -105,7 +105,7 @@ def make_denoiser(
         apply: the network's function.
         process: the process that it was trained on.
         label: class of each example, or NO_LABEL.
-        prediction: its first output, "eps", "x0", "v", "flow" or "edm".
+        prediction: what the first output predicts, "eps", "x0", "v", "flow" or "edm".
         w: guidance.
         clip_x0: whether to clip the image to [-1, 1] and to derive the noise from the clipped image. Without it, the
             first step of the cosine schedule multiplies errors by about 100.

@@ -58,7 +58,11 @@ def known_mask(region: str, height: int, width: int) -> Bool[Array, "height widt
 def known_images(
     images: data.Dataset, label: Int[np.ndarray, "n"], region: str
 ) -> tuple[UInt8[np.ndarray, "n height width"], Known]:
-    """Return test images of the classes `label`, and what is known of them with this region missing."""
+    """Return test images of the classes `label`, and what is known of them with this region missing.
+
+    Raises:
+        UserError: a region that is not one of REGIONS, or a class without test images.
+    """
     test, classes = data.split(images, "test")
     turn = np.array([np.sum(label[:k] == digit) for k, digit in enumerate(label)])
     places = {digit: np.flatnonzero(classes == digit) for digit in set(label.tolist())}

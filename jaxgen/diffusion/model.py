@@ -56,9 +56,9 @@ class Generation(NamedTuple):
 
     Attributes:
         sampler: one of SAMPLERS; for a flow also "euler" or "midpoint".
-        steps: of the sampler, 1 to T; any number for "euler" and "midpoint".
+        steps: number of steps of the sampler, 1 to T; any positive number for "euler" and "midpoint".
         w: guidance, see `guided_output`.
-        eta: of DDIM.
+        eta: the eta of DDIM, 0 to 1.
         clip_x0: see `make_denoiser`.
         grid: "best" for the best grid of the sampler, or one of GRIDS; even times for "euler" and "midpoint".
         interval: noise levels sigma / (alpha + sigma) between which there is guidance.
@@ -75,7 +75,11 @@ class Generation(NamedTuple):
     rescale: float = 0.0
 
     def times(self, process: Process) -> Int[np.ndarray, "{self.steps}+1"]:
-        """Return the times of the sampler. UserError for an unknown sampler or grid, or steps out of range."""
+        """Return the times of the sampler on a process.
+
+        Raises:
+            UserError: an unknown sampler or grid, or a number of steps out of range.
+        """
         make_sampler(self.sampler)
         return time_grid(process, self.steps, BEST[self.sampler] if self.grid == "best" else self.grid)
 
@@ -101,12 +105,12 @@ def generate(
     """Return images of the classes `label` in batches; image k depends on key and k, not on `batch`.
 
     Args:
-        key: of the whole set.
+        key: the key of the whole set of images.
         diffusion: the model.
-        params: its parameters, usually the moving average.
+        params: the parameters, usually their moving average.
         label: class of each image, or NO_LABEL.
-        settings: sampler, steps, guidance.
-        batch: images at a time.
+        settings: sampler, steps and guidance.
+        batch: number of images computed at a time.
         known: images (n, height, width, channels) and a mask of pixels to keep.
         keep_states: whether to return the state after every step.
 
@@ -160,7 +164,11 @@ def _generate(key, unet, prediction, shape, settings, keep_states, repeats, arra
 
 
 def check_sampler(name: str, diffusion: Diffusion) -> None:
-    """Raise UserError for a sampler that is not known, or that needs a flow where the model is none."""
+    """Check that a model can be sampled by this sampler.
+
+    Raises:
+        UserError: an unknown sampler, or a solver of a flow for a model of another objective.
+    """
     if name not in FLOW_SAMPLERS:
         make_sampler(name)
     elif diffusion.prediction != FLOW:

@@ -119,12 +119,12 @@ def drawn_losses(
 
     Args:
         network: the network's function.
-        objective: what it learns.
-        process: of the noise; not used for "flow" and "edm", which have their own.
-        key: of all examples.
+        objective: what the network learns.
+        process: the forward process; "flow" and "edm" do not use it.
+        key: the key of all examples.
         x0: images in [-1, 1].
         label: the classes.
-        position: number of each example; its draws are keyed by it.
+        position: number of each example, by which its draws are keyed.
     """
     shape, dropout = x0.shape[1:], objective.label_dropout
     if objective.prediction == FLOW:

@@ -4,7 +4,7 @@
     settings = diffusion.Generation("midpoint", steps=6, w=1.5)
     images = diffusion.draw_images(jax.random.key(0), model, params, np.arange(10), settings)
 
-The arrays are the moving average of the parameters. What is judged in the records is float32; rounding to float16
+The arrays are the moving average of the parameters. The records evaluate float32 parameters; rounding to float16
 changes the pixels of 50 samples of `compact` by 0.02 of 255 grey levels on average, by 4 at most. `compact` was made by
 
     python -m experiments.diffusion --flagfile=experiments/flags/diffusion_compact.flags --workdir=runs/compact
@@ -30,8 +30,8 @@ def load_pretrained(name: str = "compact", folder: str | Path = PACKAGED) -> tup
     """Return a model that the package ships, and its parameters in float32.
 
     Args:
-        name: of the files.
-        folder: where they are, by default in the package.
+        name: name of the files without their suffix.
+        folder: the folder of the files, by default that of the package.
 
     Raises:
         UserError: no such files, or arrays that are not those that were written.

@@ -138,7 +138,11 @@ def to_v(process: Process, x0: Images, x: Images, t: Times) -> Images:
 
 
 def check_shape(array: Array, name: str, images: Images) -> None:
-    """Raise UserError unless an array has the shape of the images, with which it would otherwise broadcast."""
+    """Check that an array has the shape of the images, with which it could otherwise broadcast.
+
+    Raises:
+        UserError: another shape, or images without the four axes.
+    """
     if images.ndim != 4 or array.shape != images.shape:
         raise UserError(
             f"{name} has shape {array.shape} for images of shape {images.shape}; allowed: the same shape "

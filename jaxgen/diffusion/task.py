@@ -1,4 +1,4 @@
-"""A diffusion model with its data, ready to be trained."""
+"""The training task of a diffusion model: model, data, optimiser and what is measured."""
 
 import dataclasses
 import math
@@ -38,7 +38,11 @@ class DiffusionTask:
 
     @classmethod
     def load(cls, config: DiffusionConfig) -> "DiffusionTask":
-        """Read the images. Raises UserError naming the field that does not fit."""
+        """Read the images and return the task.
+
+        Raises:
+            UserError: a setting that does not fit the images, the model or another setting.
+        """
         if config.sample_steps > config.timesteps:
             raise UserError(f"sample_steps is {config.sample_steps}; allowed: 1 to timesteps={config.timesteps}")
         diffusion = build_diffusion(config)
@@ -51,7 +55,11 @@ class DiffusionTask:
         return task
 
     def check(self) -> None:
-        """Raise UserError unless images and labels have the side, channels and classes of the config."""
+        """Compare images and labels with the side, channels and classes of the config.
+
+        Raises:
+            UserError: one of them differs.
+        """
         config = self.config
         for images, labels in ((self.train, self.train_label), (self.held_out, self.held_out_label)):
             shape = (*images.shape[1:], 1)[:3]
@@ -65,12 +73,12 @@ class DiffusionTask:
                 raise UserError(f"classes is {config.classes}; allowed: more than the largest label, {labels.max()}")
 
     def images(self) -> data.Dataset:
-        """Return the images that the run learns from, read anew."""
+        """Read and return the images that the run learns from."""
         return data.open(self.config.dataset, self.config.images, self.config.data_dir)
 
     @property
     def title(self) -> str:
-        """What is trained, for records."""
+        """The title of the records: images, network, objective and epochs."""
         config = self.config
         name = data.name_of(config.dataset, config.images)
         return f"{name}, {config.size} U-Net, {config.objective}, {config.epochs:g} epochs"
@@ -158,7 +166,11 @@ class DiffusionTask:
 
 
 def restore_run(workdir: str | Path) -> tuple[DiffusionTask, training.TrainState]:
-    """Return the task and the last state of a run folder. UserError if it holds none."""
+    """Return the task and the last state of a run folder.
+
+    Raises:
+        UserError: the folder holds no run of this family or no checkpoint.
+    """
     config = _config_of(workdir)
     task = DiffusionTask.load(config)
     return task, _last_state(workdir, task.initial_state()[0])

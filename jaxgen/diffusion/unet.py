@@ -57,7 +57,7 @@ class UNet(nn.Module):
         channels: channels of the image.
         classes: number of classes.
         outputs: predictions per channel: 1, or 2 where the variance is learned too.
-        dtype: of the computation; parameters are float32.
+        dtype: type of the computation; parameters are float32.
 
     x is (batch, height, width, channels), both sides a multiple of patch 2^(levels - 1); t (batch,) counts from 1 and
     may be a fraction; label int (batch,) is 0 to classes - 1, or NO_LABEL.
@@ -160,7 +160,7 @@ def make_unet(size: str, outputs: int = 1, dtype: DTypeLike = jnp.float32, **cha
     Args:
         size: a name of SIZES.
         outputs: predictions per channel, 1 or 2.
-        dtype: of the computation.
+        dtype: type of the computation.
         changes: attributes of `UNet` that replace those of the size.
 
     Raises:

@@ -38,11 +38,11 @@ def elbo(
 
     Args:
         model: the autoencoder.
-        likelihood: what its outputs mean.
-        params: its parameters.
-        key: one key.
-        x: states.
-        label: classes, or None for a model without.
+        likelihood: the law that the outputs of the decoder stand for.
+        params: the parameters of the model.
+        key: a key.
+        x: the states of the pixels.
+        label: the classes, or None for a model without classes.
         index: one number per image; with `key` it determines the noise of that image.
     """
     variables = {"params": params}

@@ -39,7 +39,7 @@ class Drawn(NamedTuple):
     Attributes:
         states: draws from p(x | z), z from the prior: samples of the model.
         means: mean grey of p(x | z), 0 to 255, for the same z: not samples, though often shown as such.
-        labels: the class of each, or None.
+        labels: the class of each image, or None.
         per_second: draws per second without compilation; median of several rounds.
         flops: floating-point operations per draw as the compiler counts them, without transcendental functions.
         compile_s: seconds of compilation.
@@ -78,7 +78,7 @@ def measure_bounds(task: "VAETask", params: dict) -> Bounds:
 
 
 def draw_samples(task: "VAETask", params: dict) -> Drawn:
-    """Draw `samples` images, number k from fold_in(key, k), classes in turn, and measure the speed."""
+    """Draw `samples` images, whose classes alternate, number k from fold_in(key, k), and measure the speed."""
     n = task.config.samples
     key = run_key(task.config, "samples")
     sampler = jax.jit(functools.partial(_draw, task))

@@ -1,4 +1,4 @@
-"""What the decoder's outputs mean: the law p(x | z) of an image, independent over pixels given z.
+"""The likelihood p(x | z) that the outputs of the decoder stand for, independent over pixels given z.
 
     2 levels:      x ~ Bernoulli(sigmoid(o)),                            1 output o per pixel
     L levels:      x ~ Categorical(softmax(o_1 ... o_L)),                L outputs
@@ -49,7 +49,11 @@ class Likelihood(NamedTuple):
 
 
 def likelihood(levels: int) -> Likelihood:
-    """Return the likelihood for a number of levels; UserError unless it is 2, 4, 16 or 256."""
+    """Return the likelihood for a number of levels.
+
+    Raises:
+        UserError: a number of levels other than 2, 4, 16 and 256.
+    """
     if levels == 2:
         return bernoulli()
     if levels in data.ALLOWED_LEVELS:
@@ -60,7 +64,7 @@ def likelihood(levels: int) -> Likelihood:
 
 
 def bernoulli() -> Likelihood:
-    """Return the likelihood of stochastically binarised pixels, drawn anew whenever an image is used."""
+    """Return the likelihood of stochastically binarised pixels, binarised again at every use."""
 
     def log_prob(outputs: Array, states: Array) -> Array:
         logits = outputs[..., 0]

@@ -78,7 +78,11 @@ class ConvDecoder(nn.Module):
 
 
 def check_shape(shape: tuple[int, int]) -> None:
-    """Raise UserError unless the convolutions can halve the height and the width twice."""
+    """Check that the convolutions can halve the height and the width twice.
+
+    Raises:
+        UserError: a height or width that is not a multiple of 4.
+    """
     if shape[0] % 4 or shape[1] % 4:
         raise UserError(f"shape is {shape}; allowed with network='conv': height and width that are multiples of 4")
 

@@ -93,7 +93,7 @@ def panel_rows(task: "VAETask", drawn: Drawn) -> tuple[list[runs.Row], list[str]
 
 
 def one_of_each(label: UInt8[np.ndarray, "n"], n: int, n_classes: int) -> Int[np.ndarray, "m"]:
-    """Return the indices of n examples, the classes in turn as those of the samples are."""
+    """Return the indices of n examples whose classes alternate, as those of the samples do."""
     members = [np.flatnonzero(label == digit) for digit in range(n_classes)]
     return np.array([members[k % n_classes][k // n_classes % len(members[k % n_classes])] for k in range(n)])
 

@@ -1,4 +1,4 @@
-"""A VAE with its data, ready to be trained."""
+"""The training task of a VAE: model, data, optimiser and what is measured."""
 
 import dataclasses
 
@@ -37,7 +37,11 @@ class VAETask:
 
     @classmethod
     def load(cls, config: VAEConfig) -> "VAETask":
-        """Read and code the images. Raises UserError naming the field that does not fit."""
+        """Read and code the images, and return the task.
+
+        Raises:
+            UserError: a setting that does not fit the images.
+        """
         dataset = data.open(config.dataset, config.images, config.data_dir).grey()
         model, law = build_model(config, dataset.size, dataset.n_classes)
         parts = {}

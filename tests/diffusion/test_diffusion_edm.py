@@ -64,6 +64,10 @@ def test_the_loss_is_that_of_the_paper():
     np.testing.assert_allclose(seen[0][0], into * y, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(seen[0][1], 1 + 100 * time.ravel(), rtol=1e-5)
     np.testing.assert_array_equal(seen[0][2], [1, diffusion.NO_LABEL, 3])
+    # Levels beyond those of the paper, such as the first of a process, are given to the network as 80.
+    np.testing.assert_allclose(
+        edm.network_time(jnp.array([5.0, 80.0, 1e4])), 1 + 25 * np.log([5.0, 80.0, 80.0]), rtol=1e-5
+    )
     with pytest.raises(UserError, match=r"noise has shape \(3, 1, 1, 1\) for images of shape"):
         edm.edm_losses(network, x0, jnp.zeros(3, int), jnp.asarray(level), noise[:, :1, :1], dropped)
 

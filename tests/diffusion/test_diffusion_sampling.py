@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from jaxgen import diffusion
+from jaxgen import diffusion, runs
 from jaxgen.diffusion import report
 from jaxgen.diffusion.studies import sampling
 from jaxgen.errors import UserError
@@ -89,3 +89,12 @@ def test_how_samples_are_rendered():
     ink, black, grey = report.rendering_rows(np.array([[0, 100, 1, 101]], np.uint8), real)
     assert (ink.value, black.value, grey.value) == (pytest.approx(202 / 300), 0.25, 0.25)
     assert "training images 0.000" in black.note and "training images 0.250" in grey.note
+
+
+def test_the_panel_is_that_of_the_dataset_of_the_run(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(report.evaluation, "reference_for", lambda *arguments: asked.append(arguments))
+    config = dataclasses.replace(RUN, dataset="fashion_mnist", data_dir="idx")
+    images, label = np.zeros((20, 28, 28), np.uint8), diffusion.classes_in_turn(20)
+    assert report.panel_rows(config, images, label, "", runs.Pieces(tmp_path, {})) == ([], "")
+    assert asked == [(20, "fashion_mnist", "", "idx")]

@@ -34,15 +34,15 @@ def flow_bound(
     index: UInt32[Array, "batch"],
     times: Int[Array, "times"],
 ) -> Float[Array, "batch"]:
-    """Return the bound on - log2 P(x_0) per pixel from one draw of u; to be jitted.
+    """Return the bound on - log2 P(x_0) per pixel from one draw of u. Call it under `jax.jit`.
 
     Args:
-        key: of the whole set of images.
+        key: the key of the whole set of images.
         process: the process of the denoiser.
         denoise: `(x_t, t) -> Denoised`.
         x0: images whose values are 2 k / 255 - 1.
         index: number of each image in the whole set; u and the probes are keyed by it.
-        times: of `time_grid`, from T down to 0.
+        times: the times of `time_grid`, from T down to 0.
     """
     key_uniform, key_probe = jax.random.split(key)
     shape = x0.shape[1:]

@@ -52,10 +52,10 @@ def variational_bound(
     index: UInt32[Array, "batch"],
     variances: Float[Array, "T"] | None = None,
 ) -> Bound:
-    """Return the bound of images in [-1, 1]; to be jitted.
+    """Return the bound of images in [-1, 1]. Call it under `jax.jit`.
 
     Args:
-        key: of the whole set of images.
+        key: the key of the whole set of images.
         process: the process of the denoiser.
         denoise: `(x_t, t) -> Denoised`.
         x0: images whose values are 2 k / 255 - 1.

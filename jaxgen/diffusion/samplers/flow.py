@@ -38,7 +38,7 @@ FLOW_SAMPLERS: dict[str, Step] = {"euler": euler_step, "midpoint": midpoint_step
 
 
 def flow_sample(velocity: Velocity, step: Step, n_steps: int, start: Images) -> tuple[Images, Images]:
-    """Return images x_0, not clipped, and the states after every step; to be jitted."""
+    """Return images x_0, not clipped, and the states after every step. Call it under `jax.jit`."""
     times = jnp.linspace(1.0, 0.0, n_steps + 1)
 
     def body(x, pair):

@@ -38,7 +38,11 @@ class Sampler(NamedTuple):
 
 
 def make_sampler(name: str, eta: float = 0.0) -> Sampler:
-    """Return a sampler by name; `eta` is that of DDIM. UserError for an unknown name."""
+    """Return a sampler by name; `eta` is that of DDIM.
+
+    Raises:
+        UserError: an unknown name.
+    """
     samplers = {
         "ancestral": Sampler(ancestral_step),
         "ddim": Sampler(functools.partial(ddim_step, eta=eta)),
@@ -69,14 +73,14 @@ def sample(
 ) -> tuple[Images, Images]:
     """Return images x_0, not clipped, and the states after every step, (n_steps, batch, height, width, channels).
 
-    To be jitted; unused states then cost nothing.
+    Call it under `jax.jit`, where unused states cost nothing.
 
     Args:
-        key: of the whole set of images.
+        key: the key of the whole set of images.
         process: the process whose T is times[0].
         denoise: `(x_t, t) -> Denoised`.
-        sampler: of `make_sampler`.
-        times: of `time_grid`.
+        sampler: the result of `make_sampler`.
+        times: the times of `time_grid`.
         index: number of each image in the whole set.
         start: x_T.
         known: pixels to keep, for inpainting.

@@ -3,7 +3,7 @@
     uniform    t falls evenly
     angle      phi_t = arctan(sigma_t / alpha_t) falls evenly
     log_snr    log(alpha_t / sigma_t) rises evenly up to t = 1, the last step goes from there to 0
-    karras     (sigma_t / alpha_t)^(1/7) falls evenly down to t = 1, likewise      (Karras et al. 2022, eq. 5)
+    karras     (sigma_t / alpha_t)^(1/7) falls evenly down to t = 1, then to 0     (Karras et al. 2022, eq. 5)
 
 Each is rounded to the times of training and kept strictly decreasing. The noise-to-signal ratio of a schedule changes
 much faster than t at both ends, so a solver of second order shows its order only on a grid that follows the schedule.

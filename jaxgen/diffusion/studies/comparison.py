@@ -58,7 +58,7 @@ class Run(NamedTuple):
     """The measurements of one trained configuration.
 
     Attributes:
-        task: its model and data.
+        task: the model and its data.
         epochs: mean training loss of each epoch, or of the trained part of an epoch.
         held_out: loss of each held-out image, by the moving average.
         right: number of samples that show their digit, by guidance, out of `len(DIGITS) * EACH`.

@@ -32,8 +32,8 @@ class StudySettings(NamedTuple):
     """How the runs of the study are trained and measured.
 
     Attributes:
-        train: whether to train what is not trained to its end; otherwise such a configuration is left out.
-        generation: how samples are drawn; guidance and the largest number of steps are set per run.
+        train: whether to train configurations that are not finished; otherwise they are left out.
+        generation: sampler and steps of the samples; guidance and the largest number of steps are set per run.
         held_out: test images for the held-out loss.
     """
 
@@ -46,9 +46,9 @@ def study_run(path: Path, config: DiffusionConfig, settings: StudySettings) -> t
     """Return the measurements and the samples of one configuration and seed; None if it is not trained.
 
     Args:
-        path: its run folder.
-        config: its settings.
-        settings: those of the study.
+        path: the run folder.
+        config: the settings of the run.
+        settings: the settings of the study.
     """
     if not settings.train and not (path / "checkpoints").is_dir():
         return None

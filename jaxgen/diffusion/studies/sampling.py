@@ -62,7 +62,11 @@ class Measured(NamedTuple):
 
 
 def measure(config: SamplingConfig, workdir: Path) -> runs.Report:
-    """Compare guidances, then samplers; return the report. UserError for a run or images that it cannot judge."""
+    """Compare guidances, then samplers, and return the report.
+
+    Raises:
+        UserError: a run without validation images, images that cannot be evaluated, or a setting that is not allowed.
+    """
     task, state = restore_run(workdir)
     if task.config.part != "train":
         raise UserError("part is 'all', which holds out the test images alone; allowed: a run with part='train'")
@@ -96,7 +100,11 @@ def measure(config: SamplingConfig, workdir: Path) -> runs.Report:
 
 
 def compared(config: SamplingConfig, task: DiffusionTask, settings: Generation) -> list[Generation]:
-    """Return the settings of every sampler and number of evaluations that the sampler can have."""
+    """Return the settings of every sampler and of every number of evaluations that is a multiple of its own per step.
+
+    Raises:
+        UserError: a sampler that the model does not allow, a sampler twice, or a number of evaluations below 1.
+    """
     names = [name.strip() for name in config.samplers.split(",")]
     if config.samplers == "all":
         names = list(SAMPLERS)
@@ -124,11 +132,11 @@ def judge(
 
     Args:
         task: the model with its data.
-        params: its parameters.
-        settings: how the samples are drawn, the classes in turn.
+        params: the parameters of the model.
+        settings: sampler, steps and guidance; the classes of the samples alternate.
         n: number of samples, more than the reference has features.
-        seed: of their noise.
-        reference: the networks that judge.
+        seed: seed of the noise of the samples.
+        reference: the networks of the evaluation.
         held_out: moments of the features of the held-out images.
     """
     label = classes_in_turn(n, task.config.classes)
