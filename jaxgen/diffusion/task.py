@@ -23,6 +23,7 @@ from jaxgen.errors import UserError
 from jaxgen.training.step import GradFn, LossFn
 
 _LAST_RATE = 0.1
+_MADE_BY = "experiments.diffusion"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -173,7 +174,7 @@ def restore_run(workdir: str | Path) -> tuple[DiffusionTask, training.TrainState
     """
     config = _config_of(workdir)
     task = DiffusionTask.load(config)
-    return task, _last_state(workdir, task.initial_state()[0])
+    return task, training.restore_state(workdir, task.initial_state()[0], _MADE_BY)
 
 
 def load(workdir: str | Path) -> tuple[Diffusion, PyTree]:
@@ -191,18 +192,8 @@ def load(workdir: str | Path) -> tuple[Diffusion, PyTree]:
     diffusion = build_diffusion(config)
     nothing = np.zeros((1, config.side, config.side), np.uint8), np.zeros(1, np.uint8)
     task = DiffusionTask(config, diffusion, *nothing, *nothing)
-    return diffusion, _last_state(workdir, task.initial_state()[0]).ema_params
+    return diffusion, training.restore_state(workdir, task.initial_state()[0], _MADE_BY).ema_params
 
 
 def _config_of(workdir: str | Path) -> DiffusionConfig:
-    return runs.read_config(DiffusionConfig, Path(workdir) / "config.json", "experiments.diffusion")
-
-
-def _last_state(workdir: str | Path, template: training.TrainState) -> training.TrainState:
-    state = training.Checkpoints(Path(workdir) / "checkpoints", read_only=True).restore_latest(template)
-    if state is None:
-        raise UserError(
-            f"workdir is {workdir}, which holds no checkpoint yet; allowed: a run that saved a checkpoint. "
-            f"Train first: python -m experiments.diffusion --workdir={workdir}"
-        )
-    return state
+    return runs.read_config(DiffusionConfig, Path(workdir) / "config.json", _MADE_BY)

@@ -157,15 +157,7 @@ def restore_run(workdir: str | Path, which: str = "last") -> tuple[PottsTask, tr
     """
     path = Path(workdir) / "config.json"
     task = PottsTask.load(runs.read_config(PottsConfig, path, "experiments.ebm_cd"))
-    template, _ = task.initial_state()
-    checkpoints = training.Checkpoints(path.parent / "checkpoints", *BEST, read_only=True)
-    state = checkpoints.restore_best(template) if which == "best" else checkpoints.restore_latest(template)
-    if state is None:
-        raise UserError(
-            f"workdir is {workdir}, which holds no checkpoint yet; allowed: a run that saved one. "
-            f"Train on: python -m experiments.ebm_cd --flagfile={path.parent / 'flags.txt'} --workdir={workdir}"
-        )
-    return task, state
+    return task, training.restore_state(workdir, task.initial_state()[0], "experiments.ebm_cd", which, BEST)
 
 
 def _first(label: Array | None) -> Array | None:

@@ -10,9 +10,7 @@ from jaxgen.training.ensemble import vmapped_grad_fn as vmapped_grad_fn
 from jaxgen.training.fit import FitOptions as FitOptions
 from jaxgen.training.fit import Hook as Hook
 from jaxgen.training.fit import NonFiniteError as NonFiniteError
-from jaxgen.training.fit import Order as Order
 from jaxgen.training.fit import fit as fit
-from jaxgen.training.keys import LARGEST_SEED as LARGEST_SEED
 from jaxgen.training.keys import beyond_steps as beyond_steps
 from jaxgen.training.keys import seed_key as seed_key
 from jaxgen.training.keys import stream as stream
@@ -26,5 +24,6 @@ from jaxgen.training.state import create as create
 from jaxgen.training.step import from_loss as from_loss
 from jaxgen.training.step import make_train_step as make_train_step
 from jaxgen.training.task import Task as Task
+from jaxgen.training.task import restore_state as restore_state
 from jaxgen.training.task import run_task as run_task
 from jaxgen.training.task import train as train

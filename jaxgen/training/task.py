@@ -11,6 +11,8 @@ import optax
 from jaxtyping import Array
 
 from jaxgen import runs
+from jaxgen.errors import UserError
+from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.fit import FitOptions, Hook, Order, fit
 from jaxgen.training.parallel import ParallelStep, parallel_step, require_divisible, shard_index
 from jaxgen.training.state import TrainState
@@ -107,6 +109,31 @@ def train(task: Task, folder: runs.RunFolder, start: Prepared | None = None) -> 
     start = start or prepared(task)
     hooks = task.hooks(folder.log)
     return fit(start.state, start.step, start.arrays, start.order, folder, start.options, hooks)
+
+
+def restore_state(
+    workdir: str | Path, template: TrainState, made_by: str, which: str = "last", best: tuple[str, str] | None = None
+) -> TrainState:
+    """Return the state of a checkpoint of a run folder, which may still be written to by its run.
+
+    Args:
+        workdir: the run folder.
+        template: a state with the shapes and dtypes of the one that was saved, such as the initial state.
+        made_by: the program that trains such runs, such as "experiments.ebm_cd", for the advice in the error.
+        which: "last", or "best" by the metric `best`.
+        best: name of the metric and "min" or "max", as in the run's `FitOptions`.
+
+    Raises:
+        UserError: the folder holds no such checkpoint, or what `Checkpoints.restore_latest` refuses.
+    """
+    checkpoints = Checkpoints(Path(workdir) / "checkpoints", *(best or ()), read_only=True)
+    state = checkpoints.restore_best(template) if which == "best" else checkpoints.restore_latest(template)
+    if state is None:
+        raise UserError(
+            f"workdir is {workdir}, which holds no checkpoint yet; allowed: a run that saved one. Train on: "
+            f"python -m {made_by} --flagfile={Path(workdir) / 'flags.txt'} --workdir={workdir}"
+        )
+    return state
 
 
 def run_task(load: Any, config: Any, workdir: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""The settings of a denoising machine."""
+"""The settings of a denoising machine and of its training; `experiments/flags` holds those of the records."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from jaxgen.runs.config import MOST_STEPS
 
 @dataclasses.dataclass(frozen=True)
 class DenoisingConfig:
-    """The defaults train a binary machine of all classes; `experiments/flags` holds the settings of the records."""
+    """The settings of a denoising machine; the defaults train a binary machine of all classes."""
 
     seed: int = seed_option("seed of parameters, data order, chains and samples", group="run")
     log_every: int = option(50, "steps between records of the training metrics", group="run", low=1, high=MOST_STEPS)
@@ -27,7 +27,7 @@ class DenoisingConfig:
 
     hidden: int = option(512, "binary hidden units", group="model", low=1, high=65536)
     noise_steps: int = option(4, "noise levels (T)", group="model", choices=tuple(SCHEDULES))
-    labels: bool = option(True, "learn the classes, to draw the one asked for", group="model")
+    labels: bool = option(True, "learn the classes, so that images of a given class can be drawn", group="model")
 
     sweeps: int = option(
         4, "Gibbs sweeps per level (k), in training and in generation", group="training", low=1, high=10**4
@@ -42,7 +42,7 @@ class DenoisingConfig:
     )
     batch_size: int = option(64, "images per step, each at every noise level", group="training", low=1, high=10**6)
     learning_rate: float = option(2e-3, "peak step size of Adam", group="training", low=0.0, high=1.0)
-    warmup: int = option(200, "steps of linear warm-up; then a cosine to 0", group="training", low=0, high=10**6)
+    warmup: int = option(200, "steps of linear warm-up, followed by a cosine to 0", group="training", low=0, high=10**6)
     ema_decay: float = option(
         0.998, "decay of the moving average of the parameters", group="training", low=0.0, high=0.99999
     )
@@ -57,7 +57,7 @@ class DenoisingConfig:
     )
     guidance: float = option(
         1.4,
-        "how strongly the label acts (w); 1 is the model itself",
+        "how strongly the label acts (w); 1 gives the model itself",
         group="final samples",
         low=0.0,
         high=10.0,

@@ -7,8 +7,8 @@
 
 Recovery (the recovery likelihood of Gao et al. 2021) compares v and v^t at the same x^t, which takes most of the noise
 out of the gradient, so it comes first. The trajectory starts where generation starts and sees its own mistakes, so the
-last part of the training keeps errors from piling up from level to level. k is the number of sweeps that generation
-uses as well: the machine learns to be right after k sweeps, not in the limit (Nijkamp et al. 2019).
+last part of the training keeps errors from accumulating from level to level. Generation uses the same number k of
+sweeps: the machine learns to be right after k sweeps, not in the limit (Nijkamp et al. 2019).
 """
 
 from collections.abc import Callable
@@ -31,7 +31,10 @@ def trajectory(
     ids: Int[Array, " n"],
     sweeps: int,
 ) -> list[tuple[UInt8[Array, "n V"], UInt8[Array, "n V"]]]:
-    """Return (v^t, x^t) for t = T .. 1 of n chains from uniform noise, noise keyed by the chain's global number."""
+    """Return (v^t, x^t) for t = T .. 1 of n chains that start at uniform noise.
+
+    A chain's noise depends on the key and on its global number in `ids` alone.
+    """
     alpha = signal(machine.n_steps)
     key_start, key_levels = jax.random.split(key)
     x = uniform_levels(key_start, ids, machine.n_pixels, machine.levels)
@@ -78,8 +81,8 @@ def denoising_divergence(
     Args:
         machine: the model.
         statistics: of `fit_statistics`.
-        sweeps: k, of each level.
-        recovery_steps: updates with chains from noisy data, before those with trajectories.
+        sweeps: k, the Gibbs sweeps per noise level, 1 or more.
+        recovery_steps: number of first updates whose chains start at noisy data; later ones follow trajectories.
         encode: `encode(key, image, ids)` codes a batch as states; it draws where the coding is stochastic.
 
     Returns:
@@ -115,9 +118,9 @@ def free_energy_gap_gradient(
     chains: list[tuple[UInt8[Array, "n V"], UInt8[Array, "n V"]]],
     label: Int[Array, " n"],
 ) -> Params:
-    """Return the gradient of mean_t [mean F(v | x^t, y, t) over the data - the same over the chains].
+    """Return the gradient of mean_t [mean of F(v | x^t, y, t) over the data - its mean over the chains].
 
-    It is written out, because every term is a difference of moments, with s_i = [v = level] and m_j = p(h_j = 1 | v):
+    It is written out, since every term is a difference of moments, with s_i = [v_i = level] and m_j = p(h_j = 1 | v):
 
         dF/dW = - (s - mu)(m - 1/2)     dF/dU = - u (m - 1/2)     dF/dD = - u (s - mu)
         dF/db = dF/dB = - s             dF/dc = dF/dC = - m
@@ -127,7 +130,7 @@ def free_energy_gap_gradient(
 
     Args:
         machine, params, statistics: the model.
-        data, chains: pairs (v, x^t) of noise levels 1 .. T; v is the same at all levels of the data or not.
+        data, chains: pairs (v, x^t) for noise levels 1 .. T.
         label: class of each row.
     """
     n, n_steps = len(label), machine.n_steps
@@ -181,6 +184,6 @@ def free_energy_gap_gradient(
 
 
 def _level_rows(states: UInt8[Array, "V n"], levels: int, dtype: DTypeLike) -> Float[Array, "V*({levels}-1) n"]:
-    """Return the indicators of levels 1 .. L-1 as rows, the layout that matrix products are fastest in."""
+    """Return the indicators of levels 1 .. L-1 as rows, the layout in which matrix products are fastest."""
     is_level = states[:, None, :] == jnp.arange(1, levels, dtype=states.dtype)[:, None]
     return is_level.astype(dtype).reshape(-1, states.shape[1])

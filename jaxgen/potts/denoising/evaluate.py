@@ -1,4 +1,4 @@
-"""What is measured of a denoising machine: on the way, and at the end."""
+"""What is measured of a denoising machine, during and after training."""
 
 import time
 import typing
@@ -19,7 +19,7 @@ _TIMED = 1000
 
 
 def evaluation_hook(task: "DenoisingTask", log: runs.Logger) -> Callable[[int, training.TrainState], dict[str, float]]:
-    """Return a hook for `fit`: samples of the averaged parameters, and how often they show the class asked for."""
+    """Return a hook for `fit` that draws samples with the averaged parameters and measures conditional accuracy."""
     label = task.draw_labels(_TIMED)
 
     def hook(step: int, state: training.TrainState) -> dict[str, float]:
@@ -42,12 +42,12 @@ def task_images(task: "DenoisingTask", n: int) -> np.ndarray:
 
 
 def final_generation(task: "DenoisingTask") -> Generation:
-    """Return how the config wants images drawn."""
+    """Return the settings with which the config has images drawn."""
     return Generation(task.config.sweeps, task.config.guidance, task.config.last_beta)
 
 
 def report(task: "DenoisingTask", state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
-    """Draw images of every class, save, show and judge them."""
+    """Draw images of every class, save them, plot them and evaluate them."""
     from jaxgen.potts.figures import denoising  # here, so that the library does without a plotting library
 
     config, model = task.config, task.model(state.ema_params)
@@ -86,7 +86,7 @@ def cost(task: "DenoisingTask", sweeps: int) -> list[runs.Row]:
 
 
 def judge(task: "DenoisingTask", images: np.ndarray, label: np.ndarray) -> list[runs.Row]:
-    """Return the rows of the evaluation panel; none for too few images or images of another size."""
+    """Return the rows of the evaluation panel; no rows for too few images or images of another size."""
     from jaxgen import evaluation  # here, so that the library does without a plotting library
 
     config = task.config

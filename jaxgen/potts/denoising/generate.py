@@ -1,4 +1,4 @@
-"""Images from a denoising machine: T short Gibbs runs, from noise to a digit.
+"""Images drawn from a denoising machine: T short Gibbs runs, from noise to an image.
 
     x^T uniform;   t = T .. 1:   v = k sweeps of p(v, h | x^t, y, t) from x^t,   x^(t-1) ~ q(x^(t-1) | v)
 
@@ -24,11 +24,11 @@ _BATCH = 500
 
 
 class Denoiser(NamedTuple):
-    """A trained machine and the images it belongs to.
+    """A trained machine, with what turns its states into images.
 
     Attributes:
         machine, params, statistics: the model.
-        pixels: flat numbers of the pixels that the machine draws; all others are always 0.
+        pixels: flat indices of the pixels that the machine draws; all others are always 0.
         shape: height and width of an image.
     """
 
@@ -51,12 +51,15 @@ class Denoiser(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Generation:
-    """How images are drawn.
+    """The settings with which images are drawn.
 
     Attributes:
-        sweeps: k, Gibbs sweeps per noise level; the number the machine was trained with is the right one.
-        guidance: w, how strongly the label acts; 1 is the model itself.
-        last_beta: inverse temperature of the last level.
+        sweeps: k >= 1, Gibbs sweeps per noise level; best is the number the machine was trained with.
+        guidance: w, how strongly the label acts; 1 gives the model itself.
+        last_beta: inverse temperature > 0 of the last level.
+
+    Raises:
+        UserError: an attribute out of range.
     """
 
     sweeps: int = 4
@@ -77,10 +80,10 @@ def generate(
     how: Generation,
     known: tuple[UInt8[np.ndarray, "n H W"], Bool[np.ndarray, "n H W"]] | None = None,
 ) -> UInt8[np.ndarray, "n H W"]:
-    """Draw one image per label, levels 0 .. L-1.
+    """Return one image per label, with levels 0 .. L-1.
 
     Args:
-        key: image k depends on it, on k, on its label and on the parameters alone.
+        key: random key; image m depends on it, on m, on its label and on the parameters alone.
         model: the trained machine.
         label: class of each image.
         how: sweeps, guidance and temperature.
@@ -106,7 +109,7 @@ def generate(
 def stages(
     key: Key[Array, ""], model: Denoiser, label: Int[np.ndarray, " n"], how: Generation
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "n H W"], UInt8[np.ndarray, "n H W"]]]:
-    """Yield (t, v, x^t) from t = T to 1: what each level made, and the noisy images it started from."""
+    """Yield (t, v, x^t) from t = T to 1: the states after the sweeps of level t, and the noisy images before them."""
     for step, v, x in _levels(key, model, jnp.asarray(label), jnp.arange(len(label)), how, None):
         yield step + 1, model.images(np.asarray(v)), model.images(np.asarray(x))
 
@@ -148,4 +151,4 @@ def _check_known(model: Denoiser, n: int, images: np.ndarray, mask: np.ndarray) 
             "bool of the same shape"
         )
     if images.max(initial=0) >= model.machine.levels:
-        raise UserError(f"known has a level of {images.max()}; allowed: 0 to {model.machine.levels - 1}")
+        raise UserError(f"known has the level {images.max()}; allowed: 0 to {model.machine.levels - 1}")

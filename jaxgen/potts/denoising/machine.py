@@ -5,8 +5,8 @@
 
 v is the clean image (one-hot, levels 1 .. L-1), h binary hidden units, x^t the noisy image, y the class, t the
 noise level. Given x^t the machine is an ordinary bipartite Boltzmann machine, so p(v | x^t, y) is sampled
-by block Gibbs. D u is what the noise alone says of each pixel; the rest is learnt. The factorisation of generation into
-such conditionals is that of Gao et al. 2021 (recovery likelihood) and of the denoising thermodynamic models of
+by block Gibbs. D u is what the noise alone says about each pixel; the rest is learned. The factorisation of generation
+into such conditionals is that of Gao et al. 2021 (recovery likelihood) and of the denoising thermodynamic models of
 Jelincic et al. 2025; centring, which conditions the gradient, is that of Montavon and Mueller 2012.
 """
 
@@ -26,7 +26,7 @@ _PREFERENCE = 3.0  # standard deviation of the hidden units' log-odds over class
 
 
 class Statistics(NamedTuple):
-    """What the machine knows of the training images besides its parameters; not trained.
+    """Statistics of the training images that the energy uses besides the trained parameters.
 
     Attributes:
         mean: mu, the frequency of each level 1 .. L-1 at each pixel.
@@ -41,12 +41,12 @@ class DenoisingMachine(nn.Module):
     """A denoising machine; `apply` gives the free energy -log sum_h exp(-E).
 
     Attributes:
-        n_pixels: V, visible units.
-        levels: L.
-        n_hidden: H.
-        n_steps: T, noise levels.
-        n_classes: Y; 1 for a model without classes.
-        dtype: of the matrix products.
+        n_pixels: V, the number of visible units.
+        levels: L, the number of grey levels.
+        n_hidden: H, the number of hidden units.
+        n_steps: T, the number of noise levels.
+        n_classes: Y, the number of classes; 1 for a model without classes.
+        dtype: type of the matrix products.
     """
 
     n_pixels: int
@@ -78,7 +78,7 @@ class DenoisingMachine(nn.Module):
     ) -> Float[Array, " n"]:
         """Return F(v | x^t, y, t) = - log sum_h exp(-E(v, h | x^t, y, t)).
 
-        step counts noise levels from 0 (the least noise) to T-1 (pure noise).
+        `step` counts noise levels from 0 (the least noise) to T-1 (pure noise).
         """
         n = len(v)
         states = one_hot(v, self.levels)
@@ -103,7 +103,7 @@ class DenoisingMachine(nn.Module):
     ) -> tuple[Float[Array, "V L1 H"], Float[Array, "n V L1"], Float[Array, "n H"]]:
         """Return weight, visible and hidden logits of p(v, h | x^t, y, t), as `gibbs.sample_bipartite` takes them.
 
-        guidance: w scales what the label adds: the mean over the classes plus w times the deviation from it.
+        `guidance` w scales what the label adds: each term is its mean over the classes plus w times its deviation.
         """
         u = self._input(statistics, x_noisy, step)
         flat = self.weight.reshape(-1, self.n_hidden)
@@ -122,7 +122,7 @@ class DenoisingMachine(nn.Module):
 
 
 def _preferences(key: Key[Array, ""], shape: tuple[int, int, int]) -> Float[Array, "T Y H"]:
-    """Return what each hidden unit prefers of the classes, the same at every noise level; nothing for one class.
+    """Return random class biases of the hidden units, the same at every noise level; zeros for a single class.
 
     Units that start without preferences stay shared by all classes, which then differ too little.
     """
@@ -147,7 +147,7 @@ def fit_statistics(marginals: Float[np.ndarray, "V L"], n_steps: int) -> Statist
 def initial_biases(params: Params, marginals: Float[np.ndarray, "Y V L"]) -> Params:
     """Set the visible biases to the log-odds of the marginals: of all classes in b, and of each class in b + B.
 
-    marginals: the frequencies of each class, none of them 0.
+    `marginals` holds the frequencies of each class, none of them 0.
     """
     odds = np.log(marginals[..., 1:] / marginals[..., :1])
     whole = marginals.mean(0)

@@ -2,8 +2,8 @@
 
     q(x^t | x) = prod_i  alpha_t [x^t_i = x_i] + (1 - alpha_t) / L           alpha_T = 0: x^T is uniform noise
 
-A pixel is kept with probability alpha_t and drawn uniformly otherwise; alpha_t is the *cumulative* signal, so x^t comes
-from x in one step. Observing x^t_i changes the log-odds of x_i, against level 0 and a uniform prior, by
+A pixel keeps its level with probability alpha_t and is drawn uniformly otherwise; alpha_t is the *cumulative* signal,
+so x^t comes from x in one step. Observing x^t_i adds to the log-odds of x_i, against level 0 and for a uniform prior,
 
     u_i[l] = r_t ([x^t_i = l] - [x^t_i = 0]),      r_t = log (alpha_t + (1 - alpha_t) / L) / ((1 - alpha_t) / L).
 
@@ -38,7 +38,7 @@ def signal(n_steps: int) -> Float[np.ndarray, " T"]:
 
 
 def log_odds_scale(alpha: Float[np.ndarray, " T"], levels: int) -> Float[np.ndarray, " T"]:
-    """Return r_t, the log-odds that seeing a level at noise t adds to that level."""
+    """Return r_t, the log-odds that observing a level at noise level t adds to that level."""
     return np.log((alpha + (1 - alpha) / levels) / ((1 - alpha) / levels)).astype(np.float32)
 
 
@@ -49,26 +49,26 @@ def corrupt(
     alpha: Float[Array, " n"] | float,
     levels: int,
 ) -> UInt8[Array, "n V"]:
-    """Draw x^t from q(x^t | x); the noise of a row depends on the key and its global number alone."""
+    """Return x^t drawn from q(x^t | x); the noise of a row depends on the key and its global number in `ids` alone."""
     key_kept, key_level = jax.random.split(key)
     is_kept = uniform(key_kept, ids, x.shape[1]) < jnp.reshape(jnp.asarray(alpha, jnp.float32), (-1, 1))
     return jnp.where(is_kept, x, uniform_levels(key_level, ids, x.shape[1], levels))
 
 
 def uniform_levels(key: Key[Array, ""], ids: Int[Array, " n"], units: int, levels: int) -> UInt8[Array, "n units"]:
-    """Draw x^T: levels 0 .. L-1, all as likely."""
+    """Return x^T, drawn uniformly from the levels 0 .. L-1."""
     return jnp.minimum(uniform(key, ids, units) * levels, levels - 1).astype(jnp.uint8)
 
 
 def indicators(x: UInt8[Array, "n V"], levels: int) -> Float[Array, "n V L1"]:
-    """[x_i = l] - [x_i = 0] for l = 1 .. L-1."""
+    """Return [x_i = l] - [x_i = 0] for l = 1 .. L-1."""
     return one_hot(x, levels) - (x == 0).astype(jnp.float32)[..., None]
 
 
 def posterior(
     prior: Float[Array, "*b L"], x_noisy: UInt8[Array, "*b"], alpha: float, levels: int
 ) -> Float[Array, "*b L"]:
-    """p(x_i | x^t_i), proportional to prior(x_i) q(x^t_i | x_i), of independent pixels; prior sums to 1 over levels."""
+    """Return p(x_i | x^t_i) ~ prior(x_i) q(x^t_i | x_i) of independent pixels; `prior` sums to 1 over the levels."""
     likelihood = alpha * jax.nn.one_hot(x_noisy, levels) + (1 - alpha) / levels
     joint = prior * likelihood
     return joint / joint.sum(-1, keepdims=True)

@@ -28,11 +28,11 @@ class DenoisingTask:
     Attributes:
         config: the settings.
         machine: the model.
-        statistics: of the training images.
-        pixels: flat numbers of the pixels that the machine draws.
+        statistics: statistics of the training images.
+        pixels: flat indices of the pixels that the machine draws.
         shape: height and width of an image.
-        train: their greys (2 levels) or levels, one row per image.
-        train_label: classes; all 0 for a machine without classes.
+        train: greys (for 2 levels) or levels of these pixels, one row per training image.
+        train_label: classes of the training images; all 0 for a machine without classes.
         marginals: frequency of each level by class and pixel, none of them 0.
     """
 
@@ -47,7 +47,11 @@ class DenoisingTask:
 
     @classmethod
     def load(cls, config: DenoisingConfig) -> "DenoisingTask":
-        """Read, cut and code the images. UserError naming the field that does not fit."""
+        """Read, crop and encode the images.
+
+        Raises:
+            UserError: `warmup` is not less than `steps`, or the images cannot be used; names the field.
+        """
         if config.warmup >= config.steps:
             raise UserError(f"warmup is {config.warmup}; allowed: less than steps={config.steps}")
         dataset = data.open(config.dataset, config.images, config.data_dir).grey()
@@ -81,7 +85,7 @@ class DenoisingTask:
         )
 
     def key(self, use: str) -> Key[Array, ""]:
-        """Return the key of one use in this run."""
+        """Return the random key of one use in this run, one of `_USES`."""
         return training.stream(self.config.seed, use, _USES)
 
     def initial_state(self) -> tuple[training.TrainState, optax.GradientTransformation]:
@@ -90,7 +94,7 @@ class DenoisingTask:
         params = initial_biases(self._random_params(), self.marginals)
         rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, config.warmup, config.steps)
         tx = optax.inject_hyperparams(optax.adam)(learning_rate=rate, eps=1e-7)
-        updates = jnp.zeros(config.batch_size, jnp.int32)  # done so far; per chain, since devices share the carry
+        updates = jnp.zeros(config.batch_size, jnp.int32)  # done so far; per chain, since devices split the carry
         return training.create(self.key("steps"), params, tx, updates, ema=True), tx
 
     def _random_params(self) -> Params:
@@ -100,7 +104,7 @@ class DenoisingTask:
         return init(self.key("init"), self.statistics, empty, empty, one, one)["params"]
 
     def grad_fn(self) -> training.step.GradFn:
-        """Return the gradient function: data against chains from noisy data, and at last from pure noise."""
+        """Return the gradient function of `denoising_divergence` with the settings of the config."""
         recovery_steps = round(self.config.recovery * self.config.steps)
         return denoising_divergence(self.machine, self.statistics, self.config.sweeps, recovery_steps, self._encode)
 
@@ -135,11 +139,11 @@ class DenoisingTask:
         )
 
     def hooks(self, log: runs.Logger) -> list[training.Hook]:
-        """Return what is evaluated on the way."""
+        """Return the evaluation during training."""
         return [evaluation_hook(self, log)]
 
     def report(self, state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
-        """Draw images of every class, show and judge them."""
+        """Draw images of every class, plot them and evaluate them."""
         return report(self, state, folder)
 
     def model(self, params: Params) -> Denoiser:
@@ -176,15 +180,10 @@ def level_frequencies(
 def restore_denoiser(workdir: str | Path) -> tuple[DenoisingTask, Denoiser]:
     """Return the task of a run folder and its machine, with the moving average of the last checkpoint.
 
-    UserError if the folder holds no trained machine.
+    Raises:
+        UserError: the folder holds no run of experiments.ebm_denoising, or no checkpoint.
     """
     path = Path(workdir) / "config.json"
     task = DenoisingTask.load(runs.read_config(DenoisingConfig, path, "experiments.ebm_denoising"))
-    template, _ = task.initial_state()
-    state = training.Checkpoints(path.parent / "checkpoints", read_only=True).restore_latest(template)
-    if state is None:
-        raise UserError(
-            f"workdir is {workdir}, which holds no checkpoint; allowed: a run with one. Train first: python -m "
-            f"experiments.ebm_denoising --workdir={workdir}"
-        )
+    state = training.restore_state(workdir, task.initial_state()[0], "experiments.ebm_denoising")
     return task, task.model(state.ema_params)

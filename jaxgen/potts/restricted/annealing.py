@@ -1,10 +1,11 @@
-"""Annealed importance sampling of a restricted machine, upwards from independent units and downwards from states.
+"""Annealed importance sampling of a restricted machine, up from independent units and down from given states.
 
     log f_t(v) = v.((1 - t) a + t b) + sum_j softplus(t (c_j + (v W)_j)),        0 = t_0 < .. < t_K = 1
     log w      = sum_(k=1..K) log f_(t_k)(v_(k-1)) - log f_(t_(k-1))(v_(k-1))
 
-a, b, c, W are the base and the uncentred machine: f_0 are independent units with log-odds a and 2^H states of free
-hidden units, f_1 is the machine with its hidden units summed. v_k is v_(k-1) after one Gibbs sweep at t_k.
+a is the base; b, c, W are the uncentred machine. f_0 describes independent visible units with log-odds a and H free
+hidden units (a factor 2^H); f_1 is the machine with its hidden units summed out. v_k is v_(k-1) after one Gibbs sweep
+at t_k.
 
     upwards    v_0 ~ f_0 exactly:  E[w] = Z / Z_0; log mean w is on average too low (Salakhutdinov and Murray 2008)
     downwards  v_K given, the same sweeps in reverse order:
@@ -13,7 +14,8 @@ hidden units, f_1 is the machine with its hidden units summed. v_k is v_(k-1) af
                log f_1 - log Z_0 + log mean 1/w is on average at most the log-likelihood of the annealed law, which
                tends to that of the machine (RAISE; Burda, Grosse and Salakhutdinov 2015)
 
-A sweep is reversible for v, since it draws h and v from their conditionals in turn; that is why one path serves both.
+A sweep draws h and then v from their conditionals and is therefore reversible for v, so the same path serves both
+directions.
 """
 
 import functools
@@ -37,10 +39,10 @@ class Path(NamedTuple):
 
     Attributes:
         base: a, log-odds of levels 1 .. L-1 against level 0.
-        visible: b of the uncentred machine.
-        hidden: c of the uncentred machine.
-        weight: W, (V (L-1), H), of the type of the products.
-        constant: - F(v) - log f_1(v), the same for all v; what centring leaves.
+        visible: b, visible biases of the uncentred machine.
+        hidden: c, hidden biases of the uncentred machine.
+        weight: W, (V (L-1), H), in the type of the matrix products.
+        constant: - F(v) - log f_1(v), the same for all v; it comes from centring.
     """
 
     base: Float[Array, "V L1"]
@@ -61,7 +63,7 @@ def annealing_path(
 
 
 def log_partition_base(path: Path) -> float:
-    """Return log Z_0 plus the constant, so that adding log w gives the log Z that belongs to F."""
+    """Return log Z_0 plus the constant; adding log mean w to it gives the log Z that belongs to F."""
     base = np.asarray(path.base, np.float64)
     below = np.logaddexp.reduce(np.concatenate([np.zeros_like(base[:, :1]), base], 1), axis=1).sum()
     return float(below + len(path.hidden) * np.log(2.0) + path.constant)
@@ -70,7 +72,7 @@ def log_partition_base(path: Path) -> float:
 def anneal_upwards(
     key: Key[Array, ""], path: Path, n_chains: int, n_temperatures: int, progress: Progress = lambda done: None
 ) -> tuple[Float64[np.ndarray, " n"], UInt8[Array, "n V"]]:
-    """Return log w of every chain from an exact draw of the base to the machine, and the last states."""
+    """Return log w, in nats, of every chain from an exact draw of the base to the machine, and the last states."""
     key_start, key_path = jax.random.split(key)
     ids, units = jnp.arange(n_chains), len(path.base)
     start = draw_levels(uniform(key_start, ids, units), jnp.broadcast_to(path.base, (n_chains, *path.base.shape)))
@@ -80,14 +82,14 @@ def anneal_upwards(
 def anneal_downwards(
     key: Key[Array, ""], path: Path, v: UInt8[Array, "n V"], n_temperatures: int, progress: Progress = lambda done: None
 ) -> tuple[Float64[np.ndarray, " n"], UInt8[Array, "n V"]]:
-    """Return log w of the upward path that ends at each given state, sampled in reverse, and its start."""
+    """Return log w, in nats, of the upward path that ends at each state, sampled in reverse, and its first state."""
     return _anneal(key, path, v, n_temperatures, True, progress)
 
 
 def _anneal(key, path, v, n_temperatures, down, progress):
     log_w = np.zeros(len(v))
     for first in range(0, n_temperatures, STAGE):
-        # The last stage is filled up with steps of no length, which change no weight: one shape, compiled once.
+        # The last stage is padded with steps of length 0, which change no weight, so that one shape is compiled.
         number = first + np.arange(min(STAGE, n_temperatures), dtype=np.uint32)
         t = np.minimum(np.append(number, number[-1] + 1) / n_temperatures, 1.0).astype(np.float32)
         low, high = (1 - t[1:], 1 - t[:-1]) if down else (t[:-1], t[1:])

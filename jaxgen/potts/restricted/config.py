@@ -1,4 +1,4 @@
-"""The settings of a restricted machine."""
+"""The settings of a restricted machine and of its training; `experiments/flags` holds those of the records."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from jaxgen.runs.config import MOST_STEPS
 
 @dataclasses.dataclass(frozen=True)
 class RestrictedConfig:
-    """The defaults train a binary machine in minutes; `experiments/flags` holds the settings of the records."""
+    """The settings of a restricted machine; the defaults train a binary machine in minutes."""
 
     seed: int = seed_option("seed of parameters, data order, chains and samples", group="run")
     log_every: int = option(100, "steps between records of the training metrics", group="run", low=1, high=MOST_STEPS)
@@ -23,14 +23,18 @@ class RestrictedConfig:
 
     hidden: int = option(512, "binary hidden units", group="model", low=1, high=65536)
 
-    persistent: bool = option(True, "continue the chains from step to step (PCD), instead of CD", group="training")
-    chains: int = option(256, "chains of PCD; CD has one per image", group="training", low=1, high=10**6)
+    persistent: bool = option(
+        True, "continue the chains from step to step (PCD) instead of starting them at the data (CD)", group="training"
+    )
+    chains: int = option(256, "chains of PCD; CD uses one chain per image", group="training", low=1, high=10**6)
     sweeps: int = option(1, "Gibbs sweeps per step (k)", group="training", low=1, high=10**6)
     steps: int = option(20_000, "parameter updates", group="training", low=1, high=MOST_STEPS, grows=True)
     batch_size: int = option(256, "images per step", group="training", low=1, high=10**6)
     learning_rate: float = option(1e-3, "peak step size of Adam, without momentum", group="training", low=0.0, high=1.0)
-    warmup: int = option(200, "steps of linear warm-up; then a cosine down", group="training", low=0, high=10**8)
-    final_rate: float = option(0.0, "last step size, as a share of the peak", group="training", low=0.0, high=1.0)
+    warmup: int = option(
+        200, "steps of linear warm-up, followed by a cosine down to final_rate", group="training", low=0, high=10**8
+    )
+    final_rate: float = option(0.0, "last step size, as a fraction of the peak", group="training", low=0.0, high=1.0)
     ema_decay: float = option(
         0.999, "decay of the moving average of the parameters", group="training", low=0.0, high=0.99999
     )

@@ -4,7 +4,7 @@
     CD-k:  < grad F >_model ~ mean over chains after k Gibbs sweeps started at the data
     PCD-k: < grad F >_model ~ mean over chains that go on from step to step, k sweeps per step
 
-Hidden units are summed exactly in both phases, since F is.
+F sums the hidden units exactly, so neither phase draws them for the gradient.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,10 @@ def sweep_machine(
     n_sweeps: int,
     chain_ids: Int[Array, " n"] | None = None,
 ) -> UInt8[Array, "n V"]:
-    """Return the states after `n_sweeps` Gibbs sweeps; noise is keyed by the chain's global number."""
+    """Return the states after `n_sweeps` Gibbs sweeps.
+
+    A chain's noise depends on the key and on its global number in `chain_ids` (by default its row) alone.
+    """
     weight, visible, hidden = machine.apply({"params": params}, mean, method="logits")
     fields = (jnp.broadcast_to(field, (len(v), *field.shape)) for field in (visible, hidden))
     return sample_bipartite(key, weight, *fields, v, n_sweeps, chain_ids=chain_ids, dtype=machine.dtype)
@@ -43,8 +46,8 @@ def restricted_divergence(
 
     Args:
         machine: the model.
-        mean: mu.
-        sweeps: k.
+        mean: mu, the frequency of levels 1 .. L-1 of each unit in the data.
+        sweeps: k, the Gibbs sweeps per step, 1 or more.
         encode: `encode(key, image, ids)` codes a batch as states; it draws where the coding is stochastic.
 
     Returns:

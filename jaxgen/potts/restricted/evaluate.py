@@ -1,4 +1,4 @@
-"""What is measured of a restricted machine: on the way, and at the end."""
+"""What is measured of a restricted machine, during and after training."""
 
 import time
 import typing
@@ -31,7 +31,7 @@ _TEMPERATURES = 500  # of a sample
 
 
 def evaluation_hook(task: "RestrictedTask", log: runs.Logger) -> Callable[[int, training.TrainState], dict[str, float]]:
-    """Return a hook for `fit`: the log-likelihood of validation images by the averaged parameters, and the samples."""
+    """Return a hook for `fit` that logs samples and the validation log-likelihood of the averaged parameters."""
     validation = task.states("validation")
 
     def hook(step: int, state: training.TrainState) -> dict[str, float]:
@@ -49,7 +49,7 @@ def evaluation_hook(task: "RestrictedTask", log: runs.Logger) -> Callable[[int, 
 
 
 def draw_samples(task: "RestrictedTask", params: Params, n: int) -> tuple[UInt8[np.ndarray, "n H W"], float]:
-    """Return n images annealed from independent pixels, none selected, and the images per second."""
+    """Return n images annealed from independent pixels, without selection, and the number of images per second."""
     path = annealing_path(task.machine, params, *task.fixed)
     key_paths, key_sweeps = jax.random.split(task.key("samples"))
     pieces, seconds, size = [], [], min(_BATCH, n)
@@ -65,7 +65,7 @@ def draw_samples(task: "RestrictedTask", params: Params, n: int) -> tuple[UInt8[
 
 
 def report(task: "RestrictedTask", state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
-    """Measure the likelihood of the test images, draw samples, show and judge them."""
+    """Estimate the likelihood of the test images; draw samples, plot them and evaluate them."""
     from jaxgen.potts.figures import restricted  # here, so that the library does without a plotting library
 
     config, params = task.config, state.ema_params
@@ -114,7 +114,7 @@ def _bracket(arrays: dict[str, np.ndarray]) -> LikelihoodBracket:
 
 
 def likelihood_rows(task: "RestrictedTask", bracket: LikelihoodBracket) -> list[runs.Row]:
-    """Return the log-likelihood of the test images from both ends, and what it costs per pixel."""
+    """Return the rows of both estimates of the test log-likelihood, in nats per image and bits per pixel."""
     config, log_p, low = task.config, bracket.optimistic, bracket.log_z
     n = len(bracket.conservative)
     error = log_p.std(ddof=1) / np.sqrt(len(log_p))
@@ -132,7 +132,7 @@ def likelihood_rows(task: "RestrictedTask", bracket: LikelihoodBracket) -> list[
 
 
 def judged(task: "RestrictedTask", images: UInt8[np.ndarray, "n H W"], pieces: runs.Pieces) -> list[runs.Row]:
-    """Return the rows of the evaluation panel; none for too few images or images of another size."""
+    """Return the rows of the evaluation panel; no rows for too few images or images of another size."""
     config = task.config
     source = config.dataset, config.images, config.data_dir
     reference = evaluation.reference_for(len(images), *source, config.levels)

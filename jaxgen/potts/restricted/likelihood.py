@@ -1,10 +1,10 @@
-"""The log-likelihood of a restricted machine on images, between two estimates.
+"""The log-likelihood of images under a restricted machine, bracketed by two estimates.
 
     optimistic     - F(v) - log Z, with log Z annealed upwards from independent pixels, on average too low
     conservative   RAISE: the probability that the upward path ends at v, from the path in reverse, see `annealing`
 
-The optimistic end is the number that the literature quotes. Both tend to the log-likelihood as temperatures are added,
-and their difference shows how far the annealing is from that; unlike an error bar, it sees modes that no chain entered.
+The literature quotes the optimistic estimate. Both tend to the log-likelihood as temperatures are added, and their
+difference shows how far the annealing is from that; unlike an error bar, it reveals modes that no chain entered.
 """
 
 from typing import NamedTuple
@@ -28,12 +28,12 @@ _CHUNK = 1000
 
 
 class LikelihoodBracket(NamedTuple):
-    """The log-likelihood of images in nats, from both ends.
+    """Two estimates of the log-likelihood of images, in nats.
 
     Attributes:
-        log_z: log Z from below, with the chains that reached the machine.
-        optimistic: of every image.
-        conservative: of the first m images.
+        log_z: the estimate of log Z from below, with its final chains.
+        optimistic: - F(v) - log Z of every image.
+        conservative: RAISE estimate of the first m images.
     """
 
     log_z: PartitionEstimate
@@ -42,7 +42,7 @@ class LikelihoodBracket(NamedTuple):
 
     @property
     def gap(self) -> float:
-        """Return the mean of optimistic minus conservative over the images that have both."""
+        """Return the mean of optimistic minus conservative, in nats, over the images that have both."""
         return float((self.optimistic[: len(self.conservative)] - self.conservative).mean())
 
 
@@ -54,7 +54,7 @@ def log_partition_from_below(
     sizes: tuple[int, int],
     progress: Progress = lambda done: None,
 ) -> PartitionEstimate:
-    """Return log Z of the machine of rounded weights, annealed upwards.
+    """Return an estimate of log Z, annealed upwards; weights are rounded to the type of the products.
 
     Args:
         key: random key; a chain's noise depends on it and the chain's number only.
@@ -81,7 +81,10 @@ def log_partition_from_above(
     samples: UInt8[Array, "n V"],
     n_temperatures: int,
 ) -> PartitionEstimate:
-    """Return log Z annealed downwards from samples of the machine, on average too high if they have mixed."""
+    """Return an estimate of log Z, annealed downwards from samples of the machine; high on average if they are exact.
+
+    Arguments are as in `log_partition_from_below`.
+    """
     check_sizes(len(samples), n_temperatures)
     path = annealing_path(machine, params, *fixed)
     log_w, v = anneal_downwards(key, path, samples, n_temperatures)
@@ -91,7 +94,7 @@ def log_partition_from_above(
 def log_likelihood(
     machine: RestrictedPotts, params: Params, mean: Float[Array, "V L1"], v: UInt8[np.ndarray, "n V"], log_z: float
 ) -> Float64[np.ndarray, " n"]:
-    """Return - F(v) - log Z of the machine of rounded weights."""
+    """Return - F(v) - log Z of every image in nats; weights are rounded to the type of the products."""
     own = rounded(machine, params)
     free = jax.jit(lambda v: machine.apply({"params": own}, mean, v))
     pieces = [np.asarray(free(jnp.asarray(v[i : i + _CHUNK])), np.float64) for i in range(0, len(v), _CHUNK)]
@@ -107,13 +110,16 @@ def likelihood_bracket(
     sizes: tuple[int, int, int],
     progress: Progress = lambda done: None,
 ) -> LikelihoodBracket:
-    """Return the log-likelihood of images from both ends.
+    """Return two estimates of the log-likelihood of images.
 
     Args:
-        key, machine, params, fixed: as `log_partition_from_below`.
+        key, machine, params, fixed: as in `log_partition_from_below`.
         v: states of the images.
-        sizes: numbers of chains, of temperatures and of images for the conservative end.
+        sizes: numbers of chains, of temperatures and of images for the conservative estimate.
         progress: called with the temperatures done, of twice their number.
+
+    Raises:
+        UserError: a size out of range.
     """
     n_chains, n_temperatures, n_both = sizes
     key_up, key_down = jax.random.split(key)

@@ -4,8 +4,8 @@
     F(v)    = - log sum_h exp(-E(v, h)) = - v.b - sum_j (softplus(c_j + a_j) - a_j / 2),      a = (v - mu) W
 
 With L = 2 it is the restricted Boltzmann machine of Smolensky (1986), in the centred form of Montavon and Mueller
-(2012): mu is the mean of the data, 1/2 that of a hidden unit of no bias. Centring changes the parameters, not the
-family of laws: the uncentred biases are b - W 1/2 and c - W^T mu.
+(2012): mu is the mean of the data, 1/2 the mean of an unbiased hidden unit. Centring changes the parameters, not the
+set of laws: the uncentred biases are b - W 1/2 and c - W^T mu.
 """
 
 import functools
@@ -25,10 +25,11 @@ class RestrictedPotts(nn.Module):
     """A restricted Potts machine; `apply` gives the free energy F(v).
 
     Attributes:
-        n_visible: V.
-        levels: L.
-        n_hidden: H.
-        dtype: of the matrix products; sums are float32. With bfloat16 the machine is that of the rounded weights.
+        n_visible: V, the number of visible units.
+        levels: L, the number of levels of a visible unit.
+        n_hidden: H, the number of hidden units.
+        dtype: type of the factors in matrix products; sums are float32. With bfloat16 the law is that of the rounded
+            weights.
     """
 
     n_visible: int
@@ -43,7 +44,7 @@ class RestrictedPotts(nn.Module):
         self.hidden_bias = self.param("hidden_bias", nn.initializers.zeros, (self.n_hidden,))
 
     def __call__(self, mean: Float[Array, "V L1"], v: UInt8[Array, "n V"]) -> Float[Array, " n"]:
-        """Return F(v). mean is mu, the frequency of levels 1 .. L-1 of each unit in the data."""
+        """Return F(v) of every row; `mean` is mu, the frequency of levels 1 .. L-1 of each unit in the data."""
         flat = self.weight.reshape(-1, self.n_hidden)
         linear = one_hot(v, self.levels).reshape(len(v), -1) @ self.visible_bias.reshape(-1)
         # v W - mu W, because v is exact in bfloat16 and v - mu is not.
@@ -51,9 +52,9 @@ class RestrictedPotts(nn.Module):
         return -linear - (jax.nn.softplus(self.hidden_bias + pull) - 0.5 * pull).sum(1)
 
     def logits(self, mean: Float[Array, "V L1"]) -> tuple[Array, Float[Array, "V L1"], Float[Array, " H"]]:
-        """Return weight, visible and hidden logits: the uncentred machine, as `gibbs.sample_bipartite` takes it.
+        """Return weight, visible and hidden logits of the uncentred machine, as `gibbs.sample_bipartite` takes them.
 
-        The biases are those that belong to the rounded weights, which are the ones that are sampled.
+        The biases belong to the rounded weights, which are the ones that are sampled.
         """
         weight = self.weight.astype(self.dtype).astype(jnp.float32)
         hidden = self.hidden_bias - mean.reshape(-1) @ weight.reshape(-1, self.n_hidden)
@@ -61,7 +62,7 @@ class RestrictedPotts(nn.Module):
 
 
 def rounded(machine: RestrictedPotts, params: Params) -> Params:
-    """Return the parameters with the weights that the machine's products use."""
+    """Return the parameters with weights rounded to the type of the matrix products."""
     return {**params, "weight": params["weight"].astype(machine.dtype).astype(jnp.float32)}
 
 

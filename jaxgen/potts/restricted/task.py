@@ -27,10 +27,10 @@ class RestrictedTask:
     Attributes:
         config: the settings.
         machine: the model.
-        mean: mu, frequency of levels 1 .. L-1 of each pixel in the training images.
+        mean: mu, the frequency of levels 1 .. L-1 of each pixel in the training images.
         shape: height and width of an image.
         train: greys (2 levels) or levels of the training images, one row per image.
-        grey: all images of the other parts by name, grey.
+        grey: the images of the other parts of the dataset by name, as greys.
     """
 
     config: RestrictedConfig
@@ -42,7 +42,11 @@ class RestrictedTask:
 
     @classmethod
     def load(cls, config: RestrictedConfig) -> "RestrictedTask":
-        """Read and code the images. UserError naming the field that does not fit."""
+        """Read and encode the images.
+
+        Raises:
+            UserError: `warmup` is not less than `steps`, or the images cannot be used; names the field.
+        """
         if config.warmup >= config.steps:
             raise UserError(f"warmup is {config.warmup}; allowed: less than steps={config.steps}")
         dataset = data.open(config.dataset, config.images, config.data_dir).grey()
@@ -67,11 +71,11 @@ class RestrictedTask:
         return self.mean, jnp.log(self.mean / (1 - self.mean.sum(1, keepdims=True)))
 
     def key(self, use: str) -> Key[Array, ""]:
-        """Return the key of one use in this run."""
+        """Return the random key of one use in this run, one of `_USES`."""
         return training.stream(self.config.seed, use, _USES)
 
     def states(self, part: str) -> UInt8[np.ndarray, "m V"]:
-        """Return the images of a part on which likelihoods are reported; for 2 levels its fixed binarisation."""
+        """Return the states of a part of the dataset for likelihoods; for 2 levels a fixed binarisation."""
         grey, levels = self.grey[part], self.config.levels
         coded = data.fixed_binarization(grey, part) if levels == 2 else data.encode(grey, levels)
         return coded.reshape(len(coded), -1)
@@ -99,7 +103,7 @@ class RestrictedTask:
         return {"chains": self.encode(key_code, jnp.asarray(self.train[np.asarray(chosen)]), ids), "chain_id": ids}
 
     def grad_fn(self) -> training.step.GradFn:
-        """Return the gradient of contrastive divergence."""
+        """Return the gradient function of contrastive divergence."""
         return restricted_divergence(self.machine, self.mean, self.config.sweeps, self.encode)
 
     def encode(self, key: Key[Array, ""], image: UInt8[Array, "n V"], ids: Int[Array, " n"]) -> UInt8[Array, "n V"]:
@@ -130,11 +134,11 @@ class RestrictedTask:
         )
 
     def hooks(self, log: runs.Logger) -> list[training.Hook]:
-        """Return what is evaluated on the way."""
+        """Return the evaluation during training."""
         return [evaluation_hook(self, log)]
 
     def report(self, state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
-        """Measure the likelihood of the test images, draw samples, show and judge them."""
+        """Estimate the likelihood of the test images; draw samples, plot them and evaluate them."""
         return report(self, state, folder)
 
     def images(self, v: UInt8[np.ndarray, "n V"]) -> UInt8[np.ndarray, "n H W"]:
@@ -143,9 +147,10 @@ class RestrictedTask:
 
 
 def frequencies(rows: UInt8[np.ndarray, "n V"], levels: int) -> Float[np.ndarray, "V L1"]:
-    """Return how often each pixel shows each of levels 1 .. L-1, with one more image of every level, so never 0.
+    """Return how often each pixel shows each of levels 1 .. L-1.
 
-    For 2 levels rows are greys, the probability of white.
+    One image of every level is added to the counts, so that no frequency is 0.
+    For 2 levels, rows are greys: the probability of white times 255.
     """
     if levels == 2:
         counts = rows.sum(0, dtype=np.float64)[:, None] / 255
