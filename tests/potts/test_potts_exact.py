@@ -177,9 +177,9 @@ def test_refusals():
     medium, params = Lattice.grid(3, 3), random_params(0, Lattice.grid(3, 3), 3)
     with pytest.raises(ValueError, match=r"lattice: got 3\^9 states .* at most 4096"):
         enumeration.sweep_matrix(medium, params, enumeration.colour_blocks(medium))
-    with pytest.raises(ValueError, match="x: got levels 0 to 3, allowed are 0 to 2"):
+    with pytest.raises(ValueError, match="x has levels 0 to 3; allowed: 0 to 2"):
         enumeration.log_likelihood(medium, params, np.full((1, 3, 3), [0, 1, 3], np.uint8))
-    with pytest.raises(ValueError, match=r"field: got shape \(3, 3\), must be \(3, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"field has shape \(3, 3\); allowed: \(3, 3, 3\)"):
         enumeration.log_partition(medium, params, field=np.zeros((3, 3)))
     with pytest.raises(ValueError, match=r"params\['bias'\] has shape \(3, 3, 3\)"):
         enumeration.log_partition(Lattice.grid(2, 3), params)

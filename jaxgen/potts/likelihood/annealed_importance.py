@@ -25,7 +25,7 @@ from jaxgen.errors import UserError
 from jaxgen.potts.model import PottsEBM
 
 _NEVER = -1e30  # finite, so that differences of parameters are
-STAGE = 250  # temperatures per dispatch
+STAGE = 250  # temperatures per compiled call
 
 
 class PartitionEstimate(NamedTuple):
@@ -37,9 +37,9 @@ class PartitionEstimate(NamedTuple):
     Attributes:
         log_z: log Z_0 + log mean w.
         standard_error: of log_z, sd(w) / (mean(w) sqrt(n)), by the delta method.
-        effective_chains: (sum w)^2 / sum w^2, 1 to n; near 1 a single chain decides.
-        log_weights: log w of each chain.
-        states: the chains at the end of the path.
+        effective_chains: (sum w)^2 / sum w^2, 1 to n; near 1 a single chain dominates.
+        log_weights: log w of each chain, in nats.
+        states: states of the chains at the end of the path.
     """
 
     log_z: float
@@ -62,21 +62,22 @@ def estimate_log_partition(
 ) -> PartitionEstimate:
     """Estimate log Z of a model from below, annealed from the independent pixels of `base_bias`.
 
-    Its error bar is not to be trusted by itself where the model has several modes; `likelihood.partition.log_partition`
+    Its standard error is too small where the model has modes that no chain enters; `likelihood.partition.log_partition`
     estimates from both ends and warns.
 
     Args:
-        key: random key; chain c's noise depends on it and c only.
-        lattice: the graph.
+        key: random key; the noise of chain c depends on it and on c alone.
+        lattice: the lattice or graph.
         params: {"bias", "coupling"}, see `gibbs.couplings`; a label's field is added with `class_params`.
-        base_bias: log-odds of the start, at inverse temperature `beta`; the log marginals of the data serve well.
+        base_bias: log-odds of the independent pixels at the start, at inverse temperature `beta`; the log marginals of
+            the data are a good choice.
         n_chains: at least 2.
         n_temperatures: K, at least 1; the error falls about as K^(-1/2) while chains follow the path.
         beta: inverse temperature.
         progress: called with the temperatures done.
 
     Raises:
-        UserError: naming an argument out of range, or as `gibbs.sample` does.
+        UserError: an argument out of range, by name; or what `gibbs.sample` refuses.
     """
     check_sizes(n_chains, n_temperatures)
     key_start, key_path = jax.random.split(key)
@@ -99,7 +100,8 @@ def bound_log_partition(
 ) -> PartitionEstimate:
     """Estimate log Z from above: log Z_0 - log mean (1/w) over paths that start at samples of the model.
 
-    It is on average too high if the samples are exact; with `estimate_log_partition` it brackets log Z.
+    It is on average too high if the samples are exact; with `estimate_log_partition` it brackets log Z. Arguments and
+    errors are as there; `samples` are states of the model.
     """
     check_sizes(len(samples), n_temperatures)
     base = independent_params(lattice, params, base_bias)
@@ -122,7 +124,7 @@ def anneal(
     start, end = ({name: params[name] for name in ("bias", "coupling")} for params in (start, end))
     log_w = np.zeros(len(x))
     for first in range(0, n_temperatures, STAGE):
-        # The last stage is filled up with steps of no length, sweeps at theta_end: one shape, compiled once.
+        # The last stage is padded with sweeps at theta_end, steps of length 0, so that one shape is compiled.
         number = first + np.arange(min(STAGE, n_temperatures), dtype=np.uint32)
         t = np.minimum(np.append(number, number[-1] + 1) / n_temperatures, 1.0)
         gained, x = _stage(key, lattice, start, end, x, (number, t[:-1], t[1:]), beta)
@@ -153,9 +155,9 @@ def class_params(params: dict, label: int) -> dict:
 
 
 def independent_params(lattice: gibbs.Lattice | gibbs.Graph, params: dict, bias: Float[Array, "..."]) -> dict:
-    """Return the model of `bias` alone, with the shapes of `params`. UserError for a bias of another shape.
+    """Return parameters shaped like `params` with this bias and no couplings. UserError for a bias of another shape.
 
-    Levels that a site of a graph does not have get a bias that no sample survives.
+    Levels that a site of a graph does not have get a bias so low that they are never drawn.
     """
     if bias.shape != params["bias"].shape:
         raise UserError(f"base_bias has shape {bias.shape}; allowed: {params['bias'].shape}")
@@ -165,7 +167,7 @@ def independent_params(lattice: gibbs.Lattice | gibbs.Graph, params: dict, bias:
 
 
 def linear_energy(lattice: gibbs.Lattice | gibbs.Graph, params: dict, x: UInt8[Array, "n *sites"]) -> Float[Array, "n"]:
-    """Return E(x), linear in {"bias", "coupling"}: for a difference of parameters the difference of energies."""
+    """Return E(x), which is linear in `params`: a difference of parameters gives the difference of energies."""
     if isinstance(lattice, gibbs.Graph):
         return gibbs.graph_energy(lattice, params, x)
     model = PottsEBM(lattice, gibbs.n_levels(params), "tied" if gibbs.is_tied(params) else "edge")
@@ -181,7 +183,7 @@ def log_partition_independent(bias: Float[Array, "..."], beta: float = 1.0) -> f
 def draw_independent(
     key: Key[Array, ""], bias: Float[Array, "..."], n: int, beta: float = 1.0
 ) -> UInt8[Array, "n *sites"]:
-    """Draw n exact samples of independent pixels or sites; sample c depends on key and c alone."""
+    """Return n exact samples of independent pixels or sites; sample c depends on the key and on c alone."""
     bias = _of_levels(bias)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
     return jax.vmap(lambda k: jax.random.categorical(k, beta * bias))(keys).astype(jnp.uint8)

@@ -4,8 +4,8 @@
     log p(x)     = log sum_y pi_y exp(-beta E(x, y) - log Z_y)         with labels; pi_y: share of class y in the data
     bits per pixel = - log p(x) / (H W log 2)
 
-What is reported uses log Z from below, which is on average too low, so the likelihood flatters; log Z from above tells
-by how much.
+Reported likelihoods use log Z from below, which is on average too low, and are therefore on average too high; log Z
+from above shows by how much.
 """
 
 import jax
@@ -19,7 +19,7 @@ _CHUNK = 1000
 
 
 def base_biases(params: dict, x: UInt8[Array, "n H W"]) -> Array:
-    """Return the log marginals of the data, the independent pixels at which annealing starts."""
+    """Return the log marginals of the data: the biases of the independent pixels at which annealing starts."""
     return log_marginal_init(params, x)["bias"]
 
 
@@ -41,7 +41,10 @@ def mixture_log_likelihood(
     log_z: dict[int, float],
     beta: float = 1.0,
 ) -> Float64[np.ndarray, "n"]:
-    """Return log p(x) of every image in nats, summed over the classes in `log_z`, whose shares are those of `label`."""
+    """Return log p(x) of every image in nats, summed over the classes in `log_z`.
+
+    The weight of a class is its share of `label`, the labels of the training images.
+    """
     label = np.asarray(label)
     terms = [
         np.log((label == y).mean()) + log_likelihood(model, class_params(params, y), x, value, beta)
@@ -51,5 +54,5 @@ def mixture_log_likelihood(
 
 
 def bits_per_pixel(log_p: Float64[np.ndarray, "n"], pixels: int) -> float:
-    """Return the mean of - log2 p(x) per pixel."""
+    """Return the mean of - log2 p(x) / pixels over images; `log_p` is in nats."""
     return float(-np.mean(log_p) / (pixels * np.log(2)))

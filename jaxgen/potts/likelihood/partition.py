@@ -1,17 +1,17 @@
-"""log Z of a Potts model with a bracket, and a warning where its error bars cannot be trusted.
+"""log Z of a Potts model between two estimates, with a warning where their standard errors cannot be trusted.
 
     low  = log Z_0 + log mean w        annealed from independent pixels up to the model: on average too low
     high = log Z_0 - log mean 1/w      from samples of the model down: on average too high, if the samples have mixed
 
-A standard error knows only what its own chains saw. On a model of several modes all chains can follow the path into the
-same few modes, and then both the estimate and its error are too small, while the effective number of chains stays high.
-What protects is the other end of the bracket with samples that reached the model by another way. `bracket` therefore
-compares the two ends, and the chains at the model's end with each other, and warns where they differ. That both ends
-agree is necessary, not sufficient: a mode that both starts miss is missed.
+A standard error reflects only the modes that its own chains entered. If the model has several modes, all chains can
+follow the path into the same few of them; then the estimate and its error are both too small, while the effective
+number of chains stays high. The second estimate, with samples that reached the model in another way, reveals this:
+`bracket` compares the two estimates, and the states of both populations at the model, and warns where they differ.
+Agreement is necessary, not sufficient: a mode that both populations miss goes unnoticed.
 
-How much the warning finds depends on the length of the path. Of estimates more than two standard errors off, on a
-4 x 6 grid of three modes with 64 chains and bases tilted by 0.5 to 2, it named 14 of 24 with 100 temperatures and 22 of
-22 with 600. A short path without a warning proves little.
+How often the warning fires depends on the length of the path: of the estimates that were more than two standard errors
+off, on a 4 x 6 grid with three modes, it flagged 58 % with 100 temperatures and all with 600. A short path without a
+warning proves little.
 """
 
 import warnings
@@ -43,11 +43,11 @@ _FEWEST = 5.0  # effective chains
 
 
 class PartitionWarning(UserWarning):
-    """The error bars of log Z cannot be trusted."""
+    """The standard errors of log Z cannot be trusted."""
 
 
 class Partition(NamedTuple):
-    """log Z of p(x), or of p(x | y), in nats, annealed from below and from above."""
+    """Two estimates of log Z of p(x), or of p(x | y), in nats: annealed from below and from above."""
 
     low: PartitionEstimate
     high: PartitionEstimate
@@ -68,24 +68,24 @@ def log_partition(
     beta: float = 1.0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Partition:
-    """Estimate log Z from both ends, with samples for the upper one that owe nothing to `base_bias`.
+    """Estimate log Z from both ends.
 
-    They are annealed from uniform noise over `n_temperatures` and swept as often at the model. For samples of your own
-    use `bracket`.
+    The samples for the upper end do not depend on `base_bias`: they are annealed from uniform noise over
+    `n_temperatures` sweeps, followed by as many sweeps of the model. Use `bracket` to supply samples of your own.
 
     Args:
         key: random key.
         model: the model; the parameters of one class if it has classes, see `class_params`.
         params: {"bias", "coupling"}.
-        base_bias: log-odds of the independent pixels from which the lower end is annealed; log marginals of the data
-            serve well.
-        n_chains: at least 2, of each end.
-        n_temperatures: at least 1, of each end.
+        base_bias: log-odds of the independent pixels from which the lower end is annealed; the log marginals of the
+            data are a good choice.
+        n_chains: chains per end, 2 or more.
+        n_temperatures: temperatures per end, 1 or more.
         beta: inverse temperature.
-        progress: called with the temperatures done, of 2 n_temperatures.
+        progress: called with the temperatures done, up to 2 n_temperatures.
 
     Raises:
-        UserError: naming an argument out of range, or as `gibbs.sample`.
+        UserError: an argument out of range, by name; or what `gibbs.sample` refuses.
 
     Warns:
         PartitionWarning: as `bracket`.
@@ -111,8 +111,8 @@ def bracket(
 ) -> Partition:
     """Estimate log Z from both ends with as many chains as there are samples; the upper end starts at the samples.
 
-    Args as `log_partition`, and `samples`: samples of the model, best drawn by other means than annealing from
-    `base_bias`.
+    Arguments are as in `log_partition`; `samples` are states of the model, best drawn by other means than annealing
+    from `base_bias`.
 
     Raises:
         UserError: as `estimate_log_partition`.
@@ -141,7 +141,7 @@ def bracket(
 
 
 def doubts(both: Partition, lattice: gibbs.Lattice, params: dict, samples: UInt8[Array, "n H W"]) -> list[str]:
-    """Return in words why the error bars of a bracket cannot be trusted; an empty list if nothing speaks against it."""
+    """Return in words why the standard errors of a bracket cannot be trusted; an empty list if no check fails."""
     reasons, error = [], float(np.hypot(both.low.standard_error, both.high.standard_error))
     if abs(both.gap) > _ERRORS * error and abs(both.gap) > 1e-3:
         reasons.append(
@@ -159,7 +159,7 @@ def doubts(both: Partition, lattice: gibbs.Lattice, params: dict, samples: UInt8
         if np.ptp(np.concatenate(values)) == 0:
             continue
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of one end whose chains are all alike
+            warnings.simplefilter("ignore", RuntimeWarning)  # of a population whose states are all alike
             p = scipy.stats.ttest_ind(*values).pvalue
         if p < _SIGNIFICANCE:
             reasons.append(
@@ -172,7 +172,7 @@ def doubts(both: Partition, lattice: gibbs.Lattice, params: dict, samples: UInt8
 
 
 def _resampled(low: PartitionEstimate) -> UInt8[Array, "m H W"]:
-    """Return the annealed chains in proportion to their weights, as many as are effective, spread evenly."""
+    """Return annealed chains resampled by their weights (systematic resampling), as many as are effective."""
     w = np.exp(low.log_weights - low.log_weights.max())
     m = max(2, int(low.effective_chains))
     places = np.searchsorted(np.cumsum(w) / w.sum(), (np.arange(m) + 0.5) / m)

@@ -3,10 +3,10 @@
     p_r(x)  ~ exp(-beta E(x; theta(t_r))),    theta(t) = (1 - t) theta_base + t theta,    0 = t_1 < .. < t_R = 1
     swap x_r and x_(r+1) with probability min(1, exp(beta (t_(r+1) - t_r) (D(x_(r+1)) - D(x_r)))),   D = E - E_base
 
-The energy is linear in theta, which gives the exponent; p_1 x .. x p_R is left invariant by sweeps and swaps. Even
-pairs and odd pairs alternate deterministically, which carries states along the path instead of diffusing them (Okabe et
-al. 2001; Syed et al. 2022). The replica at t = 0 has no couplings: one sweep makes it an independent draw, so what
-reaches t = 1 from there is independent of the past.
+The energy is linear in theta, which gives the exponent; sweeps and swaps leave p_1 x .. x p_R invariant. Even and odd
+pairs alternate deterministically, which carries states along the path instead of diffusing them (Okabe et al. 2001;
+Syed et al. 2022). The replica at t = 0 has no couplings, so one sweep makes it an independent draw, and states that
+reach t = 1 from there are independent of the past.
 """
 
 import functools
@@ -22,9 +22,11 @@ from jaxgen.potts.likelihood.annealed_importance import independent_params, line
 
 
 class TemperingInfo(NamedTuple):
-    """acceptance: share of swaps taken between neighbours r and r + 1, one of R - 1 gaps.
+    """What a tempering run reports.
 
-    cold: x_R, at t = 1, after every round of each of the n ensembles.
+    Attributes:
+        acceptance: fraction of accepted swaps between replicas r and r + 1, for each of the R - 1 gaps.
+        cold: x_R, the replica at t = 1, after every round, for each of the n ensembles.
     """
 
     acceptance: Float[Array, "gaps"]
@@ -52,13 +54,13 @@ def parallel_tempering(
         params: {"bias", "coupling"} at t = 1.
         base_bias: the bias at t = 0, where there are no couplings.
         x: states; n independent ensembles of R replicas.
-        t: where each replica is on the path, ascending.
-        n_rounds: at least 1.
-        sweeps: Gibbs sweeps per round, at least 1.
+        t: position of each replica on the path, ascending from 0 to 1.
+        n_rounds: number of rounds, 1 or more.
+        sweeps: Gibbs sweeps per round, 1 or more.
         beta: inverse temperature.
 
     Raises:
-        UserError: fewer than two replicas, t of another length, n_rounds < 1; or as `gibbs.sample`.
+        UserError: fewer than two replicas, t of another length, n_rounds < 1; or what `gibbs.sample` refuses.
     """
     if len(x) < 2 or t.shape != (len(x),):
         raise UserError(f"t has shape {t.shape} for {len(x)} replicas; allowed: ({len(x)},), two or more")

@@ -3,8 +3,9 @@
     p(x) = exp(-beta E(x)) / Z,   E(x) = - sum_i (b_i[x_i] + f_i[x_i]) - sum_(i,j) W_ij[x_i, x_j],   x_i in 0..L-1
     Z = sum_x exp(-beta E(x))
 
-f is an optional field added to the bias. The sites in row-major order are the digits in base L of a state's number s,
-the first site the most significant. Everything here is an oracle for tests and diagnostics, at a cost of L^sites.
+f is an optional field added to the bias. The levels of the sites in row-major order are the digits in base L of the
+number s of a state, the first site the most significant. These functions are oracles for tests and diagnostics; their
+cost is proportional to L^sites.
 """
 
 import functools
@@ -25,7 +26,7 @@ MAX_MATRIX_STATES = 2**12
 
 
 def all_states(lattice: Lattice, levels: int) -> UInt8[np.ndarray, "S H W"]:
-    """Return the S = levels^sites states in order of their number. UserError over 2^22 states."""
+    """Return all S = levels^sites states in the order of their numbers. UserError for more than 2^22 states."""
     _check_size(lattice, levels, MAX_STATES)
     digits = np.empty((lattice.n_sites, levels**lattice.n_sites), np.uint8)
     for site in range(lattice.n_sites):
@@ -34,10 +35,10 @@ def all_states(lattice: Lattice, levels: int) -> UInt8[np.ndarray, "S H W"]:
 
 
 def state_numbers(x: UInt8[Array, "n H W"], levels: int) -> Int[np.ndarray, "n"]:
-    """Return the numbers of images in all_states. UserError for a level outside 0..levels-1."""
+    """Return the index in `all_states` of every image. UserError for a level outside 0 .. levels - 1."""
     digits = np.asarray(x).reshape(len(x), -1)
     if digits.size and not 0 <= digits.min() <= digits.max() < levels:
-        raise UserError(f"x: got levels {digits.min()} to {digits.max()}, allowed are 0 to {levels - 1}")
+        raise UserError(f"x has levels {digits.min()} to {digits.max()}; allowed: 0 to {levels - 1}")
     return digits @ levels ** np.arange(digits.shape[1])[::-1]
 
 
@@ -45,12 +46,15 @@ def state_numbers(x: UInt8[Array, "n H W"], levels: int) -> Int[np.ndarray, "n"]
 def natural_params(
     lattice: Lattice, params: Params, beta: float | Float[Array, ""] = 1.0, field: Float[Array, "H W L"] | None = None
 ) -> Params:
-    """Return beta (b + f) and beta W_ij as an edge tree, in which -beta E(x) is linear."""
+    """Return beta (b + f) and beta W_ij as edge parameters, in which -beta E(x) is linear.
+
+    UserError for a field of another shape.
+    """
     check_params(lattice, params)
     bias = jnp.asarray(params["bias"])
     if field is not None:
         if field.shape != bias.shape:
-            raise UserError(f"field: got shape {field.shape}, must be {bias.shape}")
+            raise UserError(f"field has shape {field.shape}; allowed: {bias.shape}")
         bias = bias + field
     couplings = edge_couplings(lattice, params)
     return {"bias": beta * bias, "coupling": {offset_name(offset): beta * w for offset, w in couplings}}
@@ -59,7 +63,7 @@ def natural_params(
 def log_weights(
     lattice: Lattice, params: Params, beta: float | Float[Array, ""] = 1.0, field: Float[Array, "H W L"] | None = None
 ) -> Float[Array, "S"]:
-    """Return -beta E(x) of every state, in nats; dtype of the parameters. UserError over 2^22 states."""
+    """Return -beta E(x) of every state in nats, in the dtype of the parameters. UserError for more than 2^22 states."""
     natural = natural_params(lattice, params, beta, field)
     edges = {offset_name(offset): lattice.edges(offset) for offset in lattice.offsets}
     return _linear(natural, all_states(lattice, n_levels(params)), edges)
@@ -101,7 +105,7 @@ def log_likelihood(
 def marginals(
     lattice: Lattice, params: Params, beta: float | Float[Array, ""] = 1.0, field: Float[Array, "H W L"] | None = None
 ) -> dict:
-    """Return expected sufficient statistics, numpy float64, shaped like edge parameters whatever the kind of params.
+    """Return expected sufficient statistics as float64, shaped like edge parameters also for tied ones.
 
     {"bias": p(x_i = l), (H, W, L); "coupling": {name: p(x_i = a, x_j = b), (h, w, L, L)}}, by summing the distribution.
     """
@@ -149,12 +153,18 @@ def sweep_matrix(
     beta: float | Float[Array, ""] = 1.0,
     clamp: Bool[np.ndarray, "H W"] | None = None,
 ) -> Float[np.ndarray, "S S"]:
-    """Return P[s, t], the probability that one sweep takes state s to state t, float64; one kernel per block:
+    """Return P[s, t], the float64 probability that one sweep takes state s to state t; one kernel per block:
 
         K[s, t] = prod_(i in block) p(t_i | s without i) prod_(i not in block) [t_i = s_i]
 
-    order: the blocks of flat sites, first to last; all sites of a block see the state before the block, so p is
-    stationary only if no edge joins two of them. clamp: True sites never change. UserError over 2^12 states.
+    Args:
+        lattice, params, beta: the model.
+        order: the blocks of flat sites in the order of the sweep; all sites of a block are drawn given the state before
+            the block, so p is stationary only if no edge joins two of them.
+        clamp: True at sites that never change.
+
+    Raises:
+        UserError: more than 2^12 states.
     """
     levels = n_levels(params)
     _check_size(lattice, levels, MAX_MATRIX_STATES)
@@ -175,6 +185,6 @@ def sweep_matrix(
 def _check_size(lattice: Lattice, levels: int, limit: int) -> None:
     if levels**lattice.n_sites > limit:
         raise UserError(
-            f"lattice: got {levels}^{lattice.n_sites} states ({lattice.height} x {lattice.width} sites), "
-            f"enumeration allows at most {limit}"
+            f"lattice has {levels}^{lattice.n_sites} states ({lattice.height} x {lattice.width} sites); "
+            f"allowed by enumeration: at most {limit}"
         )

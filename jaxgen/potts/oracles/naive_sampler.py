@@ -1,9 +1,9 @@
-"""The naive baseline: sequential Gibbs sampling as one would first write it, three nested Python loops and NumPy.
+"""The naive baseline: sequential Gibbs sampling in three nested Python loops with NumPy.
 
     for every chain, for every sweep, for i in 0 .. H W - 1:   x_i ~ softmax_a beta (b_i[a] + sum_j W_ij[a, x_j])
 
-The same parameters and the same law as `gibbs.sample`, of which engine="sequential" is the compiled counterpart of this
-scan; here nothing is compiled and nothing is done at the same time. It exists to be compared with.
+It takes the parameters of `gibbs.sample` and samples the same law; engine="sequential" is the compiled counterpart of
+this scan. Here nothing is compiled or vectorised: it is a reference for comparisons of speed.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ def naive_sample(
     """Return the states after `n_sweeps` raster scans of every chain of x.
 
     Args:
-        seed: of NumPy's generator.
+        seed: seed of NumPy's generator.
         lattice: the graph.
         params: {"bias", "coupling"}, as for `gibbs.sample`.
         x: states 0 to L - 1.
@@ -31,7 +31,7 @@ def naive_sample(
     """
     gibbs.check_params(lattice, params)
     if n_sweeps < 1:
-        raise UserError(f"n_sweeps: got {n_sweeps!r}, must be an integer of at least 1")
+        raise UserError(f"n_sweeps is {n_sweeps!r}; allowed: an integer, 1 or more")
     rng = np.random.default_rng(seed)
     bias = beta * np.asarray(params["bias"], np.float64).reshape(lattice.n_sites, -1)
     neighbours = _neighbours(lattice, params, beta)

@@ -1,7 +1,7 @@
-"""The transfer matrix, site by site: exact log Z, marginals and draws of nearest-neighbour strips of any length.
+"""Site-by-site transfer matrix: exact log Z, marginals and samples of nearest-neighbour strips of any length.
 
     E(x) = - sum_i b_i[x_i] - sum_(i,j) W_ij[x_i, x_j],   p(x) = exp(-beta E(x)) / Z
-    m_t(v) = log sum over the sites before v of exp(-beta E of the t sites absorbed so far),   v = the last W of them
+    m_t(v) = log sum over the sites before v of exp(-beta E of the t sites absorbed so far),   v: the last W of them
     m_(t+1)(v_2..v_W, s) = beta b_t[s] + beta W_left[v_W, s] + log sum_(v_1) exp(m_t(v_1..v_W) + beta W_up[v_1, s])
     log Z = log sum_v exp(m_HW(v))
 
@@ -29,7 +29,7 @@ MAX_STORED = 2**28
 
 
 class _Sites(NamedTuple):
-    """What each site in raster order adds; zeros where a site has no left or no upper neighbour."""
+    """Terms that each site in raster order adds; zeros where a site has no left or no upper neighbour."""
 
     bias: Float[Array, "sites L"]
     left: Float[Array, "sites L L"]
@@ -39,9 +39,10 @@ class _Sites(NamedTuple):
 def log_partition(
     lattice: Lattice, params: Params, beta: float = 1.0, field: Float[Array, "H W L"] | None = None
 ) -> Float[Array, ""]:
-    """Return log Z in nats, differentiable; dtype of the parameters.
+    """Return log Z in nats, differentiable, in the dtype of the parameters.
 
-    Raises UserError naming the lattice if it is not an open nearest-neighbour grid, or if L^(W+1) > 2^24.
+    Raises:
+        UserError: the lattice is not an open nearest-neighbour grid, or L^(W+1) > 2^24.
     """
     _check(lattice, params)
     return _log_partition(lattice, natural_params(lattice, params, beta, field))
@@ -50,7 +51,7 @@ def log_partition(
 def marginals(
     lattice: Lattice, params: Params, beta: float = 1.0, field: Float[Array, "H W L"] | None = None
 ) -> Params:
-    """Return expected sufficient statistics, shaped like edge parameters for any params; errors as log_partition.
+    """Return expected sufficient statistics, shaped like edge parameters also for tied ones; errors as `log_partition`.
 
     {"bias": p(x_i = l), (H, W, L); "coupling": {name: p(x_i = a, x_j = b), (h, w, L, L)}}: the gradient of log Z in the
     natural parameters. The gradient of the mean log-likelihood is beta (the same means over the data - these). Memory:
@@ -61,9 +62,12 @@ def marginals(
 
 
 def draw(key: PRNGKeyArray, lattice: Lattice, params: Params, n: int, beta: float = 1.0) -> UInt8[Array, "n H W"]:
-    """Draw n independent exact samples; draw i depends on key and i alone. Errors as log_partition, and for n < 1.
+    """Return n independent exact samples, by forward filtering and backward sampling.
 
-    Forward filtering, backward sampling. Memory: H W L^W numbers, at most 2^28.
+    Sample i depends on the key and on i alone.     Memory: H W L^W numbers, at most 2^28.
+
+    Raises:
+        UserError: as `log_partition`, n < 1, or too much memory.
     """
     _check(lattice, params)
     if n < 1:
@@ -101,7 +105,7 @@ def _marginals(lattice: Lattice, natural: Params) -> Params:
 
 
 def _sites(lattice: Lattice, natural: Params) -> tuple[int, _Sites]:
-    """Return the shorter side, and the sites in raster order of the grid standing upright."""
+    """Return the shorter side, and the sites in raster order of the grid turned so that this side is its width."""
     bias = natural["bias"]
     left, up = (_couplings(lattice, natural, offset) for offset in ((0, 1), (1, 0)))
     if lattice.height < lattice.width:
@@ -120,13 +124,13 @@ def _couplings(lattice: Lattice, natural: Params, offset: tuple[int, int]) -> Fl
 
 
 def _before_the_first(width: int, sites: _Sites) -> Float[Array, "L^W"]:
-    """Return a row of uniform sites above the grid, joined to nothing: its weights sum to one."""
+    """Return the message of a row of uniform, unconnected sites above the grid; its weights sum to 1."""
     levels = sites.bias.shape[1]
     return jnp.full(levels**width, -width * jnp.log(levels), sites.bias.dtype)
 
 
 def _absorb(message: Float[Array, "L^W"], site: _Sites) -> tuple[Float[Array, "L^W"], Float[Array, ""]]:
-    """Return m_(t+1) minus its maximum, and that maximum."""
+    """Return m_(t+1) minus its maximum, and this maximum."""
     levels = len(site.bias)
     summed = jax.nn.logsumexp(message.reshape(1, -1, levels) + site.up.T[:, None, :], axis=2)
     if len(message) == levels:  # W = 1: the site above is the only one that is known
@@ -142,7 +146,7 @@ def _absorb(message: Float[Array, "L^W"], site: _Sites) -> tuple[Float[Array, "L
 def _draw(key: PRNGKeyArray, lattice: Lattice, natural: Params, n: int) -> UInt8[Array, "n H W"]:
     width, sites = _sites(lattice, natural)
     levels = n_levels(natural)
-    # A last row of free sites joined to nothing, all read as 0, makes the last row of the grid a row like the others.
+    # A last row of unconnected sites, all read as 0, makes the last row of the grid a row like the others.
     sites = jax.tree.map(lambda a: jnp.pad(a, ((0, width),) + ((0, 0),) * (a.ndim - 1)), sites)
     _, messages = jax.lax.scan(lambda m, site: (_absorb(m, site)[0], m), _before_the_first(width, sites), sites)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
