@@ -1,4 +1,4 @@
-"""Potts energy-based models: the energy, contrastive gradients, likelihoods."""
+"""Potts energy-based models: energies, contrastive divergence, likelihoods, samples and inpainting."""
 
 from jaxgen.potts.config import PottsConfig as PottsConfig
 from jaxgen.potts.config import build_model as build_model

@@ -1,4 +1,4 @@
-"""The settings of a Potts EBM that is trained by contrastive divergence."""
+"""The settings of a Potts EBM and of its contrastive divergence; `experiments/flags` holds those of the records."""
 
 import dataclasses
 
@@ -11,14 +11,14 @@ from jaxgen.potts.model import COUPLINGS, PottsEBM
 from jaxgen.runs import option, seed_option
 from jaxgen.runs.config import MOST_STEPS
 
-SIDE = 28  # pixels of both built-in datasets
-N_CLASSES = 10  # of these
+SIDE = 28  # height and width of both built-in datasets
+N_CLASSES = 10  # of both built-in datasets
 BEST = ("validation_log_pl", "max")  # the metric by which the best checkpoint is kept
 
 
 @dataclasses.dataclass(frozen=True)
 class PottsConfig:
-    """The defaults train an edge model of all digits; `experiments/flags` holds the settings of the records."""
+    """The settings of a Potts EBM and of its training; the defaults train an edge model of all digits."""
 
     seed: int = seed_option("seed of parameters, data order, chains and samples", group="run")
     log_every: int = option(50, "steps between records of the training metrics", group="run", low=1, high=MOST_STEPS)
@@ -38,9 +38,9 @@ class PottsConfig:
     neighbourhood: str = option("4", "pixels joined to each pixel", group="model", choices=gibbs.NEIGHBOURHOODS)
     boundary: str = option("open", "edges of the image", group="model", choices=gibbs.BOUNDARIES)
     coupling: str = option(
-        "edge", "one matrix per edge, or one strength per direction", group="model", choices=COUPLINGS
+        "edge", "edge: one coupling matrix per edge; tied: one strength per direction", group="model", choices=COUPLINGS
     )
-    labels: bool = option(False, "join a class label to every pixel, to sample a class", group="model")
+    labels: bool = option(False, "join a class label to every pixel, so that one class can be sampled", group="model")
     init: str = option("log_marginals", "start of the biases", group="model", choices=("log_marginals", "zeros"))
 
     cd_steps: int = option(
@@ -48,7 +48,7 @@ class PottsConfig:
     )
     persistent: bool = option(True, "continue the chains from step to step (PCD)", group="contrastive divergence")
     chains: int = option(
-        256, "chains of PCD; CD has one per image", group="contrastive divergence", low=1, high=1_000_000
+        256, "chains of PCD; CD uses one chain per image", group="contrastive divergence", low=1, high=1_000_000
     )
     engine: str = option("lattice", "Gibbs engine", group="contrastive divergence", choices=gibbs.ENGINES)
     beta: float = option(1.0, "inverse temperature", group="contrastive divergence", low=0.01, high=1e6)

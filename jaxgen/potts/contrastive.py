@@ -4,8 +4,8 @@
     CD-k:  < s >_model ~ mean of s after k Gibbs sweeps started at the data
     PCD-k: < s >_model ~ mean of s over chains that go on from step to step, k sweeps per step
 
-The gradient returned is that of the loss - log p(x), which an optimiser descends. Sampling, both phases, gradient and
-the optimiser's update are one traced function, hence one XLA executable.
+The gradient returned is that of the loss - log p(x), which an optimiser descends. Sampling, both phases, the gradient
+and the update of the optimiser are traced together and compiled to one XLA executable.
 """
 
 import dataclasses
@@ -26,13 +26,13 @@ from jaxgen.training.parallel import mean_over_devices
 
 @dataclasses.dataclass(frozen=True)
 class ContrastiveSettings:
-    """How the negative phase is run.
+    """The settings of the negative phase.
 
     Attributes:
         sweeps: k >= 1, Gibbs sweeps per training step.
-        persistent: PCD, whose chains go on from step to step, instead of CD. It must agree with the carry: chains of
-            `persistent_chains` for PCD, None for CD.
-        engine: a Gibbs engine.
+        persistent: True for PCD, whose chains go on from step to step; False for CD. It must agree with the carry:
+            chains of `persistent_chains` for PCD, None for CD.
+        engine: one of `gibbs.ENGINES`.
         beta: inverse temperature > 0.
     """
 
@@ -53,9 +53,9 @@ def persistent_chains(
 
     Args:
         key: random key.
-        x: the examples.
-        n_chains: at least 1; with labels at least the number of classes that occur.
-        label: the class of every example, not traced.
+        x: the examples, states 0 .. L - 1.
+        n_chains: 1 or more; with labels at least the number of classes that occur.
+        label: the class of every example, a concrete array.
 
     Raises:
         UserError: too few chains.
@@ -88,12 +88,17 @@ def contrastive_divergence(
 ) -> Callable[..., tuple[dict, dict | None, dict]]:
     """Return a `grad_fn(params, carry, key, batch) -> (grads, carry, metrics)` for the common training step.
 
-    batch: {"image": states uint8 (n, H, W), "position": global number of each example, "label": (n,) if the model has
-    classes}. carry: `persistent_chains(...)` for PCD, None for CD. centre: frequencies of the data shaped like
-    `params`; if given, the gradient is that of the centred model, see `centred`.
+    Args:
+        model: the model.
+        settings: the settings of the negative phase.
+        centre: frequencies of the data shaped like `params`; if given, the gradient is that of the centred model, see
+            `centred`.
 
-    metrics: mean energies of data and samples, their difference, and `lag_autocorrelation`, the correlation of the
-    chains before and after the k sweeps (1: nothing moved; 0: independent).
+    Returns:
+        The gradient function. Its batch is {"image": states uint8 (n, H, W), "position": global number of each
+        example, "label": (n,) if the model has classes}; its carry is `persistent_chains(...)` for PCD and None for CD.
+        Its metrics are the mean energies of data and samples, their difference, and `lag_autocorrelation`, the
+        correlation of the chains before and after the k sweeps (1: no site changed; 0: independent).
 
     Raises:
         UserError: while tracing, a carry that does not agree with `settings.persistent`.
@@ -143,7 +148,7 @@ def contrastive_divergence(
 def decay_couplings(tx: optax.GradientTransformation, l2: float) -> optax.GradientTransformation:
     """Return `tx` applied to the gradient of the loss plus (l2 / 2) |couplings|^2; biases do not decay.
 
-    The decay has no state, so the state is that of `tx`.
+    The decay has no state, so the state is that of `tx`. UserError for a negative l2.
     """
     if l2 < 0:
         raise UserError(f"l2 is {l2}; allowed: a number, 0 or more")
@@ -166,7 +171,11 @@ def centred(lattice: gibbs.Lattice, difference: dict, centre: dict) -> dict:
         dW_ij <- dW_ij - mu_i db_j' - db_i mu_j'          db_i <- db_i - sum_j dW_ij mu_j     (with the new dW_ij)
 
     It is invariant under relabelling of levels and better conditioned (Cho, Raiko and Ilin 2011; Montavon and Mueller
-    2012). Fixed points are those of the plain gradient. Labels are centred on their class shares in the same way.
+    2012), and has the fixed points of the plain gradient. Labels are centred on the shares of their classes in the same
+    way.
+
+    Raises:
+        UserError: a `gibbs.Graph` in place of a lattice.
     """
     if isinstance(lattice, gibbs.Graph):
         raise UserError("centre is for models on a lattice; allowed on a Graph: None")
@@ -205,7 +214,7 @@ def centred(lattice: gibbs.Lattice, difference: dict, centre: dict) -> dict:
 
 
 def _class_weight(model: PottsEBM, chains: dict) -> Float[Array, "C"] | None:
-    """Return the weight of each class, read off its chains; a class without chains on this device has no term."""
+    """Return the weight of each class, taken from its chains; a class without chains on this device contributes 0."""
     if chains.get("weight") is None:
         return None
     return jnp.zeros(model.n_classes).at[chains["label"]].set(chains["weight"])

@@ -1,4 +1,4 @@
-"""What is measured of a Potts EBM: during training, and at the end from fresh samples."""
+"""What is measured of a Potts EBM: during training, and afterwards from fresh samples."""
 
 import functools
 import typing
@@ -33,8 +33,8 @@ def evaluation_hook(
 ) -> Callable[[int, training.TrainState], dict[str, Float[Array, ""] | float]]:
     """Return a hook for `fit`.
 
-    It measures the pseudo-likelihood of validation images and the moment errors of chains from noise, and logs pictures
-    and histograms.
+    The hook measures the pseudo-likelihood of validation images and the moment errors of chains from noise, and logs
+    pictures and histograms.
     """
     model, config = task.model, task.config
     x, label = task.validation[:_EVAL_IMAGES], task.validation_label
@@ -73,7 +73,7 @@ def evaluation_hook(
 
 
 def report(task: "PottsTask", state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
-    """Draw fresh samples, save and show them, and measure their moments."""
+    """Draw fresh samples, save and plot them, and measure their moments."""
     from jaxgen.potts.figures import training_run  # here, so that the library does without a plotting library
 
     config = task.config
@@ -88,9 +88,9 @@ def report(task: "PottsTask", state: training.TrainState, folder: runs.RunFolder
 
 
 def final_rows(task: "PottsTask", params: dict, fresh: FreshSamples) -> list[runs.Row]:
-    """Return the numbers of a trained model: moment errors of fresh samples against the training images, likelihoods.
+    """Return the rows of a trained model: moment errors of fresh samples against the training images, and likelihoods.
 
-    Beside them, the same errors of as many training images drawn with replacement: what sampling noise alone gives.
+    Beside them stand the errors of as many training images drawn with replacement, due to sampling noise alone.
     """
     lattice, n = task.model.lattice, len(fresh.states)
     expected = task.data_statistics

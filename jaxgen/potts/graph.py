@@ -40,11 +40,12 @@ class GraphEBM(nn.Module):
 
     @property
     def lattice(self) -> gibbs.Graph:
-        """Return what `gibbs.sample` runs on, by the name that it has in `PottsEBM`."""
+        """Return the graph, under the name that `PottsEBM` has for what `gibbs.sample` runs on."""
         return self.graph
 
     @property
     def levels(self) -> int:
+        """Return the largest number of levels of a site."""
         return self.graph.max_levels
 
     @nn.compact
@@ -62,7 +63,10 @@ class GraphEBM(nn.Module):
 
 
 def with_hidden(visible: Bool[np.ndarray, "n"], v: UInt8[Array, "chains visible"]) -> UInt8[Array, "chains n"]:
-    """Return states of all sites, `v` at the visible ones in their order and 0 at the hidden ones."""
+    """Return states of all sites: `v` at the visible ones in their order and 0 at the hidden ones.
+
+    UserError if `v` has another number of columns than there are visible sites.
+    """
     sites = np.flatnonzero(visible)
     if v.shape[1] != len(sites):
         raise UserError(f"v has shape {v.shape}; allowed: (chains, {len(sites)}), the number of visible sites")
@@ -80,7 +84,7 @@ def draw_hidden(
     beta: float = 1.0,
     chain_ids: Array | None = None,
 ) -> UInt8[Array, "chains n"]:
-    """Redraw the hidden sites given the visible ones, `sweeps` sweeps from x.
+    """Return x with its hidden sites redrawn given the visible ones, by `sweeps` Gibbs sweeps.
 
     One sweep is an exact draw of h ~ p(h | v) if no edge joins two hidden sites, as in a restricted Boltzmann machine.
     """
@@ -93,9 +97,16 @@ def hidden_contrastive_divergence(
 ) -> Callable:
     """Return the `grad_fn` of `contrastive_divergence` with the hidden sites of the data drawn given the visible ones.
 
-    batch: {"image": visible states uint8 (examples, visible), "position": global number of each example}. carry: chains
-    of all sites, `persistent_chains(key, with_hidden(visible, v), n_chains)`, or None for CD. hidden_sweeps: of the
-    positive phase; more than one is needed where edges join hidden sites.
+    Args:
+        model: the model of all sites.
+        settings: the settings of the negative phase.
+        visible: True at visible sites.
+        hidden_sweeps: Gibbs sweeps of the positive phase; more than one is needed where edges join hidden sites.
+
+    Returns:
+        The gradient function. Its batch is {"image": visible states uint8 (examples, visible), "position": global
+        number of each example}; its carry holds chains of all sites, `persistent_chains(key, with_hidden(visible, v),
+        n_chains)`, or is None for CD.
 
     Raises:
         UserError: a mask of another shape or dtype, hidden_sweeps < 1.

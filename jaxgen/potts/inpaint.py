@@ -1,14 +1,14 @@
-"""Images completed and cleaned by a trained model: draws of the unknown pixels given what was seen.
+"""Inpainting and denoising with a trained model: draws of the unknown pixels given the observed ones.
 
-    inpaint     p(x_u | x_k)                                      k known pixels, u the others
+    inpaint     p(x_u | x_k)                                      k: known pixels, u: the others
     denoise     p(x | y) ~ p(x) prod_(i seen) q(y_i | x_i)        q(y | x) = (1 - r) delta(y, x) + r / L
 
-Both are Gibbs runs of the model itself. Known pixels are clamped. A noisy pixel is not: what it says enters as a field,
-log q(y_i | a) / beta at level a, which is added to the bias of its site; so does a class label, U_i[a, label]. Any
-other evidence of the form prod_i q_i(x_i) can be given to `gibbs.sample` in the same way.
+Both are Gibbs sampling of the model itself. Known pixels are clamped. A noisy pixel enters as a field, log q(y_i | a) /
+beta at level a, which is added to the bias of its site; so does a class label, as U_i[a, label]. Any other evidence of
+the form prod_i q_i(x_i) can be given to `gibbs.sample` in the same way.
 
-The chains start at uniform noise where nothing is known for sure, and the first half of the sweeps raises the
-temperature's inverse from 0 to beta, since a chain at full strength stays near the first mode that it falls into.
+The unknown pixels start at uniform noise, and the first half of the sweeps raises the inverse temperature from 0 to
+beta, since a chain that runs at beta from the start stays near the first mode that it enters.
 """
 
 from collections.abc import Callable
@@ -39,24 +39,25 @@ def inpaint(
     label: Integer[Array | np.ndarray, "n"] | None = None,
     **how,
 ) -> UInt8[Array, "n *sites"]:
-    """Return one draw of every image's unknown pixels given its known ones, p(x_u | x_k), with the known ones as given.
+    """Return every image with its unknown pixels drawn from p(x_u | x_k) and its known ones as given.
 
-    Repeat an image to draw several completions of it. Image m draws noise numbered m.
+    Repeat an image to draw several completions of it; the noise of image m depends on the key and on m.
 
     Args:
         key: random key.
-        model: PottsEBM, or GraphEBM, whose sites (H, W) are then (sites,).
+        model: a PottsEBM, or a GraphEBM, whose images have the shape (n, sites).
         params: its parameters.
         images: states 0 .. L-1; unknown pixels are not read.
-        known: True where a pixel is given, for all images or for each.
-        n_sweeps: Gibbs sweeps, the first half of them annealing; rounded up to at most 40 stages of one length.
+        known: True where a pixel is given; one mask for all images or one per image.
+        n_sweeps: Gibbs sweeps, 1 or more, the first half of them annealing; they run in at most 40 stages of equal
+            length, which rounds their number up.
         label: class of every image, for a model with classes.
         how: `engine` and `beta` of `gibbs.sample`, beta as in training; `progress`, called with the number of sweeps
             done since the last call.
 
     Raises:
-        UserError: shapes that do not fit, a label where the model has no classes or none where it has, and as
-        `gibbs.sample`.
+        UserError: shapes that do not fit; a label for a model without classes, or no label for one with classes; or
+            what `gibbs.sample` refuses.
     """
     known = _checked_mask(known, images.shape)
     states = jnp.where(known, images, 0).astype(jnp.uint8)
@@ -75,24 +76,24 @@ def denoise(
     label: Integer[Array | np.ndarray, "n"] | None = None,
     **how,
 ) -> UInt8[Array, "n *sites"]:
-    """Return one draw of every clean image given a noisy one, p(x | y).
+    """Return a clean image drawn from p(x | y) for every noisy image y.
 
-    Average the greys of several draws, or take the most frequent level of every pixel, for the estimate with the least
-    squared error, or the fewest wrong pixels.
+    The mean of the greys of several draws has the least squared error; the most frequent level of every pixel has the
+    fewest wrong pixels.
 
     Args:
         key: random key.
-        model: PottsEBM, or GraphEBM, whose sites (H, W) are then (sites,).
+        model: a PottsEBM, or a GraphEBM, whose images have the shape (n, sites).
         params: its parameters.
         images: y, noisy states 0 .. L-1.
         noise: r in (0, 1], the probability with which a pixel was replaced by a level drawn uniformly.
         n_sweeps: as in `inpaint`.
-        seen: False where a pixel says nothing; by default all are seen.
+        seen: False where a pixel was not observed; by default all were.
         label: class of every image, for a model with classes.
         how: as in `inpaint`.
 
     Raises:
-        UserError: noise out of range, and as `inpaint`.
+        UserError: noise out of range, or what `inpaint` refuses.
     """
     if not 0 < noise <= 1:
         raise UserError(f"noise is {noise}; allowed: above 0, up to 1. Pixels without noise are known: use inpaint")
@@ -109,7 +110,7 @@ def denoise(
 def add_noise(
     key: PRNGKeyArray, images: UInt8[Array | np.ndarray, "n *sites"], noise: float, levels: int
 ) -> UInt8[Array, "n *sites"]:
-    """Return images of which every pixel was replaced, with probability `noise`, by a level drawn uniformly."""
+    """Return the images with every pixel replaced, with probability `noise`, by a level drawn uniformly."""
     key_where, key_level = jax.random.split(key)
     replaced = jax.random.uniform(key_where, images.shape) < noise
     return jnp.where(replaced, jax.random.randint(key_level, images.shape, 0, levels), images).astype(jnp.uint8)

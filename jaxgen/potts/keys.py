@@ -3,8 +3,8 @@
     steps, init, chains = split(key(seed), 3)          training step t draws from fold_in(steps, t)
     order, fresh        = split(fold_in(steps, 2^31))  no training step reaches 2^31
 
-The derivations of the studies are older than `training.stream`; they are kept as they are, because a run folder resumes
-and a record is made again only with the same keys.
+The studies derive their keys differently from `training.stream`, which is newer. They keep their derivations, because
+run folders resume and records are reproduced only with the same keys.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from jaxtyping import Array, Key
 
 from jaxgen.training.keys import LARGEST_SEED, beyond_steps, seed_key, stream
 
-_ORDER, _MEASURES = 2**31, 2**30  # of the studies, beyond the seed's own splits
+_ORDER, _MEASURES = 2**31, 2**30  # of the studies, beyond those that are split from the seed
 _DIGIT_USES = ("samples", "annealing")
 _SEARCH_USES = ("annealing", "fresh samples")
 
@@ -23,11 +23,11 @@ class RunKeys(NamedTuple):
     """The keys of one training run.
 
     Attributes:
-        steps: the key of the TrainState.
-        init: of the initial parameters.
-        chains: of the examples at which persistent chains start.
-        order: of the batches.
-        fresh: of the samples drawn after training.
+        steps: key of the TrainState, which the training steps derive theirs from.
+        init: key of the initial parameters.
+        chains: key of the examples at which persistent chains start.
+        order: key of the order of the batches.
+        fresh: key of the samples drawn after training.
     """
 
     steps: Key[Array, ""]
@@ -38,7 +38,7 @@ class RunKeys(NamedTuple):
 
 
 class LatticeMeasureKeys(NamedTuple):
-    """The keys of what is measured of one lattice, by use."""
+    """The keys of the measures of one lattice, by use."""
 
     start: Key[Array, ""]
     sweeps: Key[Array, ""]

@@ -6,8 +6,8 @@
 
 Pixel (y, k) of an H x W image is the site (y, 2 k + y mod 2) of an H x 2 W grid, a white square of its checkerboard;
 the black squares are hidden. Offsets that change the parity of y + x then join visible sites to hidden ones only: a
-restricted Boltzmann machine (Smolensky 1986) with local connections, sampled in two colours as it is. Its sum over h is
-a product, so a likelihood is exact but for log Z. An offset (dy, dx) of the grid goes dx / 2 pixels aside.
+restricted Boltzmann machine (Smolensky 1986) with local connections, sampled in two colours. Its sum over h is
+a product, so a likelihood is exact up to log Z. An offset (dy, dx) of the grid spans dx / 2 pixels horizontally.
 
     d log p(v) / d theta = beta (< s(v, h) >_(v data, h ~ p(h | v)) - < s(v, h) >_model)
 """
@@ -49,13 +49,13 @@ def latent_lattice(height: int, width: int, neighbourhood: str = "G16") -> gibbs
 
 
 def visible_sites(lattice: gibbs.Lattice) -> Bool[np.ndarray, "H W2"]:
-    """Return True at the sites of pixels."""
+    """Return a mask of the grid that is True at the sites of pixels."""
     y, x = np.indices((lattice.height, lattice.width))
     return (y + x) % 2 == 0
 
 
 def pixels_on_grid(v: Shaped[Array, "n H W"]) -> Shaped[Array, "n H W2"]:
-    """Return images on the grid, 0 at the hidden sites."""
+    """Return the images as states of the grid, with 0 at the hidden sites."""
     blank = jnp.zeros_like(v)
     even, odd = jnp.stack([v, blank], -1), jnp.stack([blank, v], -1)
     rows = (jnp.arange(v.shape[1]) % 2 == 0)[:, None, None]
@@ -63,7 +63,7 @@ def pixels_on_grid(v: Shaped[Array, "n H W"]) -> Shaped[Array, "n H W2"]:
 
 
 def visible_part(x: Shaped[Array, "n H W2"]) -> Shaped[Array, "n H W"]:
-    """Return the images that states of the grid show; undoes `pixels_on_grid`."""
+    """Return the images in states of the grid, the inverse of `pixels_on_grid`."""
     pairs = x.reshape(*x.shape[:2], -1, 2)
     rows = (jnp.arange(x.shape[1]) % 2 == 0)[:, None]
     return jnp.where(rows, pairs[..., 0], pairs[..., 1])
@@ -86,9 +86,9 @@ def draw_hidden(
 def latent_contrastive_divergence(model: PottsEBM, settings: ContrastiveSettings) -> Callable:
     """Return the `grad_fn` of `contrastive_divergence`, with the hidden sites of the data drawn given its pixels.
 
-    batch: {"image": pixels uint8 (n, H, W), "position"}; carry: chains on the grid, (chains, H, 2 W).
-    Statistics are not centred: under Adam, which takes steps of one size in weights and biases, the biases could not
-    follow what `centred` takes from the weights, and a run with 76 neighbours diverged.
+    Its batch is {"image": pixels uint8 (n, H, W), "position"}; its carry holds chains on the grid, (chains, H, 2 W).
+    Statistics are not centred: Adam takes steps of equal size in weights and biases, so the biases could not follow the
+    correction that `centred` takes from the weights, and a run with 76 neighbours diverged.
     """
 
     def grad_fn(params, carry, key, batch):
@@ -100,7 +100,10 @@ def latent_contrastive_divergence(model: PottsEBM, settings: ContrastiveSettings
 
 
 def latent_init(key: Key[Array, ""], model: PottsEBM, v: UInt8[Array, "n H W"], scale: float = 0.05) -> dict:
-    """Return log marginals of the pixels, no bias at hidden sites, and couplings N(0, scale^2) against symmetry."""
+    """Return initial parameters: log marginals of the pixels, zero hidden biases, couplings drawn from N(0, scale^2).
+
+    Random couplings break the symmetry between hidden sites.
+    """
     params = model.init(key, pixels_on_grid(v[:1]))["params"]
     bias = log_marginal_init(params, pixels_on_grid(v))["bias"]
     bias = jnp.where(visible_sites(model.lattice)[..., None], bias, 0.0)
@@ -115,7 +118,7 @@ def latent_init(key: Key[Array, ""], model: PottsEBM, v: UInt8[Array, "n H W"], 
 def log_sum_hidden(
     lattice: gibbs.Lattice, params: dict, v: UInt8[Array, "n H W"], beta: float = 1.0
 ) -> Float[Array, "n"]:
-    """Return log sum_h exp(-beta E(v, h)) of every image, exact, in nats.
+    """Return the exact log sum_h exp(-beta E(v, h)) of every image, in nats.
 
     The sums over pixels are one product with the matrix of all couplings, as in any restricted Boltzmann machine.
     """
@@ -140,6 +143,6 @@ def log_sum_hidden(
 def latent_log_likelihood(
     lattice: gibbs.Lattice, params: dict, v: UInt8[Array, "n H W"], log_z: float, beta: float = 1.0
 ) -> Float64[np.ndarray, "n"]:
-    """Return log p(v) of every image in nats, exact up to log Z, which is that of visible and hidden sites together."""
+    """Return log p(v) of every image in nats; exact up to `log_z`, that of visible and hidden sites together."""
     pieces = [log_sum_hidden(lattice, params, v[i : i + _CHUNK], beta) for i in range(0, len(v), _CHUNK)]
     return np.concatenate([np.asarray(piece, np.float64) for piece in pieces]) - log_z

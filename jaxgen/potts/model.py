@@ -28,15 +28,15 @@ class PottsEBM(nn.Module):
     All parameters start at zero, the uniform distribution; `log_marginal_init` gives a better start.
 
     Attributes:
-        lattice: which pixels are joined.
+        lattice: the pixels and the edges between them.
         levels: L, 2 to 256.
         coupling: "edge" or "tied".
         n_classes: C, 0 for a model without labels.
 
     Raises:
-        UserError: from `init` and `apply`: an attribute out of range, x of another shape, a label where the model has
-            no classes or none where it has, or labels that are not integers, one per image; and, outside jit, a state
-            beyond L - 1 or a label beyond C - 1. Under jit the energy of such a label is NaN.
+        UserError: from `init` and `apply`: an attribute out of range; x of another shape; a label for a model without
+            classes, or no label for one with classes; labels that are not integers, one per image; and, outside jit, a
+            state beyond L - 1 or a label beyond C - 1. Under jit the energy of such a label is NaN.
     """
 
     lattice: Lattice
@@ -89,7 +89,7 @@ def _sites(table: Float[Array, "h w K"], state: Integer[Array, "n h w"]) -> Floa
 
 
 def check_below(name: str, values: Integer[Array, "..."], limit: int | Integer[np.ndarray, "n"]) -> None:
-    """Raise UserError for values that are not in 0 .. limit - 1, one limit or one per column. Not for traced values."""
+    """Raise UserError for values outside 0 .. limit - 1 (one limit, or one per column); traced values pass."""
     if isinstance(values, jax.core.Tracer) or np.size(values) == 0:
         return
     values = np.asarray(values)
@@ -108,7 +108,7 @@ def checked_labels(label: Integer[Array, "n"], n: int, n_classes: int) -> Intege
 
 
 def label_field(params: dict, label: Integer[Array, "n"]) -> Float[Array, "n H W L"]:
-    """Return U_i[:, y], the field that clamping the label to y puts on every pixel.
+    """Return U_i[:, y], the field on every pixel when the label is clamped to y.
 
     It is the `field` of `gibbs.sample`. UserError, outside jit, for a label that is not in 0 .. C - 1.
     """
@@ -122,7 +122,7 @@ def log_marginal_init(
     """Return `params` with b_i[l] = log p(x_i = l) and U_i[l, y] = log p(x_i = l | y) - log p(x_i = l) of the data.
 
     With zero couplings this is the maximum-likelihood model of independent pixels (Hinton 2012, section 8, for RBMs).
-    `pseudo_count` is added to every count, so that no level is impossible.
+    `pseudo_count` is added to every count, so that every level has positive probability.
     """
     levels = params["bias"].shape[-1]
 

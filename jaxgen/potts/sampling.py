@@ -1,15 +1,15 @@
-"""Samples of a trained model that owe nothing to its training chains, and a check that they come from the model.
+"""Samples of a trained model that are independent of its training chains, and a check that they follow its law.
 
     theta(t) = (1 - t) theta_0 + t theta,   t = 1/K, 2/K, .. 1: one Gibbs sweep at each,   then S sweeps at theta
 
-theta_0 are the independent pixels of the training data. Chains that are annealed along this path find the modes of an
-image model in about their proportions; chains that start at noise fall into the nearest mode and take tens of thousands
-of sweeps to leave it.
+theta_0 are the independent pixels of the training data. Chains annealed along this path reach the modes of an image
+model in about their proportions; chains that start at noise enter the nearest mode and take tens of thousands of sweeps
+to leave it.
 
-The check follows a second population of chains from training images: it starts with every mode in the proportions of
-the data. While rank-normalised split R-hat between the two populations exceeds 1.01, in the energy or along the first
-principal component of the data, both are swept on, to ROUNDS S sweeps at most. Agreement of two starts is necessary,
-not sufficient, for samples of the model; R-hat is reported either way.
+The check runs a second population of chains, which starts at training images and so with every mode in the proportions
+of the data. While the rank-normalised split R-hat between the populations exceeds 1.01, in the energy or along the
+first principal component of the data, both are swept on, for at most ROUNDS S sweeps. Agreement of two starts is
+necessary, not sufficient, for samples of the model; R-hat is reported in any case.
 """
 
 import functools
@@ -40,9 +40,9 @@ class FreshSamples(NamedTuple):
 
     Attributes:
         states: the samples.
-        label: their classes, for a model with labels.
-        temperatures: K, sweeps of annealing.
-        sweeps: sweeps at the model after that.
+        label: classes of the samples, for a model with labels.
+        temperatures: K, the number of annealing sweeps.
+        sweeps: sweeps of the model after annealing.
         r_hats: R-hat between the samples and chains from training images, by observable; empty for fewer than four
             samples.
     """
@@ -61,10 +61,10 @@ class FreshSamples(NamedTuple):
 
 
 def fresh_samples(task: "PottsTask", params: dict, key: Key[Array, ""], n: int, n_sweeps: int) -> FreshSamples:
-    """Draw n samples with `n_sweeps` sweeps, half of them annealing, or more where R-hat asks for it; with a bar.
+    """Draw n samples by `n_sweeps` sweeps, half of them annealing, or more where R-hat requires it, with a bar.
 
     Raises:
-        UserError: as `gibbs.sample`.
+        UserError: what `gibbs.sample` refuses.
     """
     from tqdm import tqdm  # here, so that the library does without it
 
@@ -123,12 +123,12 @@ def annealed_sweeps(
 
     Args:
         key: random key.
-        lattice: the graph.
+        lattice: the lattice.
         params: the model; a label enters as `field`.
         base_bias: the independent pixels at t = 0.
         x: samples of the independent pixels.
         n_sweeps: K, 0 or more.
-        field: of the model at t = 1, scaled by t.
+        field: field of the model at t = 1; it is scaled by t.
         progress: called with the sweeps done since the last call.
         engine: a Gibbs engine.
         beta: inverse temperature.
@@ -162,8 +162,8 @@ def population_r_hats(
 ) -> dict[str, float]:
     """Return R-hat between two populations of chains, by observable; empty for populations of fewer than four.
 
-    The m chains of a population take the place of the draws of a chain: R-hat is then 1 up to noise of 1 / m if both
-    populations have one law, and sqrt(1 + d^2 / 3) if their means are d standard deviations apart.
+    The m chains of a population take the place of the draws of one chain: R-hat is then 1 up to noise of order 1 / m if
+    both populations have the same law, and sqrt(1 + d^2 / 3) if their means are d standard deviations apart.
     """
     if len(populations[0]) < 4:
         return {}
@@ -177,7 +177,7 @@ def population_r_hats(
 
 
 def _training_images(task: "PottsTask", key: Key[Array, ""], label: Array | None, watched: np.ndarray):
-    """Return training images at random, of the classes of the watched samples, and these classes."""
+    """Return random training images of the classes of the watched samples, and these classes."""
     u = np.asarray(jax.random.uniform(key, (len(watched),)))
     if label is None:
         return task.train[(u * len(task.train)).astype(int)], None

@@ -1,4 +1,4 @@
-"""Sufficient statistics of the Potts model: the counts that its parameters multiply.
+"""Sufficient statistics of the Potts model, the counts that its parameters multiply.
 
     s(x, y) = { delta(x_i, l),  delta(x_i, a) delta(x_j, b),  delta(x_i, l) delta(y, c) }
     - E(x, y) = <params, s(x, y)>
@@ -25,7 +25,7 @@ def mean_statistics(
     label: Integer[Array, "n"] | None = None,
     class_weight: Float[Array, "C"] | None = None,
 ) -> dict:
-    """Return (1/n) sum_k s(x_k, y_k), a tree of frequencies shaped like `params` (whose values are not read).
+    """Return (1/n) sum_k s(x_k, y_k), frequencies in a tree shaped like `params`, whose values are not read.
 
     Frequencies are counted in words of 32 images, one bit each: P(x_i = a, x_j = b) is the population count of the
     bitwise "and" of two planes. That is 30 times faster on a CPU than comparisons or products of one-hot arrays.
@@ -34,7 +34,7 @@ def mean_statistics(
         lattice: the lattice or graph.
         params: parameters of `PottsEBM` or `GraphEBM`.
         x: images of states, or rows of states on a graph.
-        label: their classes, for a model with classes.
+        label: classes of the images, for a model with classes.
         class_weight: the k-th term is multiplied by class_weight[y_k]; default 1.
 
     Raises:
@@ -102,7 +102,7 @@ def _bit_planes(x: Integer[Array, "n h w"], levels: int) -> UInt32[Array, "L wor
     bit = jnp.arange(_BITS, dtype=jnp.uint32)[:, None, None]
     level = jnp.arange(levels, dtype=jnp.int16)[:, None, None, None, None]
     planes = ((x == level).astype(jnp.uint32) << bit).sum(2, dtype=jnp.uint32)
-    return jax.lax.optimization_barrier(planes)  # else XLA packs them again inside every consumer
+    return jax.lax.optimization_barrier(planes)  # otherwise XLA packs them again inside every consumer
 
 
 def _plane_ends(lattice: Lattice, planes: UInt32[Array, "L words H W"], offset) -> tuple[Array, Array]:

@@ -33,9 +33,16 @@ _COMPONENT_IMAGES = 5000
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PottsTask:
-    """A model with its data: states uint8 (n, H, W) and labels uint8 (n,), the latter None without classes.
+    """A model with its data.
 
-    `n_classes` is the number of classes of the dataset, whether or not the model knows them.
+    Attributes:
+        config: the settings.
+        model: the model.
+        train: states of the training images, 0 .. L-1.
+        validation: states of the validation images.
+        train_label: classes of the training images; None for a model without labels.
+        validation_label: classes of the validation images; None for a model without labels.
+        n_classes: number of classes of the dataset, whether or not the model uses them.
     """
 
     config: PottsConfig
@@ -48,7 +55,7 @@ class PottsTask:
 
     @classmethod
     def load(cls, config: PottsConfig) -> "PottsTask":
-        """Read, select and code the images. UserError naming the field that does not fit."""
+        """Read, select and encode the images. UserError naming the field that does not fit."""
         dataset = open_data(config)
         model = build_model(config, dataset.size, dataset.n_classes)
         parts = {}
@@ -67,7 +74,7 @@ class PottsTask:
 
     @property
     def name(self) -> str:
-        """Return what the images are called."""
+        """Return the name of the dataset, or of the file or folder of images."""
         return data.name_of(self.config.dataset, self.config.images)
 
     @property
@@ -122,11 +129,11 @@ class PottsTask:
         return run_keys(self.config.seed).fresh
 
     def hooks(self, log: runs.Logger) -> list[training.Hook]:
-        """Return what is evaluated on the way."""
+        """Return the evaluation during training."""
         return [evaluation_hook(self, log)]
 
     def report(self, state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
-        """Draw fresh samples, show them and measure their moments."""
+        """Draw fresh samples, plot them and measure their moments."""
         return report(self, state, folder)
 
     @functools.cached_property
@@ -142,7 +149,7 @@ class PottsTask:
         return principal_component(self.train[:_COMPONENT_IMAGES])
 
     def chain_labels(self, n: int) -> Array | None:
-        """Return labels for n fresh chains, in the proportions of the training images as nearly as n allows."""
+        """Return labels for n chains, in the proportions of the training images as closely as n allows."""
         if self.train_label is None:
             return None
         ranks = (np.arange(n) + 0.5) / n * len(self.train_label)

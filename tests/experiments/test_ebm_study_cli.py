@@ -43,7 +43,7 @@ def test_a_sheet_is_not_overwritten_and_flags_must_go_together(sheet):
     with pytest.raises(ValueError, match=r"holds a key.json; allowed: a folder without one"):
         ebm_blind.run(ebm_blind.BlindConfig(samples=str(sheet.parent / "x.npz"), each=10), sheet)
     for flags in ({}, {"score": "a"}, {"samples": "a", "score": "b", "key": "c"}, {"samples": "a", "key": "c"}):
-        with pytest.raises(ValueError, match="samples, score and key do not go together so; allowed: --samples, or"):
+        with pytest.raises(ValueError, match="samples, score and key do not fit together; allowed: --samples, or"):
             ebm_blind.run(ebm_blind.BlindConfig(**flags), sheet)
 
 

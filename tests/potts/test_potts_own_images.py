@@ -56,7 +56,7 @@ def test_train_restore_sample_and_clamp(own, tmp_path):
     asked = {"images": str(tmp_path / "two.npz"), "sweeps": 4, "draws": 12, "mask": "left"}
     with pytest.raises(UserError, match="label is none, and the images have no labels; allowed: 0, 1, 2"):
         inpainting.inpaint_files(inpainting.InpaintConfig(**asked), tmp_path)
-    with pytest.raises(UserError, match="label is 3, a class the model does not know; allowed: 0, 1, 2"):
+    with pytest.raises(UserError, match="label is 3, a class that the model was not trained on; allowed: 0, 1, 2"):
         inpainting.inpaint_files(inpainting.InpaintConfig(label=3, **asked), tmp_path)
     for noise in (0.0, 0.5):
         figure, file = inpainting.inpaint_files(inpainting.InpaintConfig(label=1, noise=noise, **asked), tmp_path)

@@ -65,7 +65,7 @@ def test_a_phase_changes_its_colour_alone_and_all_of_them_are_a_sweep():
     assert (np.asarray(frames[4].x) != np.asarray(frames[5].x)).any(0).sum() > 3  # two whole sweeps lie between
     p = np.asarray(enumeration.distribution(LATTICE, PARAMS))
     assert chi_square_p(empirical(frames[-1].x, LEVELS), p) > ALPHA
-    with pytest.raises(ValueError, match=r"shown: got \[3, 1\]; allowed: ascending"):
+    with pytest.raises(ValueError, match=r"shown is \[3, 1\]; allowed: ascending"):
         phases(jax.random.key(0), LATTICE, PARAMS, start, [3, 1])
 
 

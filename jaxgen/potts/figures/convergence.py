@@ -1,4 +1,4 @@
-"""How samplers of a Potts EBM mix: energies by start, autocorrelation, readable share."""
+"""The figure of how samplers mix: energies by start, autocorrelation, share of readable chains."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,9 +20,9 @@ def convergence_figure(
 
     Args:
         path: .png, .pdf or .svg.
-        samplers: the runs by name; energies are drawn of the first, whose chains are in equal parts, one per start.
-        shares: for each start (sweeps, share of chains read as a class).
-        real: that share of training images.
+        samplers: runs by name; energies are drawn for the first, whose chains come in equal parts from each start.
+        shares: for each start, pairs (sweeps, share of chains read as a class).
+        real: the share of training images that is read as a class.
     """
     figure = Figure(figsize=(15, 4.6), dpi=90, layout="constrained")
     energy, correlation, readable = figure.subplots(1, 3)
@@ -50,7 +50,7 @@ def convergence_figure(
         readable.plot(sweeps + 1, [share for _, share in curve], ".", color=line.get_color(), markersize=3, alpha=0.5)
     readable.axhline(real, color="black", linestyle="--", linewidth=1, label="training images")
     readable.set_ylim(0, 1.02)
-    readable.set_title("share a classifier is sure to read (smoothed)")
+    readable.set_title("share recognised by a classifier (smoothed)")
     for axis, label in ((energy, "sweeps"), (correlation, "lag (sweeps)"), (readable, "sweeps + 1")):
         axis.set_xscale("log")
         axis.set_xlabel(label, fontsize=9)

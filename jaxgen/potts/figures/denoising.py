@@ -15,7 +15,7 @@ _COLUMNS, _ROWS = 10, 10
 
 
 def samples_figure(path: Path, task: DenoisingTask, images: UInt8[np.ndarray, "n H W"]) -> None:
-    """Write 100 training images beside the first 100 samples; with classes, one class per column."""
+    """Write 100 training images beside the first 100 samples; with classes, one column per class."""
     levels, n = task.config.levels, _COLUMNS * _ROWS
     train = task_images(task, 2000)
     if task.config.labels:
@@ -26,7 +26,7 @@ def samples_figure(path: Path, task: DenoisingTask, images: UInt8[np.ndarray, "n
 
 
 def curves_figure(path: Path, records: Sequence[dict[str, float]]) -> None:
-    """Write the curves of the error of the frequencies, the gradient norm, ink and learning rate by step."""
+    """Plot by step: error of level frequencies, gradient norm, share of lit pixels, learning rate."""
     panels = {
         "mean error of level frequencies": {"": runs.curve(records, "level_error")},
         "gradient norm": {"": runs.curve(records, "grad_norm")},
@@ -38,7 +38,7 @@ def curves_figure(path: Path, records: Sequence[dict[str, float]]) -> None:
 
 
 def levels_gif(path: Path, task: DenoisingTask, model: Denoiser) -> None:
-    """Write an animation of 40 chains: the noisy input of each level, then what its sweeps make of it."""
+    """Write an animation of 40 chains: for each noise level its noisy input, then the states after its sweeps."""
     label, frames = np.arange(40) % task.machine.n_classes, []
     for _, states, noisy in stages(task.key("samples"), model, label, final_generation(task)):
         frames += [noisy, states]

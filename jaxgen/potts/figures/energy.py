@@ -1,4 +1,4 @@
-"""Joules per sample of baselines and of projected hardware."""
+"""The figure of joules per sample, for baselines and projected hardware."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def _draw_ratios(axes, study: EnergyStudy) -> None:
     axes.set_yticks(places, [one.name for one in study.baselines], fontsize=8)
     axes.set_ylim(-len(places) + 0.3, 0.7)
     axes.set_xscale("log")
-    axes.set_xlabel("ratio, by what the projected hardware is charged with", fontsize=9)
+    axes.set_xlabel("ratio, by what is charged to the projected hardware", fontsize=9)
     axes.set_title("joules of the baseline / joules of the hardware", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

@@ -1,8 +1,8 @@
-"""A block Gibbs chain seen after every colour: the half-sweeps of two colours, the quarters of four.
+"""Block Gibbs chains after every colour of a sweep: half-sweeps for two colours, quarter-sweeps for four.
 
     x_C <- draw from p(x_C | all others)          for every colour C in turn: one sweep
 
-A step that may change one colour alone is a sweep with all other sites clamped, so the law is that of `gibbs.sample`.
+A step of one colour is a sweep with all other sites clamped, so the law is that of `gibbs.sample`.
 """
 
 from collections.abc import Sequence
@@ -40,13 +40,20 @@ def phases(
     shown: Sequence[int],
     **conditions,
 ) -> list[Phase]:
-    """Return the start, then every colour of every sweep whose number is in `shown` (ascending, from 0).
+    """Return the start, then the states after every colour of every sweep whose number is in `shown`.
 
-    conditions: keyword arguments of `gibbs.sample` but `clamp`. Sweeps between are done whole. UserError for an
-    order that is not ascending.
+    Args:
+        key: random key.
+        lattice, params: the model.
+        x: first states.
+        shown: ascending numbers of sweeps, from 0; sweeps between them are run whole.
+        conditions: keyword arguments of `gibbs.sample` except `clamp`.
+
+    Raises:
+        UserError: numbers that do not ascend.
     """
     if list(shown) != sorted(set(shown)) or (len(shown) and shown[0] < 0):
-        raise UserError(f"shown: got {list(shown)}; allowed: ascending numbers of sweeps, 0 or more")
+        raise UserError(f"shown is {list(shown)}; allowed: ascending numbers of sweeps, 0 or more")
     states, done = [Phase(0, -1, x)], 0
     for number in shown:
         x = advance(jax.random.fold_in(key, 2 * number), lattice, params, x, number - done, **conditions)
@@ -62,7 +69,7 @@ def phases(
 def advance(
     key: Key[Array, ""], lattice: gibbs.Lattice, params: dict, x: UInt8[Array, "n H W"], n_sweeps: int, **conditions
 ) -> UInt8[Array, "n H W"]:
-    """Return the states after n_sweeps sweeps, 0 or more, in calls of _STRETCH and of 1, so that two are compiled."""
+    """Return the states after n_sweeps >= 0 sweeps, in calls of _STRETCH sweeps and of 1, so that two are compiled."""
     for number in range(n_sweeps // _STRETCH + n_sweeps % _STRETCH):
         sweeps = _STRETCH if number < n_sweeps // _STRETCH else 1
         x, _ = gibbs.sample(jax.random.fold_in(key, number), lattice, params, x, sweeps, **conditions)
@@ -77,16 +84,16 @@ def phases_gif(
     energies: Sequence[Float[np.ndarray, "n"]],
     of_training: Float[np.ndarray, "m"],
 ) -> None:
-    """Write an animation of the chain that ends nearest to the median energy, with its energy beside it.
+    """Write an animation of the chain whose last energy is nearest to the median, with its energy beside it.
 
-    Sites that may change at a step are tinted by their colour; those that did, strongly.
+    Sites that may change at a step are tinted by their colour, and those that did change strongly.
 
     Args:
         path: ends in .gif.
         lattice: the graph.
-        levels: of the states.
-        states: of `phases`.
-        energies: E(x) of every chain after each of them.
+        levels: number of levels of the states.
+        states: what `phases` returned.
+        energies: E(x) of every chain for each of these states.
         of_training: E(x) of training images, drawn as a band.
     """
     chain = int(np.abs(energies[-1] - np.median(energies[-1])).argmin())
@@ -97,7 +104,7 @@ def phases_gif(
     for step, phase in enumerate(states):
         draw(step, _tinted(lattice, levels, images, step, phase.colour))
         frames.append(visualization.figure_array(figure))
-        figure.set_layout_engine("none")  # once laid out, it need not be again
+        figure.set_layout_engine("none")  # the layout is computed once
     draw(len(states) - 1, _tinted(lattice, levels, images, len(states) - 1, -1))
     frames.append(visualization.figure_array(figure))
     early = 4 * lattice.n_colours
@@ -120,7 +127,7 @@ def _stage(lattice, levels: int, states, curve, of_training):
     picture, energy = figure.subplots(1, 2, width_ratios=(1, 1.15))
     shown = picture.imshow(np.zeros((lattice.height, lattice.width, 3), np.uint8), interpolation="nearest")
     picture.set_axis_off()
-    # One sweep is one unit; colours are its parts. One is added for the logarithmic axis.
+    # Colours are fractions of a sweep. One is added for the logarithmic axis.
     times = [1 + phase.sweep + (phase.colour + 1) / lattice.n_colours for phase in states]
     above = np.asarray(curve) - np.mean(of_training)
     energy.axhspan(

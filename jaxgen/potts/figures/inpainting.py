@@ -1,4 +1,4 @@
-"""Completed images, one row per image: the image, what the model was given of it, and its draws."""
+"""The figure of completed images, one row per image: the image, its given pixels, and the completions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from jaxgen.visualization import save_figure
 
-UNKNOWN = (120, 170, 235)  # no grey, so that an unknown pixel is taken neither for black nor for white
+UNKNOWN = (120, 170, 235)  # not a grey, so that an unknown pixel is not read as a level
 _GAP = 2  # pixels between images
 _INCHES = 1.05  # per column
 
@@ -26,7 +26,7 @@ def inpainting_figure(
     Args:
         path: file to write.
         columns: heading and greys of every column.
-        unknown: heading of the column whose unknown pixels are shown in a colour of their own, and where these are.
+        unknown: heading of the column whose unknown pixels are shown in a separate colour, and their mask.
         title: of the figure.
     """
     n, height, width = columns[0][1].shape

@@ -3,8 +3,8 @@
     PCA:    z = V^T (x - mean), V the two directions along which training images vary most
     t-SNE:  van der Maaten and Hinton (2008), of all images together, from their 50 first principal components
 
-Neither shows distances in the energy: points may lie close with a wall between them. A basin is the class of an image
-where it has one, else that of the nearest prototype.
+Neither map shows energy barriers: a high barrier may lie between close points. The basin of an image is its class, or,
+without labels, its nearest prototype.
 """
 
 import dataclasses
@@ -23,17 +23,17 @@ _TSNE_COMPONENTS = 50
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Landscape:
-    """Images with their kinds, and their places on two maps.
+    """Images with their energies, basins and positions on two maps.
 
     Attributes:
         x: all images: n training images, m samples, then chains x steps of trajectories, chain by chain.
-        energy: of each.
-        basin: of each, a number 0 .. B-1.
-        names: of the basins.
+        energy: energy of each image.
+        basin: basin of each image, a number 0 .. B-1.
+        names: names of the basins.
         sizes: (n, m).
-        steps: sweeps at which the trajectories were looked at.
-        pca: of each.
-        tsne: of each.
+        steps: sweeps at which the states of the trajectories were recorded.
+        pca: position of each image on the map of principal components.
+        tsne: position of each image on the t-SNE map.
     """
 
     x: UInt8[np.ndarray, "N H W"]
@@ -46,7 +46,7 @@ class Landscape:
     tsne: Float[np.ndarray, "N 2"]
 
     def part(self, name: str) -> slice:
-        """Return where in the arrays the training images or the samples are."""
+        """Return the slice of the arrays that holds the training images or the samples."""
         n, m = self.sizes
         return {"training images": slice(0, n), "samples": slice(n, n + m)}[name]
 
@@ -58,8 +58,8 @@ class Landscape:
 def embed_images(
     x: UInt8[np.ndarray, "N H W"], n: int, seed: int
 ) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, "N 2"]]:
-    """Return principal components, fitted to the first n images, and t-SNE of all."""
-    from sklearn.decomposition import PCA  # half a second of start-up
+    """Return the two principal components, fitted to the first n images, and the t-SNE map of all images."""
+    from sklearn.decomposition import PCA  # importing it takes half a second
     from sklearn.manifold import TSNE
 
     flat = np.asarray(x, np.float32).reshape(len(x), -1)
@@ -71,7 +71,7 @@ def embed_images(
 
 
 def prototypes(x: UInt8[np.ndarray, "n H W"], k: int, seed: int) -> Float[np.ndarray, "k H W"]:
-    """Return k means of the images (Lloyd 1982, started as k-means++), the most frequent first."""
+    """Return the k means of the images (Lloyd 1982, initialised by k-means++), the most frequent first."""
     from sklearn.cluster import KMeans
 
     flat = np.asarray(x, np.float32).reshape(len(x), -1)
@@ -83,14 +83,14 @@ def prototypes(x: UInt8[np.ndarray, "n H W"], k: int, seed: int) -> Float[np.nda
 def nearest(
     x: UInt8[np.ndarray, "N H W"], targets: Float[np.ndarray, "M H W"] | UInt8[np.ndarray, "M H W"]
 ) -> Int[np.ndarray, "N"]:
-    """Return for every image the number of the target at the least Euclidean distance."""
+    """Return for every image the index of the target at the smallest Euclidean distance."""
     a = np.asarray(x, np.float32).reshape(len(x), -1)
     b = np.asarray(targets, np.float32).reshape(len(targets), -1)
     return ((b**2).sum(1) - 2 * a @ b.T).argmin(1)
 
 
 def landscape_figure(path: str | Path, landscape: Landscape, levels: int, title: str) -> None:
-    """Draw energies and basins on both maps, the energies' distribution, and training images of low and high energy."""
+    """Draw energies and basins on both maps, the distribution of energies, and images of low and high energy."""
     figure = Figure(figsize=(15, 9), dpi=90, layout="constrained")
     axes = figure.subplots(2, 3)
     maps = {"PCA": landscape.pca, "t-SNE": landscape.tsne}
@@ -153,7 +153,7 @@ def _draw_energies(axis, landscape: Landscape) -> None:
 
 
 def _draw_extremes(axis, landscape: Landscape, levels: int) -> None:
-    """Draw rows of images: training images and samples of the least and of the most energy."""
+    """Draw rows of images: training images and samples of the lowest and of the highest energy."""
     rows, names = [], []
     for kind in _KINDS:
         part = landscape.part(kind)

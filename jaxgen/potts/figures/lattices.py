@@ -1,4 +1,4 @@
-"""The comparison of lattices as bars."""
+"""The figure of the comparison of lattices."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

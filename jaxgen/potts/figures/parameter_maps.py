@@ -4,9 +4,9 @@
     h_i[a]     = b_i[a] + sum_j mean_b W_ij[a, b],            less its mean over a
     attraction = mean_a W_ij[a, a] - mean_(a /= b) W_ij[a, b]
 
-The energy does not change when a part of a coupling that depends on one end alone moves into that end's bias. h and w
-are the biases and couplings after all of it has moved (the zero-sum gauge), so two runs can be compared; the attraction
-is the same in every gauge: how much more an edge favours equal levels over different ones, in nats at beta = 1.
+The energy does not change when a part of a coupling that depends on one end alone moves into the bias of that end. h
+and w are the biases and couplings after all such parts have moved (the zero-sum gauge), so that two runs can be
+compared. The attraction is the same in every gauge: by how much an edge favours equal levels, in nats at beta = 1.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ _BLOCKS = ListedColormap(["#4c78a8", "#f2b36f", "#72b7a1", "#d67195", "#9d7fb8",
 
 
 def zero_sum(lattice: gibbs.Lattice, params: dict) -> tuple[Float[np.ndarray, "H W L"], dict]:
-    """Return biases h and, by offset, couplings w (h, w, L, L) of the same model in the zero-sum gauge."""
+    """Return the biases h and, by offset, the couplings w of the same model in the zero-sum gauge."""
     bias = np.array(params["bias"], np.float64)
     flat = bias.reshape(lattice.n_sites, -1)
     couplings = {}
@@ -44,7 +44,7 @@ def attraction(coupling: Float[np.ndarray, "h w L L"]) -> Float[np.ndarray, "h w
 
 
 def parameter_figure(path: str | Path, lattice: gibbs.Lattice, params: dict, title: str) -> None:
-    """Draw the biases of up to four levels, and of each offset its attraction and its mean coupling matrix."""
+    """Draw the biases of up to four levels, and the attraction and mean coupling matrix of each offset."""
     bias, couplings = zero_sum(lattice, params)
     shown = np.unique(np.linspace(0, bias.shape[-1] - 1, _MOST_LEVELS).round().astype(int))
     columns = max(len(shown), len(couplings))
@@ -95,7 +95,7 @@ def blocks_figure(path: str | Path, lattices: dict[str, gibbs.Lattice]) -> None:
 
     Args:
         path: .png, .pdf or .svg.
-        lattices: by name.
+        lattices: lattices by name.
     """
     columns = min(3, len(lattices))
     rows = -(-len(lattices) // columns)

@@ -1,4 +1,4 @@
-"""The bracket of log Z by the number of temperatures."""
+"""The figure of the bracket of log Z by number of temperatures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

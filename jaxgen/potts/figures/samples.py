@@ -1,4 +1,4 @@
-"""Samples drawn from a trained model, beside the images whose upper rows were held, and as an animation."""
+"""Figures of samples: beside the images whose upper rows were clamped, and as an animation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from jaxtyping import Array, UInt8
 
 from jaxgen import data, visualization
 
-_LAST_SHOWN = 20  # frames for which the last one stands still
+_LAST_SHOWN = 20  # number of times the last frame is repeated
 
 
 def samples_figure(
@@ -18,11 +18,11 @@ def samples_figure(
     title: str,
     clamp_top: int = 0,
 ) -> None:
-    """Write samples; with `clamp_top` rows held, also the images they come from and what was held of them."""
+    """Write samples; with `clamp_top` > 0 also the images whose upper rows were clamped, and these rows."""
     panels = [(title, states, levels)]
     if clamp_top:
         held = reference.at[:, clamp_top:].set(0)
-        panels = [("test images", reference, levels), (f"upper {clamp_top} rows held", held, levels), *panels]
+        panels = [("test images", reference, levels), (f"upper {clamp_top} rows clamped", held, levels), *panels]
     visualization.samples_figure(path, panels)
 
 

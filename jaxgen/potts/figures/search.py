@@ -1,4 +1,4 @@
-"""Figures of a search, drawn by Optuna: the scores by trial, along the trainings, by settings, and what matters."""
+"""Figures of a search, drawn by Optuna: scores by trial, by step and by setting, and the importance of settings."""
 
 import warnings
 from pathlib import Path
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def search_figures(folder: Path, study: Any, criterion: str) -> list[Path]:
-    """Write history.png, rungs.png, settings.png and, from two complete trials on, importances.png.
+    """Write history.png, rungs.png, settings.png and, for two or more complete trials, importances.png.
 
     Args:
-        folder: where they go.
+        folder: folder to write to.
         study: an Optuna study with at least one complete trial.
         criterion: what the score is.
 

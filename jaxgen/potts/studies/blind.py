@@ -1,4 +1,4 @@
-"""A blind sheet of generated and real digits: made, and scored."""
+"""A blind sheet of generated and real digits: how it is made and scored."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -23,20 +23,23 @@ class BlindConfig:
         None, "grey levels of the samples, if the file does not say", group="sheet", choices=data.ALLOWED_LEVELS
     )
     classes: str = option(
-        "all", "classes that samples without labels may show, such as '3' or '0,1'", group="sheet", former="digits"
+        "all",
+        "classes that samples without labels may show: 'all', or numbers such as '3' or '0,1'",
+        group="sheet",
+        former="digits",
     )
     each: int = option(40, "generated images, and as many real ones", group="sheet", low=1, high=500)
     seed: int = seed_option("seed of the choice and of the order", group="sheet")
     dataset: str = data.dataset_option("dataset that the samples imitate", "sheet")
     data_dir: str = data.data_dir_option("sheet")
-    score: str = option("", "answers.csv to score", group="score")
+    score: str = option("", "file answers.csv to score", group="score")
     key: str = option("", "its key.json", group="score")
 
 
 def check(config: BlindConfig) -> None:
     """Raise UserError for flags that do not go together."""
     if bool(config.samples) == bool(config.score) or bool(config.score) != bool(config.key):
-        raise UserError("samples, score and key do not go together so; allowed: --samples, or --score with --key")
+        raise UserError("samples, score and key do not fit together; allowed: --samples, or --score with --key")
 
 
 def score_sheet(config: BlindConfig) -> runs.Report:
@@ -47,7 +50,7 @@ def score_sheet(config: BlindConfig) -> runs.Report:
 
 
 def make_sheet(config: BlindConfig, workdir: Path) -> Sequence[Path]:
-    """Choose, mix and write the images; return the files written. UserError where one of them would be overwritten."""
+    """Choose, shuffle and write the images; return the files written. UserError if one of them would be overwritten."""
     files = [workdir / name for name in FILES]
     present = [file.name for file in files if file.exists()]
     if present:

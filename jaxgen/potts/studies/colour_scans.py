@@ -1,16 +1,16 @@
-"""Orders of scanning compared, with a prediction first: two colours, four colours, site by site.
+"""Scan orders of Gibbs sampling compared with predictions: two colours, four colours, site by site.
 
-On a graph that two colours suffice for, updating even sites in one block or in two is the same kernel, since even sites
+On a lattice with two colours, updating the even sites in one block or in two gives the same kernel, since even sites
 are independent given the odd ones. With four colours in 2 x 2 tiles, in the order of the lattice's colouring,
 
     P_4 = E_1 O E_2     and     P_2 = E_1 E_2 O
 
-are cyclic shifts of each other: the same eigenvalues, so the same autocorrelation at equilibrium but for the moment in
-the sweep at which one looks. Four colours cannot beat two: predicted ratio of autocorrelation times 1, at twice as many
-passes. Site by site in raster order is to the checkerboard what lexicographic Gauss-Seidel is to red-black, which for
-Gaussian fields converge at the same rate (Young 1954; Goodman and Sokal 1989): predicted ratio about 1 as well, at as
-many passes as there are sites. Whole columns drawn at once (`gibbs.column_engine`) move what single sites cannot:
-predicted below 1.
+are cyclic shifts of each other. They have the same eigenvalues, so the same autocorrelation at equilibrium, apart from
+the point of the sweep at which states are observed: the predicted ratio of autocorrelation times is 1, at twice as many
+passes. A raster scan relates to the checkerboard scan as lexicographic to red-black Gauss-Seidel, which converge at the
+same rate for Gaussian fields (Young 1954; Goodman and Sokal 1989): the predicted ratio is about 1 as well, at as many
+passes as there are sites. Blocked columns (engine "columns") make moves that single sites cannot: the predicted ratio
+is below 1.
 """
 
 import math
@@ -28,9 +28,9 @@ _WINDOW = 5  # of `gibbs.integrated_autocorrelation_time`
 
 
 def in_four_colours(lattice: gibbs.Lattice, params: dict) -> tuple[gibbs.Lattice, dict]:
-    """Return the same model on a lattice of four colours: with diagonal edges of one direction and zero coupling.
+    """Return the same model on a lattice with four colours: diagonal edges of one direction with coupling 0 are added.
 
-    UserError for a lattice that needs more than two colours already.
+    UserError for a lattice that has more than two colours already.
     """
     if lattice.n_colours > 2:
         raise UserError(f"lattice has {lattice.n_colours} colours; allowed: a lattice for which two suffice")
@@ -45,13 +45,13 @@ def in_four_colours(lattice: gibbs.Lattice, params: dict) -> tuple[gibbs.Lattice
 
 
 def relative_error(mixing: Mixing, tau: float) -> float:
-    """Return the standard error of tau / tau, sqrt(2 (2 M + 1) / n T) with M the window (Sokal 1997, eq. 3.19)."""
+    """Return the relative standard error of tau, sqrt(2 (2 M + 1) / (n T)) with window M (Sokal 1997, eq. 3.19)."""
     _, sweeps, chains = mixing.settled.shape
     return math.sqrt(2 * (2 * max(10.0, _WINDOW * tau) + 1) / (sweeps * chains))
 
 
 def scan_rows(scans: Mapping[str, Mixing]) -> list[runs.Row]:
-    """Return rows of tau of each scan over that of the first, by observable, with two standard errors.
+    """Return rows of tau of each scan divided by tau of the first, per observable, with two standard errors.
 
     Args:
         scans: the runs by name; the others are compared with the first.

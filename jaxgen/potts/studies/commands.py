@@ -1,4 +1,4 @@
-"""Commands in turn, each in a folder of its own: what is done already is left out, and a failure stops no other."""
+"""Commands run in turn, each in a folder of its own; finished ones are skipped, and a failure stops no other."""
 
 import shlex
 import signal
@@ -19,9 +19,9 @@ class Part(NamedTuple):
 
     Attributes:
         module: name of the script, as in experiments.NAME.
-        folder: its --workdir, inside the study's folder.
-        product: the file in that folder that the command writes last.
-        flags: its flags; {study} stands for the study's folder.
+        folder: its --workdir, inside the folder of the study.
+        product: file in that folder that the command writes last.
+        flags: flags of the command; {study} stands for the study's folder.
         quick: flags that are added with --quick.
     """
 
@@ -33,13 +33,13 @@ class Part(NamedTuple):
 
 
 def run_parts(parts: Sequence[Part], study: Path, quick: bool) -> str:
-    """Run the commands whose product is missing, and write summary.md into the study's folder.
+    """Run the commands whose product is missing, and write summary.md into the folder of the study.
 
     Returns:
         The summary: a Markdown table with one row per command.
 
     Raises:
-        UserError: names the commands that failed, after all others have run.
+        UserError: some commands failed; raised after all others have run, and names them.
     """
     rows, failed = [], []
     for number, part in enumerate(parts, 1):
@@ -67,7 +67,7 @@ def run_parts(parts: Sequence[Part], study: Path, quick: bool) -> str:
 
 
 def command(part: Part, study: Path, quick: bool) -> list[str]:
-    """Return the command line of a part."""
+    """Return the command line of a part of the study."""
     given = [flag.format(study=study) for flag in part.flags] + list(part.quick if quick else ())
     return [sys.executable, "-m", f"experiments.{part.module}", *given, f"--workdir={study / part.folder}"]
 

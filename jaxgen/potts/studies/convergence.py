@@ -1,7 +1,7 @@
-"""How fast the samplers of a trained model mix, and when their samples become readable.
+"""How fast samplers of a trained model mix, and after how many sweeps their samples are recognised as digits.
 
-Chains start far apart: at noise, all black, all white, and at training images. The run of each sampler is saved
-every 20 seconds as a piece, so that a command that was stopped goes on where it was.
+Chains start far apart: at noise, all black, all white, and at training images. The run of each sampler is saved every
+20 seconds, so that a stopped command resumes.
 """
 
 import dataclasses
@@ -48,9 +48,9 @@ class ConvergenceConfig:
         8, "chains per start of sequential scan and tempering, which are slow", group="chains", low=2, high=1_000_000
     )
     slow_sweeps: int = option(8000, "sweeps of these", group="chains", low=50, high=10**9)
-    columns: bool = option(False, "also blocked columns, slow too, for 4 or 8 neighbours", group="chains")
+    columns: bool = option(False, "also measure blocked columns, which are slow; for 4 or 8 neighbours", group="chains")
     replicas: int = option(16, "replicas of parallel tempering", group="tempering", low=2, high=1024)
-    digit: int | None = option(None, "class, for a model with labels", group="run", low=0, high=9)
+    digit: int | None = option(None, "class to sample, for a model with labels", group="run", low=0, high=9)
     checkpoint: str = option("last", "which checkpoint to restore", group="run", choices=CHECKPOINTS)
 
 
@@ -58,10 +58,10 @@ class Sampler(NamedTuple):
     """A sampler of the study.
 
     Attributes:
-        observed: `(stage, x) -> (x, observables, acceptance of swaps)`.
-        plain: `(stage, x) -> x`, the same unobserved.
-        x: the first states.
-        sweeps: sweeps of the whole run.
+        observed: `(stage, x) -> (x, observables, acceptance of swaps)`, one stage of sweeps.
+        plain: `(stage, x) -> x`, the same stage without observables.
+        x: states before the first stage.
+        sweeps: number of sweeps of the whole run.
     """
 
     observed: Callable[[int, Array], tuple[Array, Array, Array]]
@@ -71,7 +71,7 @@ class Sampler(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The run of a sampler, (sweeps, share of readable chains) per start where they were read, and mean acceptance."""
+    """The run of a sampler: its observables, pairs (sweeps, share of readable chains) per start, mean acceptance."""
 
     mixing: Mixing
     shares: dict[str, list[tuple[int, float]]]
@@ -105,7 +105,7 @@ def measure(config: ConvergenceConfig, workdir: Path) -> runs.Report:
 
 
 def dispersed(config: ConvergenceConfig, run: Restored, own: UInt8[Array, "n H W"]) -> dict[str, Array]:
-    """Return starts far from each other, `chains` of each."""
+    """Return starting states far from each other, `chains` of each kind."""
     shape = (config.chains, *own.shape[1:])
     return {
         "noise": noise(mixing_keys(config.seed)[0], run.single_model, config.chains),
@@ -116,7 +116,10 @@ def dispersed(config: ConvergenceConfig, run: Restored, own: UInt8[Array, "n H W
 
 
 def reader(run: Restored, y: int | None) -> Callable[[Array], float]:
-    """Return a function of states: the share that the accuracy network reads, confidently, as a trained class."""
+    """Return a function of states: the share that the accuracy network assigns confidently to a trained class.
+
+    UserError for a model of images of one's own, for which there is no such network.
+    """
     config = run.task.config
     selected = run.task.classes if y is None else [y]
     if config.images:
@@ -134,7 +137,7 @@ def reader(run: Restored, y: int | None) -> Callable[[Array], float]:
 def samplers(
     config: ConvergenceConfig, run: Restored, params: dict, own: UInt8[Array, "n H W"], starts: Mapping[str, Array]
 ) -> dict[str, Sampler]:
-    """Return the samplers by name, block Gibbs first."""
+    """Return the samplers by name; block Gibbs sampling comes first."""
     lattice, direction = run.task.model.lattice, jnp.asarray(principal_component(own))
     x = jnp.concatenate(list(starts.values()))
     few = jnp.concatenate([part[: config.slow_chains] for part in starts.values()])
@@ -204,9 +207,9 @@ def drive(
     read: Callable[[Array], float] | None,
     pieces: runs.Pieces,
 ) -> Outcome:
-    """Run all stages of a sampler with a progress bar, from the piece that an earlier start saved if there is one.
+    """Run all stages of a sampler with a progress bar, continuing what an earlier start of the command saved.
 
-    With `read`, the share of readable chains is looked at now and then, start by start.
+    With `read`, the share of readable chains of each start is measured at some of the stages.
     """
     count = sampler.sweeps // _STAGE
     looks = {*np.geomspace(1, count, _LOOKS).astype(int).tolist(), *np.linspace(1, count, _LOOKS).astype(int).tolist()}

@@ -1,6 +1,6 @@
 """Models of all digits: a mixture of single-digit models, or one class-conditional model, for one or more seeds.
 
-    p(x) = sum_y pi_y p(x | y),   p(x | y) ~ exp(-beta E(x; theta_y)),   theta_y its own, or b + U[:, y] with shared W
+    p(x) = sum_y pi_y p(x | y),   p(x | y) ~ exp(-beta E(x; theta_y)),   theta_y separate, or b + U[:, y] and shared W
 
 All models of all seeds are trained together as one ensemble (`training.ensemble`).
 """
@@ -30,7 +30,7 @@ class DigitsConfig(PottsConfig):
     """The settings that all models share: one model per seed with `labels`, else one per digit and seed."""
 
     seeds: int = option(1, "number of trainings, with seed, seed + 1, ...", group="run", low=1, high=1000)
-    quick: bool = option(False, "60 updates, 1 seed, few sweeps, to show that everything runs", group="run")
+    quick: bool = option(False, "60 updates, 1 seed and few sweeps, to check that everything runs", group="run")
     fresh_chains: int = option(
         1000, "chains of the final samples per digit and seed, from noise", group="final samples", low=2, high=1_000_000
     )
@@ -46,7 +46,7 @@ class DigitsConfig(PottsConfig):
 
 
 def with_quick(config: DigitsConfig) -> DigitsConfig:
-    """Return the config with the overrides of `quick` applied."""
+    """Return the config with the overrides of `quick` applied if it is set."""
     if not config.quick:
         return config
     small = {"steps": 60, "seeds": 1, "fresh_chains": 200, "fresh_sweeps": 50, "temperatures": 100}
@@ -55,13 +55,13 @@ def with_quick(config: DigitsConfig) -> DigitsConfig:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DigitsTask:
-    """The single tasks of an ensemble, seed by seed, and within a seed digit by digit.
+    """An ensemble of tasks, ordered by seed and, within a seed, by digit.
 
     Attributes:
         config: the settings, without those of `quick`.
         tasks: one per model.
         train: the training images of all digits.
-        train_label: their digits.
+        train_label: digits of the training images.
     """
 
     config: DigitsConfig
@@ -109,7 +109,7 @@ class DigitsTask:
 
     @property
     def seeds(self) -> range:
-        """Return the seeds with which all of it is trained."""
+        """Return the seeds of the trainings."""
         return range(self.config.seed, self.config.seed + self.config.seeds)
 
     @property
@@ -148,7 +148,7 @@ class DigitsTask:
         return dataclasses.replace(options, work={k: v * len(self.tasks) for k, v in options.work.items()})
 
     def hooks(self, log: runs.Logger) -> list[training.Hook]:
-        """Return the evaluation on the way: the mean log pseudo-likelihood of validation images over the models."""
+        """Return the evaluation during training: the mean over models of the validation log pseudo-likelihood."""
         score = jax.jit(
             lambda params, x, field: gibbs.log_pseudo_likelihood(
                 self.tasks[0].model.lattice, params, x, field, self.config.beta
@@ -167,7 +167,7 @@ class DigitsTask:
         return [hook]
 
     def report(self, state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
-        """Draw samples of every digit and seed, show them and measure samples, likelihood and classification."""
+        """Draw and plot samples of every digit and seed; measure samples, likelihood and classification."""
         from jaxgen.potts.studies.digits_measure import report  # it measures a DigitsTask
 
         return report(self, state, folder)

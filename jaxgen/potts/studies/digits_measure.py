@@ -1,9 +1,9 @@
-"""What is measured of single-digit models: samples, partition functions, likelihood of the mixture, classification.
+"""Measures of single-digit models: samples, partition functions, likelihood of the mixture, classification.
 
     log p(x)     = log sum_y pi_y exp(-beta E(x; theta_y) - log Z_y)     pi_y: share of digit y in the training images
     class of x   = argmax_y of the same terms                            (Bayes' rule)
 
-A quantity of S seeds is reported as its mean, with the value of every seed beside it.
+A quantity measured for several seeds is reported as its mean, with the value of every seed beside it.
 """
 
 import json
@@ -35,7 +35,7 @@ def digit_samples(
 ) -> tuple[UInt8[np.ndarray, "n H W"], UInt8[np.ndarray, "n"], float]:
     """Return `fresh_chains` samples of every digit, drawn from noise, their labels, and the samples per second.
 
-    If the file at `path` exists they are read from it, else they are drawn and written to it.
+    They are read from the file at `path` if it exists, and otherwise drawn and written to it.
     """
     config = task.config
     if not path.exists():
@@ -80,9 +80,9 @@ def _timed_sweeps(task: DigitsTask, params: dict, seed: int, digit: int, bar: tq
 
 
 def digit_partitions(task: DigitsTask, models: dict, seed: int, samples: np.ndarray, path: Path) -> dict[int, dict]:
-    """Return log Z of every digit from below, its standard error, and the gap to log Z from above.
+    """Return log Z of every digit from below, its standard error, and the gap to log Z from above, in nats.
 
-    If the file at `path` exists they are read from it, else they are estimated and written to it.
+    They are read from the file at `path` if it exists, and otherwise estimated and written to it.
     """
     config = task.config
     if not path.exists():
@@ -111,7 +111,7 @@ def digit_partitions(task: DigitsTask, models: dict, seed: int, samples: np.ndar
 def digit_log_terms(
     task: DigitsTask, models: dict, seed: int, log_z: dict[int, float], x: UInt8[np.ndarray, "n H W"]
 ) -> Float64[np.ndarray, "digits n"]:
-    """Return log pi_y + log p(x | y) of every digit and image."""
+    """Return log pi_y + log p(x | y) of every digit and image, in nats."""
     label = task.train_label[np.isin(task.train_label, task.digits)]
     return np.stack([
         np.log((label == y).mean())
@@ -127,12 +127,12 @@ class SeedFigures(NamedTuple):
         samples: states (n, H, W) and labels (n,).
         speed: samples per second.
         judged: accuracy, Frechet distance and diversity of the samples.
-        real: the same of real images.
+        real: accuracy, Frechet distance and diversity of real images.
         by_class: conditional accuracy of each class.
-        log_p: log-likelihood of every test image.
+        log_p: log-likelihood of every test image, in nats.
         classified: share of test images that Bayes' rule classifies correctly.
-        gap: log Z from above minus log Z from below, largest of all digits.
-        error: standard error of log Z, largest of all digits.
+        gap: largest difference, over digits, of log Z from above and from below, in nats.
+        error: largest standard error of log Z over digits, in nats.
     """
 
     samples: tuple[UInt8[np.ndarray, "n H W"], UInt8[np.ndarray, "n"]]
@@ -147,7 +147,7 @@ class SeedFigures(NamedTuple):
 
 
 def report(task: DigitsTask, state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
-    """Measure the models of every seed, and show ten samples of every digit of the first."""
+    """Measure the models of every seed; plot ten samples of every digit of the first seed."""
     config, models = task.config, task.single_models(state.params)
     images = test_images(config)
     reference = evaluation.open_reference(config.dataset, config.images, config.data_dir, config.levels)
@@ -167,7 +167,7 @@ def measure_seed(
     reference: Any,
     folder: runs.RunFolder,
 ) -> SeedFigures:
-    """Draw and judge the samples of one seed, and measure likelihood and classification of the test images."""
+    """Draw and evaluate the samples of one seed; measure likelihood and classification of the test images."""
     config, (x, labels) = task.config, test
     states, shown, speed = digit_samples(task, models, seed, folder.samples / f"seed{seed}.npz")
     partitions = digit_partitions(task, models, seed, states, folder.path / f"log_z_seed{seed}.json")

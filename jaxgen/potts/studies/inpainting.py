@@ -1,4 +1,4 @@
-"""Images completed by a trained model, a Potts model or a denoising machine, as a user asks for it."""
+"""The command that completes images with a trained Potts model or denoising machine."""
 
 import dataclasses
 import functools
@@ -44,7 +44,7 @@ class InpaintConfig:
         group="inpainting",
     )
     share: float = option(
-        0.5, "share of the pixels that is given, but for a file", group="inpainting", low=0.0, high=1.0
+        0.5, "share of the pixels that is given; not read for a file", group="inpainting", low=0.0, high=1.0
     )
     noise: float = option(
         0.0,
@@ -66,13 +66,13 @@ class InpaintConfig:
 
 
 class Completer(NamedTuple):
-    """What is needed of a trained model, whichever it is.
+    """What the command needs of a trained model of either kind.
 
     Attributes:
         step: training steps done.
         size: height and width of the images.
-        levels: levels of a pixel.
-        classes: of a model with labels, else empty.
+        levels: number of grey levels.
+        classes: classes of a model with labels, otherwise empty.
         test: test images as states, and their labels.
         code: (key, greys) -> states.
         draw: (key, states, known, label or None) -> states.
@@ -88,7 +88,7 @@ class Completer(NamedTuple):
 
 
 def inpaint_files(config: InpaintConfig, workdir: Path) -> Sequence[Path]:
-    """Complete images with the model of a run folder and write them there; return the files written."""
+    """Complete images with the model of a run folder and write them into it; return the files written."""
     from jaxgen.potts.figures.inpainting import inpainting_figure  # here, so that the library does without plots
 
     model = _completer(config, workdir)
@@ -125,7 +125,7 @@ def inpaint_files(config: InpaintConfig, workdir: Path) -> Sequence[Path]:
 
 
 def file_name(config: InpaintConfig, step: int) -> str:
-    """Return the settings as a file name; those at their defaults are left out where that is no loss."""
+    """Return a file name made of the settings, without those that have their default values."""
     files = [config.mask, config.images] if config.images else [config.mask]
     # Names of files can be as long as this name may be.
     stems = [os.fsencode(Path(file).stem)[:_LONGEST_STEM].decode(errors="ignore") for file in files]
@@ -138,7 +138,7 @@ def file_name(config: InpaintConfig, step: int) -> str:
 
 
 def _completer(config: InpaintConfig, workdir: Path) -> Completer:
-    """Restore the run, whichever of the two commands made it."""
+    """Restore the run of experiments.ebm_cd or experiments.ebm_denoising."""
     path = workdir / "config.json"
     allowed = "a folder of experiments.ebm_cd or experiments.ebm_denoising"
     if path.exists() and "noise_steps" in runs.read_json(path, "config", allowed):
@@ -217,7 +217,9 @@ def _labels(config: InpaintConfig, model: Completer, labels: np.ndarray | None, 
         raise UserError(f"label is none, and the images have no labels; allowed: {_listed(model.classes)}")
     if not np.isin(chosen, model.classes).all():
         wrong = chosen[~np.isin(chosen, model.classes)][0]
-        raise UserError(f"label is {wrong}, a class the model does not know; allowed: {_listed(model.classes)}")
+        raise UserError(
+            f"label is {wrong}, a class that the model was not trained on; allowed: {_listed(model.classes)}"
+        )
     return np.asarray(chosen)
 
 

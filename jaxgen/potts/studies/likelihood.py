@@ -1,7 +1,7 @@
-"""The log-likelihood of test images under a trained model, beside two exact models fitted to the same images.
+"""The log-likelihood of test images under a trained model, beside two tractable models fitted to the same images.
 
-log Z is annealed twice, from independent pixels up and from samples of the model down, at a hundredth, a tenth and all
-of the temperatures. Every bracket is a piece of its own: a command that was stopped goes on with the next.
+log Z is annealed up from independent pixels and down from samples of the model, with a hundredth, a tenth and all of
+the temperatures. Every finished bracket is saved, so that a stopped command resumes with the next one.
 """
 
 import dataclasses
@@ -39,10 +39,14 @@ class LikelihoodConfig:
     seed: int = seed_option("seed of the chains", group="annealing")
     chains: int = option(256, "chains per estimate", group="annealing", low=2, high=1_000_000)
     temperatures: int = option(
-        20_000, "steps from independent pixels to the model", group="annealing", low=100, high=10_000_000
+        20_000, "temperatures from independent pixels to the model", group="annealing", low=100, high=10_000_000
     )
     sweeps: int = option(
-        2000, "sweeps from noise to the samples that start the way down", group="annealing", low=1, high=10**9
+        2000,
+        "sweeps from noise to the samples at which downward annealing starts",
+        group="annealing",
+        low=1,
+        high=10**9,
     )
     checkpoint: str = option("last", "which checkpoint to restore", group="run", choices=CHECKPOINTS)
 
@@ -104,7 +108,7 @@ def class_brackets(
 
 
 def _as_arrays(both: Partition) -> dict[str, np.ndarray]:
-    """Return the numbers of both ends, without the states."""
+    """Return the numbers of both estimates as arrays, without the states."""
     return {
         f"{end}_{name}": np.asarray(getattr(getattr(both, end), name))
         for end in Partition._fields
@@ -114,7 +118,7 @@ def _as_arrays(both: Partition) -> dict[str, np.ndarray]:
 
 
 def _from_arrays(arrays: dict[str, np.ndarray], states: UInt8[Array, "n H W"]) -> Partition:
-    """Return what `_as_arrays` was given; `states` replace the states, which nothing reads any more."""
+    """Return the bracket that `_as_arrays` was given, with `states` in place of its states, which are not used."""
 
     def estimate(end: str) -> PartitionEstimate:
         numbers = [float(arrays[f"{end}_{name}"]) for name in ("log_z", "standard_error", "effective_chains")]
@@ -124,7 +128,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], states: UInt8[Array, "n H W"]) -
 
 
 def likelihood_rows(config: LikelihoodConfig, run: Restored, brackets: dict[int | None, Partition]) -> list[runs.Row]:
-    """Return the likelihoods of the test images, and of two exact models fitted to the training images."""
+    """Return the rows of the test log-likelihood, beside that of two tractable models of the training images."""
     task, trained = run.task, run.task.config
     dataset = open_data(trained)
     (validation, _), (x, _) = (coded_part(trained, dataset, part) for part in ("validation", "test"))

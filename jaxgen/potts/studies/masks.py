@@ -1,4 +1,4 @@
-"""Which pixels of an image are given: parts of it, pixels at random, or a file."""
+"""Masks of the given pixels of an image: parts of it, pixels at random, or a file."""
 
 from pathlib import Path
 
@@ -17,14 +17,14 @@ def pixel_mask(key: Key[Array, ""], mask: str, share: float, shape: tuple[int, i
     """Return True where a pixel is given.
 
     Args:
-        key: of pixels at random.
+        key: random key, for pixels at random.
         mask: one of `PARTS`, "random", "all", or the path of a PNG file, white where given, or of an NPZ file with a
             boolean array mask of shape (H, W) or (n, H, W).
-        share: of the rows, columns or pixels that are given, but for a file.
+        share: share of the rows, columns or pixels that are given; not read for a file.
         shape: number, height and width of the images.
 
     Raises:
-        UserError: another word, no such file, or a mask of another size.
+        UserError: an unknown word, a missing file, or a mask of another size.
     """
     n, height, width = shape
     known = np.zeros((height, width), bool)
@@ -66,7 +66,7 @@ def _read_mask(mask: str, shape: tuple[int, int, int]) -> Bool[np.ndarray, "*n H
 
 
 def described(mask: str, share: float, noise: float, known: Bool[np.ndarray, "n H W"]) -> str:
-    """Return in words what was given."""
+    """Return in words which pixels were given."""
     percent = f"{100 * share:g} %"
     if mask in PARTS:
         side = "half" if share == 0.5 else f"{percent} of the image"

@@ -38,7 +38,7 @@ class PicturesConfig:
 
 
 def draw_pictures(config: PicturesConfig, workdir: Path) -> Sequence[Path]:
-    """Draw every picture of a run folder into it; return the files written."""
+    """Draw all pictures of a trained model into its run folder; return the files written."""
     run = Restored.of(workdir, config.checkpoint)
     task, params = run.task, run.state.params
     title = f"{run.title}, {int(run.state.step)} steps"
@@ -68,13 +68,13 @@ def conditions(task: PottsTask, params: dict, label) -> dict:
 
 
 def draw_landscape(path: Path, config: PicturesConfig, task: PottsTask, params: dict, title: str) -> None:
-    """Sample, follow a few chains, embed all in two dimensions and draw."""
+    """Draw samples, record a few chains, embed all states in two dimensions and plot them."""
     key_choice, key_start, key_sweeps = jax.random.split(seed_key(config.seed), 3)
     chosen = jax.random.choice(key_choice, len(task.train), (min(config.images, len(task.train)),), replace=False)
     train, m = np.asarray(task.train)[chosen], config.images // 2
     label = task.chain_labels(m)
     x = noise(key_start, task.model, m)
-    # The last chains of the batch, whose states are also looked at on the way, are spread over the classes.
+    # The last chains of the batch, whose states are also recorded during sampling, are spread over the classes.
     followed = np.linspace(0, m - 1, _CHAINS_SHOWN).astype(int)
     steps, seen = [0], [np.asarray(x)[followed]]
     while steps[-1] < config.sweeps:
@@ -101,7 +101,7 @@ def draw_landscape(path: Path, config: PicturesConfig, task: PottsTask, params: 
 
 
 def basins(config: PicturesConfig, task: PottsTask, images, labels) -> tuple[np.ndarray, list[str]]:
-    """Return numbers and names of the basins: the classes of a model with labels, else the nearest prototypes."""
+    """Return numbers and names of the basins: classes for a model with labels, otherwise nearest prototypes."""
     if labels is not None:
         selected = task.classes
         return np.searchsorted(selected, labels), [f"class {y}" for y in selected]

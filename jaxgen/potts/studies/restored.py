@@ -1,4 +1,4 @@
-"""What every study of a trained model starts from: its run folder, restored, and what identifies it."""
+"""A trained model restored from its run folder, from which every study of it starts."""
 
 import dataclasses
 from pathlib import Path
@@ -20,8 +20,8 @@ class Restored(NamedTuple):
     """A trained model.
 
     Attributes:
-        task: its task.
-        state: the state of the checkpoint.
+        task: the task of the run.
+        state: the state of its checkpoint.
     """
 
     task: PottsTask
@@ -34,7 +34,7 @@ class Restored(NamedTuple):
 
     @property
     def title(self) -> str:
-        """Return what was trained with which seed, in a line for records."""
+        """Return the title of the task with the seed of its training, for records."""
         return f"{self.task.title}, training seed {self.task.config.seed}"
 
     @property
@@ -43,7 +43,7 @@ class Restored(NamedTuple):
         return dataclasses.replace(self.task.model, n_classes=0)
 
     def identity(self, config: Any) -> dict[str, Any]:
-        """Return what results of a study depend on: its config, the training config and the step."""
+        """Return what the results of a study depend on: its config, the training config and the training step."""
         configs = {"study": dataclasses.asdict(config), "training": dataclasses.asdict(self.task.config)}
         return configs | {"step": int(self.state.step)}
 

@@ -1,4 +1,4 @@
-"""Samples of a trained model as a user asks for them: start, engine, temperature, class, clamped rows."""
+"""The command that draws samples of a trained model, with a choice of start, engine, temperature, class and clamp."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -38,18 +38,18 @@ class SampleConfig:
         None, "class to sample, for a model with labels", group="sampling", low=0, high=255, former="digit"
     )
     clamp_top: int = option(
-        0, "upper rows held at the values of test images", group="sampling", low=0, high=LARGEST_SIDE
+        0, "number of upper rows clamped to the values of test images", group="sampling", low=0, high=LARGEST_SIDE
     )
     checkpoint: str = option("last", "which checkpoint to restore", group="sampling", choices=CHECKPOINTS)
     gif: bool = option(False, "also animate the run", group="output")
 
 
 class Drawn(NamedTuple):
-    """What was drawn.
+    """Samples drawn from a trained model.
 
     Attributes:
         frames: states at the start and after every stage.
-        reference: as many test images.
+        reference: as many test images as there are samples.
         label: the class of every chain, or None.
     """
 
@@ -93,7 +93,7 @@ def draw(config: SampleConfig, run: Restored) -> Drawn:
 
 
 def sample_files(config: SampleConfig, workdir: Path) -> Sequence[Path]:
-    """Draw samples of a run folder and write them there; return the files written."""
+    """Draw samples with the model of a run folder and write them into it; return the files written."""
     from jaxgen.potts.figures.samples import animation, samples_figure  # here, so that the library does without plots
 
     run = Restored.of(workdir, config.checkpoint)
@@ -112,7 +112,7 @@ def sample_files(config: SampleConfig, workdir: Path) -> Sequence[Path]:
 
 
 def file_name(config: SampleConfig, step: int) -> str:
-    """Return the settings as a file name; those at their defaults are left out where that is no loss."""
+    """Return a file name made of the settings, without those that have their default values."""
     parts = [f"step{step}", f"n{config.n}", f"sweeps{config.sweeps}", config.start, f"seed{config.seed}"]
     defaults = SampleConfig()
     for name in ("beta", "label", "clamp_top", "engine"):

@@ -1,19 +1,18 @@
-"""A search for good settings of contrastive divergence: what is searched, by which of Optuna's methods.
+"""A search for good settings of contrastive divergence with Optuna: its settings, its space and its scores.
 
-    trial              = a training of `steps` updates, the same that experiments.ebm_cd does with the trial's settings
+    trial              = a training of `steps` updates, identical to experiments.ebm_cd with the settings of the trial
     rung r = 0 .. R-2  : after min_updates eta^r updates a trial ends unless its score is among the best 1/eta of the
-                         trials that came so far; min_updates = steps / eta^(R-1)
+                         trials that reached this rung; min_updates = steps / eta^(R-1)
     likelihood         = mean over validation images of log p(x), log Z annealed (Neal 2001), in nats
     pseudo_likelihood  = mean over validation images of sum_i log p(x_i | rest)             (Besag 1975), in nats
 
-The score is one of the last two. The pseudo-likelihood needs no chains and no partition function, but it does not see
-where long chains go: trials whose chains start at the data (CD) win by it with samples that miss. The energy gap
-between data and samples is no score: it grows with the scale of the parameters, and it is largest where the chains lag
-behind.
+The score is one of the last two. The pseudo-likelihood needs no chains and no partition function, but it is blind to
+where long chains go: by it, trials whose chains start at the data (CD) win with poor samples. The energy gap between
+data and samples is no score: it grows with the scale of the parameters and is largest where the chains lag behind.
 
 Samplers and the pruner are Optuna's (Akiba et al. 2019): the tree-structured Parzen estimator (Bergstra et al. 2011),
-independent draws, or a grid; asynchronous successive halving (Li et al. 2020). A trial's step size follows its whole
-cosine, so at a rung a large step size looks worse than it would at its own end: `rungs=1` ends no trial early.
+independent draws, or a grid; asynchronous successive halving (Li et al. 2020). The step size of a trial follows one
+cosine over all its updates, so at a rung a large step size looks worse than at the end; `rungs=1` ends no trial early.
 """
 
 import dataclasses
@@ -38,7 +37,7 @@ _INITS = ("log_marginals", "zeros")
 
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
-    """What is searched. Lists are separated by commas."""
+    """The settings of a search. Lists are separated by commas."""
 
     seed: int = seed_option("seed of the choice of trials, and of every training", group="search")
     sampler: str = option(
@@ -46,7 +45,7 @@ class SearchConfig:
     )
     trials: int = option(27, "number of trials; a grid has as many as combinations", group="search", low=1, high=10_000)
     grid_rates: int = option(3, "step sizes of a grid, evenly spaced in the logarithm", group="search", low=1, high=100)
-    eta: int = option(3, "the best 1/eta of the trials pass a rung", group="search", low=2, high=100)
+    eta: int = option(3, "the best 1/eta of the trials continue after a rung", group="search", low=2, high=100)
     rungs: int = option(
         3, "rungs, the last at the end of the training; 1 ends no trial early", group="search", low=1, high=20
     )
@@ -55,7 +54,7 @@ class SearchConfig:
     validation: int = option(
         2000, "validation images of the score, or all if fewer", group="search", low=1, high=60_000
     )
-    quick: bool = option(False, "6 trials, 2 rungs, 60 updates: shows that everything runs", group="search")
+    quick: bool = option(False, "6 trials, 2 rungs and 60 updates, to check that everything runs", group="search")
 
     dataset: str = data.dataset_option()
     images: str = data.images_option()
@@ -76,12 +75,14 @@ class SearchConfig:
         "true,false", "persistent chains (PCD), or chains that start at the data (CD)", group="searched"
     )
     batch: str = option("64,256", "images per step, and number of chains", group="searched")
-    neighbourhood: str = option("4,8", "pixels joined to a pixel", group="searched")
-    coupling: str = option("edge,tied", "one matrix per edge, or one strength per direction", group="searched")
+    neighbourhood: str = option("4,8", "pixels joined to each pixel", group="searched")
+    coupling: str = option(
+        "edge,tied", "edge: one coupling matrix per edge; tied: one strength per direction", group="searched"
+    )
 
 
 def effective(config: SearchConfig) -> SearchConfig:
-    """Return the config with the `quick` overrides applied. UserError naming a field that is not allowed."""
+    """Return the config with the overrides of `quick` applied if it is set. UserError naming a field out of range."""
     if config.learning_rate_high < config.learning_rate_low:
         raise UserError(
             f"learning_rate_high is {config.learning_rate_high}; allowed: a number, {config.learning_rate_low} or more"
@@ -122,7 +123,7 @@ def rungs(config: SearchConfig) -> list[int]:
 
 
 def n_trials(config: SearchConfig) -> int:
-    """Return how many trials the search has."""
+    """Return the number of trials."""
     if config.sampler != "grid":
         return config.trials
     return config.grid_rates * math.prod(map(len, lists(config).values()))
@@ -139,14 +140,14 @@ def grid(config: SearchConfig) -> Iterator[dict[str, Any]]:
 
 
 def suggest(trial: Any, config: SearchConfig) -> dict[str, Any]:
-    """Return the parameters of an Optuna trial; those that it has already stay as they are."""
+    """Return the parameters of an Optuna trial; those that it already has stay as they are."""
     rate = trial.suggest_float("learning_rate", config.learning_rate_low, config.learning_rate_high, log=True)
     chosen = {name: trial.suggest_categorical(name, values) for name, values in lists(config).items()}
     return {"learning_rate": rate} | chosen
 
 
 def potts_config(config: SearchConfig, params: dict[str, Any]) -> PottsConfig:
-    """Return the config of experiments.ebm_cd that a trial's parameters stand for."""
+    """Return the config of experiments.ebm_cd with the parameters of a trial."""
     settings = {name: value for name, value in params.items() if name != "batch"}
     names = ("seed", "dataset", "images", "data_dir", "classes", "levels", "steps")
     shared = {name: getattr(config, name) for name in names}
@@ -156,8 +157,8 @@ def potts_config(config: SearchConfig, params: dict[str, Any]) -> PottsConfig:
 def verdict_of(pseudo_likelihood: float, at_start: float) -> str:
     """Return why a training counts as diverged; "" if it does not.
 
-    Gradients of contrastive divergence are differences of frequencies, so too large a step seldom ends in a NaN: it
-    ends in parameters that predict the pixels worse than those it started from.
+    Gradients of contrastive divergence are differences of frequencies, so too large a step seldom gives NaN: it gives
+    parameters that predict the pixels worse than the initial ones.
     """
     if not math.isfinite(pseudo_likelihood):
         return f"log pseudo-likelihood is {pseudo_likelihood}"

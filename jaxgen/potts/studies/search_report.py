@@ -1,4 +1,4 @@
-"""What a search came to: the order of its trials, their table, the record's rows and the winner's flags."""
+"""The results of a search: its trials in order, their table, the rows of the record and the flags of the winner."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ from jaxgen.runs.tables import markdown
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a trial.
+    """The result of a trial.
 
     Attributes:
-        trial: its number.
-        config: its settings, those of experiments.ebm_cd.
-        updates: updates after which it was last scored.
+        trial: number of the trial.
+        config: settings of the trial, those of experiments.ebm_cd.
+        updates: number of updates after which it was last scored.
         score: by the search's criterion, in nats per image; None if it was never scored.
         diverged: why the training counts as diverged, "" if it does not.
-        pseudo_likelihood: of the validation images at the last score, in nats per image.
+        pseudo_likelihood: log pseudo-likelihood of the validation images at the last score, in nats per image.
         energy_gap: mean energy of the chains minus that of the data, as last recorded.
-        seconds: wall time, with compilation; of a trial that was killed, since it went on.
+        seconds: wall time, with compilation; for a trial that was killed, the time since it was resumed.
     """
 
     trial: int
@@ -68,7 +68,7 @@ def outcomes(search: Search, study: Any) -> list[Outcome]:
 
 
 def search_table(search: Search, ended: Sequence[Outcome]) -> str:
-    """Return every trial, best first, as Markdown."""
+    """Return a Markdown table of all trials, best first."""
     names = ["learning_rate", *(name if name != "batch" else "batch_size" for name in lists(search.config))]
     rows = [outcome.row(names) for outcome in ended]
     return markdown(rows, list(rows[0])) + "\n"
@@ -81,7 +81,7 @@ def winner(ended: Sequence[Outcome]) -> Outcome | None:
 
 
 def search_rows(search: Search, study: Any, ended: Sequence[Outcome], folder: Path) -> list[Row]:
-    """Return the record: the winner, its settings, what diverged, and what other measures would have chosen."""
+    """Return the rows of the record: the winner, its settings, diverged trials, and choices by other measures."""
     best = winner(ended)
     seconds = f"{sum(o.seconds for o in ended):.0f} s, {sum(o.updates for o in ended):,} updates in all"
     counts = [
@@ -107,7 +107,7 @@ def search_rows(search: Search, study: Any, ended: Sequence[Outcome], folder: Pa
 
 
 def _correlations(study: Any, first: int) -> list[Row]:
-    """Return the rank correlations of the score at the first rung with what could have replaced it."""
+    """Return the rank correlations of the score at the first rung with the measures that could replace it."""
     scored = [trial for trial in study.trials if first in trial.intermediate_values]
     rows = []
     for name, key in (
@@ -125,11 +125,11 @@ def _correlations(study: Any, first: int) -> list[Row]:
 
 
 def best_flags(search: Search, best: Outcome) -> str:
-    """Return the winner's settings as a flag file of experiments.ebm_cd, which ends with the winner's parameters."""
+    """Return the settings of the winner as a flag file, with which experiments.ebm_cd reproduces its parameters."""
     name = search.config.criterion.replace("_", "-")
     head = f"# Trial {best.trial}: log {name} {best.score:.2f} nats on {len(search.validation)} validation images."
     if search.config.quick:
-        head += f"\n# Of a search with --quick: {best.config.steps} updates show that everything runs, no more."
+        head += f"\n# Of a search with --quick: {best.config.steps} updates, which only check that everything runs."
     return "\n".join([head, *flags(best.config)]) + "\n"
 
 

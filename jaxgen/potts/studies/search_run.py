@@ -1,9 +1,9 @@
 """The trials of a search: an Optuna study in the run folder, and a run folder per trial.
 
-A trial is trained by `training.train` with the config of its flags, so experiments.ebm_cd with the winner's flags ends
-with the winner's parameters. The study (study.db, SQLite) holds what every trial showed; a trial that was killed is
-still marked as running there and goes on from its own checkpoint at the next start. Each trial is chosen by a sampler
-of its own seed, so a search that was stopped chooses the same trials as one that was not.
+A trial is trained by `training.train` with the config of its flags, so experiments.ebm_cd with the flags of the winner
+reproduces its parameters. The study (study.db, SQLite) holds the results of every trial; a killed trial is still marked
+as running there and resumes from its own checkpoint at the next start. The sampler of every trial has its own seed, so
+a search that was stopped chooses the same trials as one that was not.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ _CHUNK = 250
 
 
 class _Ended(Exception):
-    """A trial ends before its last update; the argument says why it counts as diverged, "" if it does not."""
+    """A trial ends before its last update. The argument says why it counts as diverged; it is "" otherwise."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class _TrialTask(PottsTask):
 
 
 class Search:
-    """A search with its images; `run(folder)` does the trials that are not done yet and returns the Optuna study."""
+    """A search with its images; `run(folder)` runs the trials that are not finished and returns the Optuna study."""
 
     def __init__(self, config: SearchConfig):
         self.optuna = import_optuna()
@@ -83,7 +83,7 @@ class Search:
             check(self.task(potts_config(config, first | {"learning_rate": 1.0, "batch": batch})))
 
     def run(self, folder: runs.RunFolder) -> Any:
-        """Do every trial that is not done yet."""
+        """Run all trials that are not finished yet; return the Optuna study."""
         with _storage_errors(folder.path / "study.db"):
             study = self._open(folder.path / "study.db")
             if self.config.sampler == "grid":
@@ -98,13 +98,13 @@ class Search:
         return study
 
     def task(self, config: PottsConfig, judge: training.Hook = lambda step, state: {}) -> _TrialTask:
-        """Return the task of one trial; the images are shared."""
+        """Return the task of one trial; all trials share the images."""
         fields = {field.name: getattr(self.base, field.name) for field in dataclasses.fields(PottsTask)}
         fields |= {"config": config, "model": build_model(config, self.base.train.shape[1:], self.base.n_classes)}
         return _TrialTask(**fields, rung=rungs(self.config)[0], judge=judge)
 
     def retrained(self, number: int, config: PottsConfig, folder: Path) -> tuple[PottsTask, dict]:
-        """Return a complete trial's task and parameters, from its last checkpoint."""
+        """Return the task and the parameters of a complete trial, from its last checkpoint."""
         task = self.task(config)
         with runs.RunFolder.open(folder / "trials" / f"{number:03}", config) as run:
             return task, training.train(task, run).params
@@ -114,7 +114,7 @@ class Search:
         return mean_pseudo_likelihood(task.model.lattice, params, self.validation)
 
     def independent(self) -> float:
-        """Return the score of independent pixels; without couplings the two criteria are the same."""
+        """Return the score of independent pixels, in nats; without couplings the two criteria are equal."""
         lattice = gibbs.Lattice.grid(*self.validation.shape[1:], "4")
         alone = {"bias": jnp.zeros((*self.validation.shape[1:], self.config.levels)), "coupling": jnp.zeros(2)}
         return mean_pseudo_likelihood(lattice, log_marginal_init(alone, self.base.train), self.validation)
@@ -135,7 +135,7 @@ class Search:
         return float(errors["pair_error"])
 
     def _open(self, path: Path) -> Any:
-        """Open the study, or start it."""
+        """Open the Optuna study, or create it."""
         optuna, lengths = self.optuna, rungs(self.config)
         # A connection made here, because a path may hold characters that a database URL gives a meaning.
         connect = functools.partial(sqlite3.connect, path, timeout=60)
@@ -148,7 +148,7 @@ class Search:
         )
 
     def _next(self, study: Any, done: int) -> Any:
-        """Return the trial that was killed, or the next one, with a sampler whose seed is the trial's own."""
+        """Return the trial that was killed, or a new one, chosen by a sampler with a seed of its own."""
         optuna = self.optuna
         seed = int(np.random.SeedSequence((self.config.seed, done)).generate_state(1)[0])
         random = optuna.samplers.RandomSampler(seed)
@@ -157,7 +157,7 @@ class Search:
         return optuna.trial.Trial(study, running[0]._trial_id) if running else study.ask()
 
     def _do(self, study: Any, trial: Any, config: PottsConfig, workdir: Path) -> None:
-        """Train one trial, judge it at the rungs and at the end, and tell the study."""
+        """Train one trial, score it at the rungs and at the end, and report the result to the study."""
         start, score, diverged = time.perf_counter(), None, ""
         task = self.task(config)
         at_start = self.pseudo_likelihood(task, task.initial_state()[0].params)
@@ -180,7 +180,7 @@ class Search:
         study.tell(trial, score, state.PRUNED if score is None else state.COMPLETE)
 
     def _judge(self, task: PottsTask, trial: Any, at_start: float) -> training.Hook:
-        """Return the hook that ends a training at a rung if it is not good enough there."""
+        """Return the hook that ends a training at a rung if the pruner decides so."""
         early = rungs(self.config)[:-1]
 
         def judge(step: int, state: training.TrainState) -> dict[str, float]:
@@ -194,7 +194,7 @@ class Search:
         return judge
 
     def _score(self, task: PottsTask, trial: Any, at_start: float, step: int, params: dict) -> dict[str, float]:
-        """Return what is measured of a trial's parameters, and report the score; raise _Ended if it diverged."""
+        """Measure the parameters of a trial and report the score to the study; raise _Ended if it diverged."""
         pseudo = self.pseudo_likelihood(task, params)
         diverged = verdict_of(pseudo, at_start)
         if diverged:
@@ -203,7 +203,7 @@ class Search:
         if not math.isfinite(score):
             raise _Ended(f"score is {score}")
         trial.set_user_attr(f"log_pseudo_likelihood_{step}", pseudo)
-        # A trial that was killed after this step comes here again.
+        # A trial that was killed after this step is scored here again.
         if step not in trial.study.trials[trial.number].intermediate_values:
             trial.report(score, step)
         return {"validation_log_pl": pseudo, "score": score}
@@ -211,7 +211,7 @@ class Search:
 
 @contextlib.contextmanager
 def _storage_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite says of a damaged or full study.db into a UserError."""
+    """Turn the errors of SQLite about a damaged study.db or a full disk into a UserError."""
     import sqlalchemy.exc  # comes with optuna
 
     try:
@@ -225,7 +225,7 @@ def _storage_errors(path: Path) -> Iterator[None]:
 
 
 def import_optuna() -> Any:
-    """Return the module optuna, its own messages silenced. UserError if it is not installed."""
+    """Return the module optuna with its own messages silenced. UserError if it is not installed."""
     try:
         import optuna  # here, so that the library does without it
     except ImportError:

@@ -1,9 +1,9 @@
-"""Runs whose every sweep is observed, and what they say about mixing.
+"""Runs observed after every sweep, and their measures of mixing.
 
     f_0(x) = E(x),     f_1(x) = sum_i v_i x_i
 
-v is the first principal component of the data. The energy settles within a mode long before chains have moved between
-modes; moves between modes show along v.
+v is the first principal component of the data. The energy equilibrates within a mode long before chains move between
+modes; moves between modes are visible along v.
 """
 
 import dataclasses
@@ -63,8 +63,8 @@ class Mixing:
     """A run of one sampler: n chains over T sweeps.
 
     Attributes:
-        observed: (2, T, n): energy, and projection on the principal component.
-        sweep_seconds: wall time of one unobserved sweep of all chains.
+        observed: (2, T, n), the energy and the projection on the principal component.
+        sweep_seconds: wall time in seconds of one unobserved sweep of all chains.
     """
 
     observed: Float[np.ndarray, "2 T n"]
@@ -82,12 +82,12 @@ class Mixing:
 
     @property
     def r_hats(self) -> list[float]:
-        """Return R-hat of both observables over all chains, wherever they started."""
+        """Return R-hat of both observables over all chains of all starts."""
         return [gibbs.split_r_hat(series) for series in self.settled]
 
     @property
     def effective_per_second(self) -> float:
-        """Return independent draws per second, by the slower of the two observables."""
+        """Return effectively independent samples per second, by the slower of the two observables."""
         return self.observed.shape[2] / max(self.times) / self.sweep_seconds
 
 
@@ -99,15 +99,15 @@ def run_stages(
     look: Callable[[int, Array, Sequence[Array]], None] = lambda done, x, observed: None,
     before: Sequence[Array] = (),
 ) -> Mixing:
-    """Run `(x, observed) = observed_stage(stage, x)` stage by stage, then time `plain_stage`, the same unobserved.
+    """Run `(x, observed) = observed_stage(stage, x)` stage by stage, then time `plain_stage`, its unobserved twin.
 
     Args:
         observed_stage: runs one stage and returns the states and what was observed.
         plain_stage: runs one stage and returns the states.
         x: the states after the stages of `before`.
-        n_stages: stages of the whole run.
-        look: called with the stages done, the states, and what was observed of every stage.
-        before: what was observed of the first stages, if a run is resumed.
+        n_stages: number of stages of the whole run.
+        look: called with the number of stages done, the states, and the observables of every stage.
+        before: observables of the first stages, if a run is resumed.
     """
     observed = list(before)
     for stage in range(len(observed), n_stages):
@@ -130,13 +130,13 @@ def mixing_rows(
     real: float,
     acceptance: Float[np.ndarray, "gaps"],
 ) -> list[runs.Row]:
-    """Return the rows of a record: times and rates of every sampler, R-hat of the first, sweeps to readable samples.
+    """Return the rows of a record: times and rates of all samplers, R-hat of the first, sweeps to readable samples.
 
     Args:
-        runs_by_name: the runs of the samplers.
-        shares: for each start (sweeps, share of chains read as a class of the training set).
-        real: that share of training images.
-        acceptance: of swaps between replicas.
+        runs_by_name: runs of the samplers by name.
+        shares: for each start, pairs (sweeps, share of chains read as a class of the training set).
+        real: the share of training images that is read as such a class.
+        acceptance: fraction of accepted swaps between replicas.
     """
     rows = []
     for name, mixing in runs_by_name.items():
@@ -149,7 +149,7 @@ def mixing_rows(
         rows.append(runs.Row(f"{name}: independent samples per second", mixing.effective_per_second, "1/s"))
         half = mixing.settled.shape[1] // 2
         for what, r_hat, tau in zip(("energy", "principal component"), mixing.r_hats, mixing.times, strict=True):
-            # The means of settled half-chains differ by var(f) tau / T' all the same.
+            # Even the means of equilibrated half-chains have a variance of var(f) tau / T'.
             note = f"{math.sqrt(1 + tau / half):.3f} expected of settled chains this short"
             note = note if math.isfinite(tau) else ""
             rows.append(runs.Row(f"{name}: R-hat of the {what} from dispersed starts", r_hat, "", "< 1.01", note))
@@ -166,7 +166,7 @@ def mixing_rows(
 
 
 def smoothed_shares(curve: Sequence[tuple[int, float]]) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
-    """Return the sweeps s, and the mean of the shares between s / 1.5 and 1.5 s, for a few chains scatter."""
+    """Return the sweeps s and the mean of the shares between s / 1.5 and 1.5 s, since single shares scatter."""
     sweeps, shares = np.array(curve, float).T
     near = (sweeps >= sweeps[:, None] / _NEAR) & (sweeps <= sweeps[:, None] * _NEAR)
     return sweeps, (near * shares).sum(1) / near.sum(1)
@@ -175,7 +175,7 @@ def smoothed_shares(curve: Sequence[tuple[int, float]]) -> tuple[Float[np.ndarra
 def readable_from(curve: Sequence[tuple[int, float]]) -> tuple[int | None, float]:
     """Return the sweeps after which the smoothed share stays at READABLE of the final share, and the final share.
 
-    Final is the mean over the second half of the run. None if the share is below at the end.
+    The final share is the mean over the second half of the run. The sweeps are None if the share ends below.
     """
     sweeps, smooth = smoothed_shares(curve)
     final = float(np.mean([share for s, share in curve if s >= sweeps[-1] / 2]))

@@ -1,10 +1,10 @@
-"""Joules that a computation takes: from an energy counter where there is one, else from a stated power.
+"""The energy of a computation, from an energy counter where there is one, otherwise from a stated power.
 
     counter:  E = (counter after - counter before) mod its range        GPU: NVML; CPU: RAPL, the whole package
-    stated:   E = P_core (CPU time after - CPU time before)              P_core: watts per core; all threads
+    stated:   E = P_core (CPU time after - CPU time before)              P_core: watts per core; CPU time of all threads
 
-A counter sees all that runs on the device meanwhile, idle power included; the stated power sees the process alone, and
-neither memory nor power supply.
+A counter includes everything that runs on the device meanwhile, and idle power; the stated power covers this process
+alone, without memory and power supply.
 """
 
 import ctypes
@@ -23,10 +23,10 @@ class Meter(NamedTuple):
     """A source of energy readings.
 
     Attributes:
-        source: in words.
-        measured: False if it rests on a stated power.
+        source: description of the source.
+        measured: False if the energy follows from a stated power.
         read: returns the joules so far, one number per counter.
-        ranges: where each counter starts again from 0.
+        ranges: value in joules at which each counter wraps around to 0.
     """
 
     source: str
@@ -36,7 +36,7 @@ class Meter(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """Joules and seconds of `calls` calls."""
+    """Joules and seconds that `calls` calls took together."""
 
     joules: float
     seconds: float
@@ -44,19 +44,19 @@ class Spent(NamedTuple):
 
 
 def find_meter(core_watts: float) -> Meter:
-    """Return NVML for a GPU, RAPL for a CPU whose counters may be read, else `core_watts` per busy core."""
+    """Return a meter: NVML for a GPU, RAPL for a CPU with readable counters, otherwise `core_watts` per busy core."""
     meter = nvml_meter() if jax.default_backend() == "gpu" else rapl_meter(POWERCAP)
     return meter or stated_meter(core_watts)
 
 
 def stated_meter(core_watts: float) -> Meter:
-    """Return E = core_watts x CPU time of this process."""
+    """Return a meter of E = core_watts x CPU time of this process."""
     source = f"stated power: {core_watts:g} W per core x CPU time of the process"
     return Meter(source, False, lambda: [core_watts * time.process_time()], [math.inf])
 
 
 def rapl_meter(folder: Path) -> Meter | None:
-    """Return the energy counters of the packages under `folder`; None if there are none or they may not be read."""
+    """Return the energy counters of the CPU packages under `folder`; None if there are none that can be read."""
     packages = sorted(folder.glob("intel-rapl:[0-9]")) + sorted(folder.glob("intel-rapl:[0-9][0-9]"))
 
     def read() -> list[float]:
@@ -73,7 +73,7 @@ def rapl_meter(folder: Path) -> Meter | None:
 def nvml_meter(library: ctypes.CDLL | None = None) -> Meter | None:
     """Return the energy counter of the first GPU, read through the library of the driver; None where that fails.
 
-    Volta and later count millijoules since the driver was loaded.
+    GPUs since Volta count the millijoules since the driver was loaded.
     """
     try:
         nvml = library or ctypes.CDLL("libnvidia-ml.so.1")
@@ -97,9 +97,9 @@ def nvml_meter(library: ctypes.CDLL | None = None) -> Meter | None:
 
 
 def measure_joules(meter: Meter, run: Callable[[int], object], seconds: float) -> Spent:
-    """Measure the joules of `run(0)`, `run(1)`, .. for about `seconds`, at least one call; a call before them warms up.
+    """Measure the joules of `run(0)`, `run(1)`, .. for about `seconds`, at least one call, after a warm-up call.
 
-    `run` finishes its work before it returns. Counters are updated every 1 to 100 ms: measure for a second or more.
+    `run` must finish its work before it returns. Counters are updated every 1 to 100 ms: measure for a second or more.
     """
     run(0)
     calls, begin, before = 0, time.perf_counter(), meter.read()

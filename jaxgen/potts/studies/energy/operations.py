@@ -1,11 +1,11 @@
-"""What one site update of the fast Gibbs engine costs in operations and bytes: as compiled, and by hand.
+"""Operations and bytes of one site update of the lattice engine, by the compiler and counted by hand.
 
-    operations = integer and floating point alike, each of one element: an add, a shift, a comparison, a conversion
+    operations: integer and floating-point ones alike, each on one element: additions, shifts, comparisons, conversions
     update     = hash + neighbours + draw + store                         of one site of one chain
 
-The compiler's account (XLA's cost analysis) sums the instructions of the optimised program, a loop's body once whatever
-its length. Two batch sizes are therefore compiled with one sweep, and their difference is taken, which leaves what
-grows with the chains.
+XLA's cost analysis sums the instructions of the optimised program and counts the body of a loop once, whatever the
+number of iterations. Therefore one sweep is compiled for two batch sizes, and the difference of the two counts is
+taken: the part that grows with the number of chains.
 """
 
 from typing import NamedTuple
@@ -19,13 +19,13 @@ from jaxgen import gibbs
 from jaxgen.errors import UserError
 from jaxgen.gibbs.engines.tiles import Tiles
 
-_HASH_ROUND = 5  # add, two shifts, or, exclusive or
+_HASH_ROUND = 5  # an addition, two shifts, an "or" and an "exclusive or"
 _HASH_ROUNDS = 20
 _HASH_INJECTIONS = 6  # of two key words each
 
 
 class Work(NamedTuple):
-    """Operations, bytes and transcendentals of one site update; `operations` does not include transcendentals."""
+    """Operations, bytes and transcendental functions of one site update; `operations` excludes the last."""
 
     operations: float
     bytes: float
@@ -33,17 +33,17 @@ class Work(NamedTuple):
 
 
 def compiled_work(lattice: gibbs.Lattice, params: dict, chains: int, beta: float = 1.0) -> Work:
-    """Return the compiler's account of one update by `gibbs.sample(engine="lattice")`.
+    """Return the compiler's count for one site update by `gibbs.sample(engine="lattice")`.
 
     Args:
         lattice: the graph.
-        params: {"bias", "coupling"}; compiled in as constants, so that of the engine's two forms (products,
-            logarithms) only the one that these values need is in the program.
-        chains: 16 or more; the tables are shared by so many.
+        params: {"bias", "coupling"}; compiled in as constants, so that the program contains only that form of the
+            engine (products or logarithms) which these values need.
+        chains: number of chains that share the tables, 16 or more.
         beta: inverse temperature.
 
-    The bytes are those of arguments and results of every fused loop, less those of packing images into words and back,
-    which a call does once. A word that a loop reads at several shifts counts at each of them.
+    Bytes are those of the arguments and results of every fused loop, without the packing of images into words and back,
+    which happens once per call. A word that a loop reads at several shifts counts once per shift.
     """
     tiles = Tiles(lattice)
 
@@ -68,20 +68,23 @@ def _account(program, lattice: gibbs.Lattice, chains: int) -> Float[np.ndarray, 
 
 
 def counted_by_hand(lattice: gibbs.Lattice, params: dict, chains: int) -> tuple[dict[str, float], float]:
-    """Return operations of one update by part, and bytes, read off the formulas of `gibbs.engines.lattice`.
+    """Return the operations of one update by part, and its bytes, counted from the formulas of `gibbs.engines.lattice`.
 
-    For up to four levels and one matrix per edge. Every neighbour of a site is counted again, which the compiler does
-    not do where two sites of a tile share one; so is all of a hash of which one word is used. The bytes are
-    a word of four sites read and written once per colour, and the tables once per sweep, shared by the chains.
+    The count holds for up to four levels and one coupling matrix per edge. It counts every neighbour of every site,
+    where the compiler counts a neighbour that two sites of a tile share once, and a whole hash even if one of its words
+    is used. The bytes are one word of four sites read and written per colour, and the tables read once per sweep and
+    shared by the chains.
 
     Raises:
         UserError: tied couplings, or more than four levels, for which the engine has other forms.
     """
     levels = gibbs.n_levels(params)
     if gibbs.is_tied(params) or levels > 4:
-        raise UserError(f"params: got {levels} levels, tied {gibbs.is_tied(params)}; allowed: edge couplings, up to 4")
+        raise UserError(
+            f"params has {levels} levels, tied {gibbs.is_tied(params)}; allowed: edge couplings, up to 4 levels"
+        )
     degree, rest = 2 * len(lattice.offsets), levels - 1
-    words_used = min(2, 4 // lattice.n_colours)  # of the two of each hash
+    words_used = min(2, 4 // lattice.n_colours)  # of the two words of each hash
     parts = {
         "hash": (_HASH_ROUNDS * _HASH_ROUND + 2 * _HASH_INJECTIONS) / words_used,
         # shift and mask; a comparison for every level of the neighbour; multiply and select for every pair

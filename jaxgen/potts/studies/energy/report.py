@@ -1,4 +1,4 @@
-"""Joules per sample of named baselines beside the projection to thermodynamic hardware: the rows of a record.
+"""Joules per sample of baselines beside the projection for thermodynamic hardware, as the rows of a record.
 
 ratio = baseline / hardware,     hardware = cycles | cycles + read | cycles + read + load
 """
@@ -14,7 +14,7 @@ PARTS = ("cycles alone", "with read-out", "with read-out and a load per sample")
 
 
 class Baseline(NamedTuple):
-    """Joules of one sample of a named baseline; its kind, as in the figure; and a note on how they were obtained."""
+    """Joules of one sample of a named baseline, its kind as in the figure, and a note on how they were obtained."""
 
     name: str
     joules: float
@@ -23,7 +23,7 @@ class Baseline(NamedTuple):
 
 
 class EnergyStudy(NamedTuple):
-    """What is compared. A sample is `sweeps` sweeps from noise of one image of a lattice."""
+    """A comparison of energies per sample. A sample is one image after `sweeps` sweeps from noise."""
 
     lattice: gibbs.Lattice
     levels: int
@@ -32,6 +32,7 @@ class EnergyStudy(NamedTuple):
 
     @property
     def projection(self) -> chip.Projection:
+        """Return the projected joules of the hardware."""
         return chip.project(self.lattice, self.levels, self.sweeps)
 
     @property
@@ -40,7 +41,7 @@ class EnergyStudy(NamedTuple):
         return self.sweeps * self.lattice.n_sites
 
     def ratios(self, baseline: Baseline) -> dict[str, float]:
-        """Return joules of a baseline / joules of the hardware, by what the hardware is charged with."""
+        """Return joules of a baseline / joules of the hardware, by what is charged to the hardware."""
         cycles, read, load = self.projection
         charged = (cycles, cycles + read, cycles + read + load)
         return {part: baseline.joules / joules for part, joules in zip(PARTS, charged, strict=True)}
@@ -63,9 +64,9 @@ def energy_rows(
 
     Args:
         study: what is compared.
-        work: of one update, by the compiler.
-        by_hand: operations by part and bytes, where there is such a count.
-        chains: chains that share the tables.
+        work: operations and bytes of one update, by the compiler.
+        by_hand: operations by part and bytes, counted by hand; None where there is no such count.
+        chains: number of chains that share the tables.
     """
     row = runs.Row
     rows = [

@@ -1,7 +1,7 @@
-"""What a sample of a trained model costs in operations, bytes and joules, here and on thermodynamic hardware.
+"""Operations, bytes and joules of a sample of a trained model, here and on thermodynamic hardware.
 
-Operations and bytes are the compiler's account, beside a count by hand; joules of the engines are measured or follow
-from a stated power; those of the hardware are projected from published constants (`studies.energy.thermodynamic`).
+Operations and bytes are counted by the compiler and by hand. The joules of the engines are measured or follow from a
+stated power; those of the hardware are projected from published constants (`studies.energy.thermodynamic`).
 """
 
 import dataclasses
@@ -38,10 +38,12 @@ class EnergyConfig:
     seed: int = seed_option("seed of starts and sweeps", group="measurement")
     sweeps: int = option(50, "sweeps per sample", group="measurement", low=1, high=10**9)
     chains: int = option(256, "chains of the compiled engines", group="measurement", low=16, high=1_000_000)
-    seconds: float = option(3.0, "time over which each engine is measured", group="measurement", low=0.0, high=86_400.0)
+    seconds: float = option(
+        3.0, "seconds over which each engine is measured", group="measurement", low=0.0, high=86_400.0
+    )
     core_watts: float = option(
         3.75,
-        "watts per busy core, where no counter can be read; the default is 360 W / 96 cores of an EPYC 9654",
+        "watts per busy core where no counter can be read; the default is 360 W / 96 cores of an EPYC 9654",
         group="measurement",
         low=0.01,
         high=1000.0,
@@ -50,7 +52,7 @@ class EnergyConfig:
 
 
 class TimedCall(NamedTuple):
-    """A call that is measured: its name, the site updates it does, and the call, given its number."""
+    """A call to be measured: its name, the number of site updates it does, and a function of the number of the call."""
 
     name: str
     updates: int
@@ -80,7 +82,7 @@ def measure(config: EnergyConfig, workdir: Path) -> runs.Report:
 
 
 def timed_calls(config: EnergyConfig, run: Restored, params: dict) -> list[TimedCall]:
-    """Return a call of every engine, and of the naive sampler."""
+    """Return a timed call of every engine and of the naive sampler."""
     lattice, beta, key = run.task.model.lattice, run.task.config.beta, seed_key(config.seed)
     x = noise(key, run.single_model, config.chains)
 

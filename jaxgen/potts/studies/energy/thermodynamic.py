@@ -5,11 +5,11 @@
     read   = N E_read          once per sample
     load   = N E_write         once per model: couplings and bias of every p-bit
 
-E_cycle is the E_cell of E = T K L^2 E_cell (Jelincic et al. 2025, arXiv:2510.23972) with T = 1 and L^2 = N. Taken for
-granted in favour of the hardware: a sweep of p-bits mixes as a sweep of pixels does, though the L - 1 p-bits of a pixel
-are joined to each other to keep the code's order; the chip has N p-bits with all the couplings that are needed; and
-whatever drives it takes nothing. The claim of a factor of 10,000 sets a chain of denoising models on the chip against
-models of other kinds on a GPU; here the same sampler of the same model stands on both sides.
+E_cycle is the E_cell of E = T K L^2 E_cell (Jelincic et al. 2025, arXiv:2510.23972) with T = 1 and L^2 = N. Three
+assumptions favour the hardware: a sweep of p-bits mixes as well as a sweep of pixels, although the L - 1 p-bits of a
+pixel are coupled to keep the order of the thermometer code; the chip has N p-bits with all the couplings needed; and
+the electronics that drive it use no energy. The claimed factor of 10,000 compares a chain of denoising models on the
+chip with other kinds of models on a GPU; here both sides run the same sampler of the same model.
 """
 
 from typing import NamedTuple
@@ -32,7 +32,7 @@ CELL_JOULES = Constant(2e-15, "Jelincic et al. 2025, arXiv:2510.23972, E_cell")
 CYCLE_JOULES = Constant(7.09e-15, f"{_SPICE}, a Gibbs cycle of a p-bit")
 READ_JOULES = Constant(1.692e-12, f"{_SPICE}, reading a p-bit")
 WRITE_JOULES = Constant(153.6e-12, f"{_SPICE}, writing a p-bit's parameters")
-# Updates per second of binary spins, and the largest power of the processors, without the host.
+# Updates per second of binary spins, and the maximum power of the processors without the host.
 PUBLISHED = {
     "THRML on eight B200, published": (
         Constant(186e9, "THRML, examples/02_spin_models"),
@@ -46,7 +46,7 @@ PUBLISHED = {
 
 
 class Projection(NamedTuple):
-    """Joules; cycles and read of one sample, load of one model."""
+    """Projected joules: cycles and read of one sample, load of one model."""
 
     cycles: float
     read: float
@@ -59,12 +59,12 @@ def p_bits(lattice: gibbs.Lattice, levels: int) -> int:
 
 
 def p_bit_degree(lattice: gibbs.Lattice, levels: int) -> int:
-    """Return the couplings per p-bit: to those of every neighbouring pixel, and to the others of its own."""
+    """Return the couplings per p-bit: to the p-bits of every neighbouring pixel and to the others of its own pixel."""
     return 2 * len(lattice.offsets) * (levels - 1) + levels - 2
 
 
 def project(lattice: gibbs.Lattice, levels: int, sweeps: int, cycle: Constant = CYCLE_JOULES) -> Projection:
-    """Return the formula above for one sample of `sweeps` sweeps and one load of the model."""
+    """Return the projected joules of one sample of `sweeps` sweeps and of one load of the model."""
     n = p_bits(lattice, levels)
     return Projection(sweeps * n * cycle.value, n * READ_JOULES.value, n * WRITE_JOULES.value)
 

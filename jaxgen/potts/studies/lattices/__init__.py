@@ -1,1 +1,1 @@
-"""Lattices compared at equal training time."""
+"""Comparison of lattices at equal training time."""

@@ -1,4 +1,4 @@
-"""What is measured of each lattice: likelihood of binarised test images, Frechet distance of samples, mixing time."""
+"""Measures of each lattice: likelihood of binarised test images, Frechet distance of samples, mixing time."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ from jaxgen.potts.studies.lattices.task import LatticeTask
 from jaxgen.potts.studies.trajectory import observe_sweeps
 from jaxgen.runs import Row, tables
 
-ANCHOR = -86.34  # nats a test image: RBM of 500 hidden units, CD-25 (Salakhutdinov and Murray 2008, table 2)
+ANCHOR = -86.34  # nats per test image: RBM of 500 hidden units, CD-25 (Salakhutdinov and Murray 2008, table 2)
 _STAGE, _OBSERVED, _BASE = 50, 64, 5000
 
 
@@ -31,13 +31,13 @@ class LatticeFigures:
     """The numbers of one trained lattice.
 
     Attributes:
-        parameters: free numbers.
-        steps: updates that the time allowed.
+        parameters: number of free parameters.
+        steps: number of updates that fitted into the training time.
         log_p: mean log p(v) of test images in nats, by log Z from below.
-        image_error: its standard error over images.
+        image_error: standard error of log_p over images.
         log_z_error: standard error of log Z from below.
         log_z_gap: log Z from above minus log Z from below.
-        frechet: of the samples, at two levels.
+        frechet: MNIST-Frechet distance of the samples, at two levels.
         tau: integrated autocorrelation time in sweeps, the longer of energy and principal component; None if the run
             is too short to tell.
         seconds_a_sweep: seconds per sweep of `chains` chains.
@@ -59,7 +59,7 @@ def measure_lattice(
 ) -> tuple[LatticeFigures, UInt8[np.ndarray, "64 28 28"]]:
     """Return the numbers of a lattice and 64 of its samples.
 
-    If the files `path`.json and `path`.npz exist they are read, else they are measured and written.
+    They are read from the files `path`.json and `path`.npz if these exist, and otherwise measured and written.
     """
     figures, shown = path.with_suffix(".json"), path.with_suffix(".npz")
     if not figures.exists():
@@ -140,7 +140,7 @@ def figure_rows(name: str, figures: LatticeFigures, chains: int, n_test: int) ->
 
 
 def lattice_rows(figures: Mapping[str, LatticeFigures], floor: float, chains: int, n_test: int) -> list[Row]:
-    """Return the rows of the record: three per lattice, then the best likelihood beside the published one."""
+    """Return the rows of the record: three per lattice, then the best likelihood beside a published one."""
     rows = []
     for name, of_lattice in figures.items():
         rows += figure_rows(name, of_lattice, chains, n_test)

@@ -1,6 +1,6 @@
-"""A comparison of lattices: models of binarised images on ever richer lattices, trained for equal time.
+"""A comparison of lattices: models of binarised images on increasingly rich lattices, trained for equal time.
 
-    steps of a lattice = seconds / (seconds per step),   measured once, before its training
+    steps of a lattice = seconds / (seconds per step),   where a step is timed once, before the training
 
 A lattice is the grid of the pixels, with tied couplings or one matrix per edge, or a grid with as many hidden sites as
 pixels (`jaxgen.potts.latent`).
@@ -43,7 +43,7 @@ _WARM, _TIMED = 3, 10
 
 
 class LatticeKind(NamedTuple):
-    """The lattice and the couplings that a name in LATTICES stands for; `latent` adds a hidden site per pixel."""
+    """The lattice and the couplings of a name in LATTICES; `latent` adds one hidden site per pixel."""
 
     neighbourhood: str
     coupling: str = "edge"
@@ -65,11 +65,13 @@ LATTICES = {
 
 @dataclasses.dataclass(frozen=True)
 class LatticesConfig:
-    """A comparison of lattices."""
+    """The settings of a comparison of lattices."""
 
     seed: int = seed_option("seed of every training", group="study")
     lattices: str = option(",".join(LATTICES), "names of those compared, separated by commas", group="study")
-    quick: bool = option(False, "4 lattices, 60 updates each, few chains, to show that everything runs", group="study")
+    quick: bool = option(
+        False, "4 lattices, 60 updates each and few chains, to check that everything runs", group="study"
+    )
     seconds: float = option(
         120.0, "training time per lattice, without compilation", group="study", low=1.0, high=86_400.0
     )
@@ -121,8 +123,8 @@ class LatticeTask:
 
     Attributes:
         config: the settings of the comparison.
-        name: of LATTICES.
-        model: images are (n, 28, 28); chains are states of its whole grid.
+        name: one of LATTICES.
+        model: the model; images are (n, 28, 28), chains are states of its whole grid.
         images: training and test images.
         steps: parameter updates.
     """
@@ -154,7 +156,8 @@ class LatticeTask:
     def rate(self) -> float:
         """Return the step size of Adam.
 
-        Adam moves every coupling by as much, so the field of a hidden site moves by the step size times its neighbours.
+        Adam changes every coupling by about the step size, so the field of a hidden site changes by the step size times
+        its number of neighbours.
         """
         neighbours = 2 * len(self.model.lattice.offsets)
         return self.config.latent_rate * 8 / neighbours if self.latent else self.config.learning_rate
@@ -191,7 +194,7 @@ class LatticeTask:
         return training.FitOptions(self.steps, max(1, self.steps // 50), eval_every=self.steps, checkpoint_every=500)
 
     def hooks(self, log: runs.Logger) -> list[training.Hook]:
-        """Return nothing: a hook would take time from the training."""
+        """Return no hooks, which would take time from the training."""
         return []
 
     def report(self, state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
@@ -203,20 +206,20 @@ class LatticeTask:
         return runs.Report(self.title, "Potts energy-based model", rows)
 
     def on_grid(self, key, params: dict, v: UInt8[Array, "n 28 28"]) -> UInt8[Array, "n H W"]:
-        """Return states of the whole grid that show the images v, with hidden sites drawn given the pixels."""
+        """Return states of the whole grid with the images v at its visible sites and hidden sites drawn given them."""
         return draw_hidden(key, self.model.lattice, params, v) if self.latent else v
 
     def pixels(self, x: UInt8[Array, "n H W"]) -> UInt8[Array, "n 28 28"]:
-        """Return the images that states of the grid show."""
+        """Return the images at the visible sites of states of the grid."""
         return visible_part(x) if self.latent else x
 
     def direction(self, component: Float64[np.ndarray, "28 28"]) -> Array:
-        """Return a direction in pixels as a direction on the grid, 0 at hidden sites."""
+        """Return a direction in the space of pixels as one on the grid, 0 at hidden sites."""
         component = jnp.asarray(component, jnp.float32)
         return pixels_on_grid(component[None])[0] if self.latent else component
 
     def log_likelihood(self, params: dict, v: UInt8[np.ndarray, "n 28 28"], log_z: float) -> Float64[np.ndarray, "n"]:
-        """Return log p(v) in nats, exact but for log Z."""
+        """Return log p(v) of every image in nats, exact up to log Z."""
         if self.latent:
             return latent_log_likelihood(self.model.lattice, params, jnp.asarray(v), log_z)
         return log_likelihood(self.model, params, jnp.asarray(v), log_z)
@@ -235,9 +238,9 @@ class LatticeRun:
 
 
 def planned(task: LatticeTask, workdir: Path) -> LatticeTask:
-    """Return the task with its number of steps: those set, or those that fit into the time.
+    """Return the task with its number of steps: the one set, or as many as fit into the training time.
 
-    The number is written to `steps_NAME.json` in `workdir` and read from there by a second start.
+    The number is written to `steps_NAME.json` in `workdir`, and read from there when the command is started again.
     """
     config, plan = task.config, workdir / f"steps_{task.name}.json"
     if not plan.exists():
@@ -250,7 +253,7 @@ def planned(task: LatticeTask, workdir: Path) -> LatticeTask:
 
 
 def train_lattice(task: LatticeTask, workdir: Path) -> dict:
-    """Train from where the lattice's run folder is to the end; return the parameters."""
+    """Train to the end, from the last checkpoint if there is one; return the parameters."""
     config = task.config
     run = LatticeRun(task.name, config.seed, task.steps, config.batch_size, config.cd_steps, task.rate)
     with runs.RunFolder.open(workdir / "runs" / task.name, run) as folder:
