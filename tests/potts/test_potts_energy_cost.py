@@ -60,7 +60,7 @@ def test_the_count_by_hand_of_a_digit_model():
     eight, _ = counted_by_hand(diagonals, random_params(0, diagonals, 4), 256)
     assert nearest == {"hash": 56, "neighbours": 92, "draw": 18, "store": 4}
     assert eight == {"hash": 112, "neighbours": 184, "draw": 18, "store": 4}
-    with pytest.raises(ValueError, match="got 4 levels, tied True; allowed: edge couplings, up to 4"):
+    with pytest.raises(ValueError, match="params has 4 levels, tied True; allowed: edge couplings, up to 4"):
         counted_by_hand(DIGITS, random_params(0, DIGITS, 4, "tied"), 256)
 
 

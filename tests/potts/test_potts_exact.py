@@ -172,10 +172,10 @@ def test_clamped_sites_stay_and_the_rest_reaches_the_conditional_law():
 
 def test_refusals():
     big = Lattice.grid(5, 5)
-    with pytest.raises(ValueError, match=r"lattice: got 2\^25 states .* at most 4194304"):
+    with pytest.raises(ValueError, match=r"lattice has 2\^25 states .* at most 4194304"):
         enumeration.all_states(big, 2)
     medium, params = Lattice.grid(3, 3), random_params(0, Lattice.grid(3, 3), 3)
-    with pytest.raises(ValueError, match=r"lattice: got 3\^9 states .* at most 4096"):
+    with pytest.raises(ValueError, match=r"lattice has 3\^9 states .* at most 4096"):
         enumeration.sweep_matrix(medium, params, enumeration.colour_blocks(medium))
     with pytest.raises(ValueError, match="x has levels 0 to 3; allowed: 0 to 2"):
         enumeration.log_likelihood(medium, params, np.full((1, 3, 3), [0, 1, 3], np.uint8))
