@@ -83,7 +83,7 @@ def test_trained_critics_tell_dependent_from_independent_pairs(objective):
     rng = np.random.default_rng(2)
     x, noise, other = rng.normal(size=(3, 2000, 1))
     samples = [(x, 0.9 * x + math.sqrt(1 - 0.81) * noise), (x[:1000], other[:1000])]
-    options = estimators.NetworkOptions(250, 64)
+    options = estimators.NetworkOptions(400, 64)
     found = estimators.network_estimates(jax.random.key(0), samples, objective(), options)
     assert found[0] == pytest.approx(-0.5 * math.log(1 - 0.81), abs=0.15) and 0 <= found[1] < 0.05
     assert found == estimators.network_estimates(jax.random.key(0), samples, objective(), options)
