@@ -6,8 +6,11 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
+
+from jaxgen import runs
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = Path(__file__).with_name("toy_experiment.py")
@@ -21,20 +24,27 @@ SHORT_RUN = [
 
 def run(module: str, *flags: str) -> tuple[int, str, str]:
     """`python -m module flags`: exit code, stdout, stderr."""
-    out, err = io.StringIO(), io.StringIO()
     imported = sys.modules.pop(module, None)  # by another test: runpy warns of running it once more
-    with (
-        mock.patch.object(sys, "argv", [module, *flags]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
+    with mock.patch.object(sys, "argv", [module, *flags]):
+        ending = _ending(lambda: runpy.run_module(module, run_name="__main__", alter_sys=True))
+    if imported is not None:
+        sys.modules[module] = imported
+    return ending
+
+
+def call(config_type: type, main: Callable, *flags: object) -> tuple[int, str, str]:
+    """Call a program by its Config and function, which sees what a test has patched: exit code, stdout, stderr."""
+    return _ending(lambda: runs.main(config_type, main, ["program", *map(str, flags)]))
+
+
+def _ending(program: Callable) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
+            program()
             code = 0
         except SystemExit as end:
             code = end.code or 0
-    if imported is not None:
-        sys.modules[module] = imported
     return code, out.getvalue(), err.getvalue()
 
 
@@ -49,6 +59,11 @@ def start(program: Path | str, *arguments: str, devices: int = 1, **environment:
     what = [program] if isinstance(program, Path) else ["-m", program]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen([sys.executable, *what, *arguments], cwd=ROOT, env=changed, text=True, **pipes)
+
+
+def run_alone(program: Path | str, *arguments: str, within_s: float = 300.0, **started) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a program in a process of its own; see `start` and `ended`."""
+    return ended(start(program, *arguments, **started), within_s)
 
 
 def ended(process: subprocess.Popen, within_s: float = 120.0) -> tuple[int, str, str]:

@@ -16,7 +16,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, DTypeLike, Float, Integer, Key, UInt8
+from jaxtyping import Array, ArrayLike, Bool, DTypeLike, Float, Integer, Key, UInt8
 
 from jaxgen.gibbs.engines.threefry import threefry2x32
 
@@ -29,7 +29,7 @@ def sample_bipartite(
     v: UInt8[Array, "n V"],
     n_sweeps: int,
     *,
-    beta: float | Float[Array, ""] = 1.0,
+    beta: Float[ArrayLike, ""] = 1.0,
     clamp: Bool[Array, "n V"] | None = None,
     chain_ids: Integer[Array, " n"] | None = None,
     dtype: DTypeLike = jnp.float32,

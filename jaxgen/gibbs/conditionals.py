@@ -6,7 +6,7 @@ log p(x_i = a | rest) = beta (b_i[a] + field_i[a] + sum_(j: i->j) W_ij[a, x_j] +
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, ArrayLike, Float, UInt8
 
 from jaxgen.gibbs.couplings import Params, edge_couplings
 from jaxgen.gibbs.graph import Graph
@@ -15,7 +15,10 @@ from jaxgen.gibbs.lattice import Lattice
 
 
 def conditional_logits(
-    lattice: Lattice | Graph, params: Params, x: UInt8[Array, "n *sites"], field: Float[Array, "..."] | None = None
+    lattice: Lattice | Graph,
+    params: Params,
+    x: UInt8[ArrayLike, "n *sites"],
+    field: Float[ArrayLike, "..."] | None = None,
 ) -> Float[Array, "n *sites L"]:
     """Return the unnormalised log p(x_i = a | rest) at beta = 1, for all levels a of all sites i.
 
@@ -36,7 +39,7 @@ def conditional_logits(
     return logits.reshape(*x.shape, levels)
 
 
-def _bias_and_edges(lattice: Lattice | Graph, params: Params, field: Array | None) -> tuple[Array, list[tuple]]:
+def _bias_and_edges(lattice: Lattice | Graph, params: Params, field: ArrayLike | None) -> tuple[Array, list[tuple]]:
     """Return bias plus field of every level, and the edges as groups of (sources, targets, W_ij[x_i, x_j])."""
     if isinstance(lattice, Graph):
         full = edge_matrices(lattice, params)
@@ -52,9 +55,9 @@ def _bias_and_edges(lattice: Lattice | Graph, params: Params, field: Array | Non
 def log_pseudo_likelihood(
     lattice: Lattice | Graph,
     params: Params,
-    x: UInt8[Array, "n *sites"],
-    field: Float[Array, "..."] | None = None,
-    beta: float = 1.0,
+    x: UInt8[ArrayLike, "n *sites"],
+    field: Float[ArrayLike, "..."] | None = None,
+    beta: Float[ArrayLike, ""] = 1.0,
 ) -> Float[Array, "n"]:
     """Return sum_i log p(x_i | rest), in nats per image (Besag 1975): it needs no partition function."""
     log_p = jax.nn.log_softmax(beta * conditional_logits(lattice, params, x, field))

@@ -54,10 +54,10 @@ class Bucket(NamedTuple):
 
     levels: int
     degree: int
-    blocks: tuple[Int[np.ndarray, "sites"], ...]
+    blocks: tuple[Int[np.ndarray, "_sites"], ...]
 
 
-def blocks(graph: Graph) -> list[Int[np.ndarray, "sites"]]:
+def blocks(graph: Graph) -> list[Int[np.ndarray, "_sites"]]:
     """Return the blocks of a sweep in their order."""
     return [block for bucket in _buckets(graph) for block in bucket.blocks]
 
@@ -109,7 +109,7 @@ def _buckets(graph: Graph) -> tuple[Bucket, ...]:
     return tuple(buckets)
 
 
-def _degree_limits(degrees: Int[np.ndarray, "sites"], colours: Int[np.ndarray, "sites"]) -> list[int]:
+def _degree_limits(degrees: Int[np.ndarray, "_sites"], colours: Int[np.ndarray, "_sites"]) -> list[int]:
     """Return the highest degree of each bucket, ascending, by dynamic programming over the distinct degrees.
 
     The cost of a bucket is the neighbours its sites visit, with those that fill up, and a constant per block.

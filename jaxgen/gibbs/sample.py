@@ -45,7 +45,7 @@ def sample(
     n_sweeps: int,
     *,
     engine: str = "lattice",
-    beta: float | Float[Array, ""] = 1.0,
+    beta: Float[ArrayLike, ""] = 1.0,
     clamp: Bool[ArrayLike, "*sites"] | Bool[ArrayLike, "n *sites"] | None = None,
     field: Float[ArrayLike, "*sites L"] | Float[ArrayLike, "n *sites L"] | None = None,
     chain_ids: Integer[ArrayLike, "n"] | None = None,

@@ -37,7 +37,7 @@ def points_in_cells(
     return x.reshape(cells, per_cell, -1)
 
 
-def _edges(distribution: CellDistribution) -> tuple[Float[np.ndarray, "edges"], ...]:
+def _edges(distribution: CellDistribution) -> tuple[Float[np.ndarray, "_edges"], ...]:
     return tuple(np.asarray(edge, np.float32) for edge in distribution.edges)
 
 
@@ -46,7 +46,7 @@ def _draw(
     key: Key[Array, ""],
     steps: Float[Array, "pairs"],
     last: Int[Array, ""],
-    edges: tuple[Float[Array, "edges"], ...],
+    edges: tuple[Float[Array, "_edges"], ...],
     n: int,
 ) -> tuple[Float[Array, "n d"], Int[Array, "n"]]:
     """Draw pairs (label, cell) by inverting their cumulative probabilities `steps`, then points of the cells."""
@@ -57,7 +57,9 @@ def _draw(
 
 
 @jax.jit
-def _place(key: Key[Array, ""], edges: tuple[Float[Array, "edges"], ...], cell: Int[Array, "n"]) -> Float[Array, "n d"]:
+def _place(
+    key: Key[Array, ""], edges: tuple[Float[Array, "_edges"], ...], cell: Int[Array, "n"]
+) -> Float[Array, "n d"]:
     """Draw one uniform point in each of the cells."""
     intervals = jnp.unravel_index(cell, tuple(len(edge) - 1 for edge in edges))
     u = jax.random.uniform(key, (len(cell), len(edges)))

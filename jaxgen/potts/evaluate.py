@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, UInt8
 
 from jaxgen import data, gibbs, runs, training
 from jaxgen.potts.keys import evaluation_keys
@@ -30,7 +30,7 @@ def noise(key: PRNGKeyArray, model: PottsEBM, n: int) -> UInt8[Array, "n H W"]:
 
 def evaluation_hook(
     task: "PottsTask", log: runs.Logger
-) -> Callable[[int, training.TrainState], dict[str, Float[Array, ""] | float]]:
+) -> Callable[[int, training.TrainState], dict[str, Float[ArrayLike, ""]]]:
     """Return a hook for `fit`.
 
     The hook measures the pseudo-likelihood of validation images and the moment errors of chains from noise, and logs

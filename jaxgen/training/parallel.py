@@ -170,7 +170,7 @@ def _place(rows: Callable[[int], np.ndarray], shape: tuple[int, ...], devices: S
     return jax.make_array_from_callback(shape, sharding, lambda place: rows(local[place[0].indices(shape[0])[0]])[None])
 
 
-def _copies(x: Array, devices: Sequence[jax.Device]) -> Array:
+def _copies(x: Array | np.ndarray, devices: Sequence[jax.Device]) -> Array:
     # np.array, not asarray: a view of a JAX buffer could be donated and overwritten under its owner.
     host = np.array(x)
     return _place(lambda row: host, host.shape, devices)

@@ -1,6 +1,6 @@
 """TrainState: everything a run needs to go on."""
 
-from typing import Any
+from typing import Any, no_type_check
 
 import flax.struct
 import jax
@@ -11,6 +11,7 @@ from jaxtyping import Array, Int, Key, PyTree
 from jaxgen.errors import UserError
 
 
+@no_type_check  # jax.tree.map puts leaves of any kind here: stacked copies, the data of keys, shardings
 @flax.struct.dataclass
 class TrainState:
     """What persists between two steps.

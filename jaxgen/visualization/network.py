@@ -20,9 +20,9 @@ _LABELLED = 16  # connections; with more, numbers would hide one another
 
 def draw_network(
     axes: Axes,
-    weights: Sequence[Float[np.ndarray, "below above"]],
-    biases: Sequence[Float[np.ndarray, " above"]],
-    activations: Sequence[Float[np.ndarray, " units"]],
+    weights: Sequence[Float[np.ndarray, "_below _above"]],
+    biases: Sequence[Float[np.ndarray, "_above"]],
+    activations: Sequence[Float[np.ndarray, "_units"]],
     *,
     bound: float | None = None,
 ) -> None:

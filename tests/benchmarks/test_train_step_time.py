@@ -2,12 +2,13 @@
 
 import json
 
+import commands
 import numpy as np
 import pytest
 import torch
 
 from benchmarks import train_step_time as program
-from jaxgen import diffusion, runs
+from jaxgen import diffusion
 from tests.torch_reference import diffusion as reference
 
 
@@ -20,22 +21,16 @@ def small(monkeypatch):
     monkeypatch.setattr(program.timing, "disable_compilation_cache", lambda: None)
 
 
-def call(capsys, *flags):
-    code = 0
-    try:
-        runs.main(program.BenchmarkConfig, program.run, ["program", *map(str, flags)])
-    except SystemExit as end:
-        code = end.code
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
+def call(*flags):
+    return commands.call(program.BenchmarkConfig, program.run, *flags)
 
 
 @pytest.mark.slow
-def test_rows_are_sane_and_a_wrong_peer_is_caught(tmp_path, capsys, monkeypatch):
+def test_rows_are_sane_and_a_wrong_peer_is_caught(tmp_path, monkeypatch):
     given, paths = [], program.torch_paths
     monkeypatch.setattr(program, "torch_paths", lambda *args: given.append(args) or paths(*args))
     flags = ["--sizes=small", "--batches=8", "--sample_steps=2", f"--json={tmp_path / 'rows.json'}"]
-    code, out, err = call(capsys, *flags, f"--workdir={tmp_path}")
+    code, out, err = call(*flags, f"--workdir={tmp_path}")
     assert code == 0, err
     record = json.loads((tmp_path / "rows.json").read_text())
     assert {(row["what"], row["path"]) for row in record["rows"]} == {
@@ -68,8 +63,8 @@ def test_rows_are_sane_and_a_wrong_peer_is_caught(tmp_path, capsys, monkeypatch)
         (["--sample_steps=0"], "allowed: an integer from 1 to 300"),
     ],
 )
-def test_bad_flags(tmp_path, capsys, flags, message):
-    code, _, err = call(capsys, f"--workdir={tmp_path}", *flags)
+def test_bad_flags(tmp_path, flags, message):
+    code, _, err = call(f"--workdir={tmp_path}", *flags)
     assert code == 2 and message in err
 
 

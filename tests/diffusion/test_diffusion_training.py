@@ -3,11 +3,9 @@
 import dataclasses
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,14 +65,9 @@ def flat(tree):
 
 @pytest.mark.slow
 def test_one_device_and_four_give_the_same_numbers(expected):
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "JAX_PLATFORMS": "cpu",
-    }
-    done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    on_four = json.loads(done.stdout)
+    code, out, err = commands.run_alone(Path(__file__), devices=4)
+    assert code == 0, err
+    on_four = json.loads(out)
     assert on_four["devices"] == 4
     np.testing.assert_allclose(on_four["losses"], expected[2], rtol=1e-5)
     # Adam turns rounding of a vanishing gradient into a whole step, so a few parameters may differ.

@@ -2,11 +2,9 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +16,6 @@ from jaxgen import training
 from jaxgen.energy_learning import original, playground
 from jaxgen.energy_learning.task import XOR_X, XOR_Y, Examples
 
-HERE = Path(__file__).parent
 CONFIG = el.EnergyLearningConfig(
     seeds=2, widths="4", epochs=5, free_sweeps=30, nudged_sweeps=30, persistent=True, tolerance=1e-5
 )
@@ -54,19 +51,14 @@ def on_all_devices():
 
 @pytest.mark.slow
 def test_one_device_is_four_devices():
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-        "PYTHONPATH": f"{HERE.parents[1]}:{HERE}",
-        "JAX_PLATFORMS": "cpu",
-    }
-    done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    on_one, expected = json.loads(done.stdout), on_all_devices()
-    np.testing.assert_allclose(on_one["params"], expected["params"], rtol=2e-5, atol=2e-6)
-    np.testing.assert_allclose(on_one["carry"], expected["carry"], rtol=2e-5, atol=2e-6)
-    assert on_one["shape"] == [4, 2, 4] == list(expected["shape"])
+    code, out, err = commands.run_alone(Path(__file__), devices=4)
+    assert code == 0, err
+    on_four, expected = json.loads(out), on_all_devices()
+    np.testing.assert_allclose(on_four["params"], expected["params"], rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(on_four["carry"], expected["carry"], rtol=2e-5, atol=2e-6)
+    assert on_four["shape"] == [4, 2, 4] == list(expected["shape"])
     for name, value in expected["metrics"].items():
-        assert on_one["metrics"][name] == pytest.approx(value, rel=1e-3, abs=1e-6), name
+        assert on_four["metrics"][name] == pytest.approx(value, rel=1e-3, abs=1e-6), name
 
 
 def test_networks_trained_together_are_those_trained_alone():

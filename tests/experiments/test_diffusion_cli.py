@@ -4,6 +4,7 @@ import json
 import types
 from pathlib import Path
 
+import commands
 import jax
 import numpy as np
 import pytest
@@ -30,22 +31,6 @@ def small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(diffusion.SIZES, "tiny", MINI)
         yield
-
-
-@pytest.fixture
-def call(capsys):
-    """A script's main, with its exit code and what it printed."""
-
-    def run(config_type, main, *flags):
-        code = 0
-        try:
-            runs.main(config_type, main, ["program", *map(str, flags)])
-        except SystemExit as end:
-            code = end.code
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +70,14 @@ def test_the_flag_files_are_of_this_program(size, objective):
     diffusion.build_diffusion(seen[0])
 
 
-def test_sampling_from_the_run(finished, call):
+def test_sampling_from_the_run(finished):
     """Any digits; the same images from another batch size; inpainting keeps pixels; an animation."""
     images = {}
     for batch in (128, 3):
         flags = ["--classes=4,7", "--n=6", "--steps=3", f"--batch_size={batch}", "--sampler=ancestral"]
-        code, out, err = call(diffusion_sample.SampleConfig, diffusion_sample.run, f"--workdir={finished}", *flags)
+        code, out, err = commands.call(
+            diffusion_sample.SampleConfig, diffusion_sample.run, f"--workdir={finished}", *flags
+        )
         assert code == 0, err
         figure, samples = map(Path, out.split())
         drawn = np.load(samples, allow_pickle=False)
@@ -98,7 +85,7 @@ def test_sampling_from_the_run(finished, call):
         images[batch] = drawn["images"].astype(int)
     assert np.abs(images[3] - images[128]).max() <= 1
     flags = ["--n=4", "--inpaint=left", "--repeats=2", "--steps=3", "--gif", "--guidance=0"]
-    code, out, err = call(diffusion_sample.SampleConfig, diffusion_sample.run, f"--workdir={finished}", *flags)
+    code, out, err = commands.call(diffusion_sample.SampleConfig, diffusion_sample.run, f"--workdir={finished}", *flags)
     assert code == 0, err
     figure, samples, animation = map(Path, out.split())
     assert Image.open(animation).n_frames == 3
@@ -124,24 +111,24 @@ def test_sampling_from_the_run(finished, call):
         (["--weights=best"], "allowed: one of average, last"),
     ],
 )
-def test_bad_flags_of_sampling(finished, call, flags, message):
-    code, _, err = call(diffusion_sample.SampleConfig, diffusion_sample.run, f"--workdir={finished}", *flags)
+def test_bad_flags_of_sampling(finished, flags, message):
+    code, _, err = commands.call(diffusion_sample.SampleConfig, diffusion_sample.run, f"--workdir={finished}", *flags)
     assert code == 2 and message in err
 
 
-def test_sampling_needs_a_run(tmp_path, call):
-    code, _, err = call(diffusion_sample.SampleConfig, diffusion_sample.run, f"--workdir={tmp_path}")
+def test_sampling_needs_a_run(tmp_path):
+    code, _, err = commands.call(diffusion_sample.SampleConfig, diffusion_sample.run, f"--workdir={tmp_path}")
     assert code == 2 and "holds no config.json; allowed: a run folder" in err
 
 
-def test_guidance_is_explained_where_it_is_set(call):
+def test_guidance_is_explained_where_it_is_set():
     for config in (diffusion.DiffusionConfig, diffusion_sample.SampleConfig):
-        code, out, _ = call(config, None, "--help")
+        code, out, _ = commands.call(config, None, "--help")
         text = " ".join(out.split())
         assert code == 0 and "u + w (c - u): 0 ignores the label, 1 is conditional" in text and "is w - 1" in text
 
 
-def test_the_study_from_end_to_end(tmp_path, call, monkeypatch):
+def test_the_study_from_end_to_end(tmp_path, monkeypatch):
     """All eight configurations, read by a judge that sees fours; a second start draws nothing and says the same."""
 
     def pull(params, carry, key, batch):
@@ -154,12 +141,12 @@ def test_the_study_from_end_to_end(tmp_path, call, monkeypatch):
     monkeypatch.setattr(evaluation, "load_reference", lambda *_, **__: types.SimpleNamespace(params={"accuracy": {}}))
     monkeypatch.setattr(evaluation, "apply_network", lambda *_: judged)
     arguments = (diffusion_study.StudyConfig, diffusion_study.run, f"--workdir={tmp_path}", "--quick", "--steps=2")
-    code, out, err = call(*arguments, "--mode=load")
+    code, out, err = commands.call(*arguments, "--mode=load")
     assert code == 2 and "holds no trained run" in err
-    code, out, err = call(*arguments, "--mode=baseline")
+    code, out, err = commands.call(*arguments, "--mode=baseline")
     assert code == 0, err
     assert "1 of 8 configurations, 1 seed." in out and not study.comparisons({})
-    code, out, err = call(*arguments)
+    code, out, err = commands.call(*arguments)
     assert code == 0, err
     names = ["loss_comparison.png", *(f"comparison_digit{digit}.png" for digit in (0, 4, 7))]
     assert all(np.asarray(Image.open(tmp_path / name).convert("L")).std() > 10 for name in names)
@@ -170,6 +157,6 @@ def test_the_study_from_end_to_end(tmp_path, call, monkeypatch):
     assert runs == sorted(f"{name}_seed0" for name in study.NOTEBOOK_LOSSES)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("samples/*.npz")}
     assert len(before) == 8 * 4
-    code, out, err = call(*arguments, "--mode=load")
+    code, out, err = commands.call(*arguments, "--mode=load")
     assert code == 0 and (tmp_path / "summary.md").read_text() == summary
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("samples/*.npz")}

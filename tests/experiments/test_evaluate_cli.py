@@ -2,6 +2,7 @@
 
 import json
 
+import commands
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,17 +27,6 @@ def small():
         patch.setattr(reference_build, "MAX_SAMPLES", 2000)
         patch.setattr(reference_build, "CODINGS", (None, 4))
         yield
-
-
-def call(capsys, config_type, program, *flags):
-    """The exit code and what was printed."""
-    code = 0
-    try:
-        runs.main(config_type, program, ["program", *map(str, flags)])
-    except SystemExit as end:
-        code = end.code
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +60,10 @@ def test_the_reference_run_leaves_what_evaluate_reads(built):
     assert np.mean(features**2) == pytest.approx(1, abs=0.01)
 
 
-def test_labelled_images_with_the_score(built, files, capsys, tmp_path):
+def test_labelled_images_with_the_score(built, files, tmp_path):
     flags = [f"--samples={files / 'labelled.npz'}", "--labels", "--cas", "--cas_steps=2"]
     flags += [f"--reference={built / 'weights'}", f"--workdir={tmp_path / 'run'}"]
-    code, out, err = call(capsys, evaluate.EvaluateConfig, evaluate.run, *flags)
+    code, out, err = commands.call(evaluate.EvaluateConfig, evaluate.run, *flags)
     assert code == 0, err
     lines = out.splitlines()
     assert lines[0].startswith("2,000 samples, against the 2,000 test images of MNIST, 8-bit")
@@ -87,9 +77,9 @@ def test_labelled_images_with_the_score(built, files, capsys, tmp_path):
     assert np.asarray(Image.open(tmp_path / "run" / "figures" / "summary.png").convert("L")).std() > 10
 
 
-def test_states_without_labels(built, files, capsys, tmp_path):
+def test_states_without_labels(built, files, tmp_path):
     flags = [f"--samples={files / 'states.npz'}", f"--reference={built / 'weights'}", f"--workdir={tmp_path / 'run'}"]
-    code, out, err = call(capsys, evaluate.EvaluateConfig, evaluate.run, *flags)
+    code, out, err = commands.call(evaluate.EvaluateConfig, evaluate.run, *flags)
     assert code == 0, err
     assert "4-level" in out and "coded real against 8-bit" in out
     written = json.loads((tmp_path / "run" / "evaluation.json").read_text())
@@ -97,12 +87,12 @@ def test_states_without_labels(built, files, capsys, tmp_path):
     assert np.asarray(Image.open(tmp_path / "run" / "figures" / "summary.png").convert("L")).std() > 10
 
 
-def test_samples_of_a_model_of_ones_own_images(capsys, tmp_path):
+def test_samples_of_a_model_of_ones_own_images(tmp_path):
     images = RNG.integers(0, 9, (1500, 10, 6))
     np.savez(tmp_path / "own.npz", images=images, labels=np.arange(1500) % 4, levels=9)
     np.savez(tmp_path / "drawn.npz", states=images[:300], labels=np.arange(300) % 4, levels=9)
     flags = [f"--samples={tmp_path}/drawn.npz", f"--images={tmp_path}/own.npz", f"--workdir={tmp_path / 'run'}"]
-    code, out, err = call(capsys, evaluate.EvaluateConfig, evaluate.run, *flags)
+    code, out, err = commands.call(evaluate.EvaluateConfig, evaluate.run, *flags)
     assert code == 0, err
     assert "300 samples, against the 150 test images of own, 9-level; real: 300 training images" in out
     written = json.loads((tmp_path / "run" / "evaluation.json").read_text())
@@ -124,10 +114,10 @@ def test_samples_of_a_model_of_ones_own_images(capsys, tmp_path):
         (["labelled.npz", "--reference=nowhere"], "nowhere/mnist.json: no such file; rebuild it"),
     ],
 )
-def test_bad_input_ends_in_one_line(files, capsys, tmp_path, flags, message):
+def test_bad_input_ends_in_one_line(files, tmp_path, flags, message):
     name, *others = flags
-    code, _, err = call(
-        capsys, evaluate.EvaluateConfig, evaluate.run, f"--samples={files / name}", *others, f"--workdir={tmp_path}/new"
+    code, _, err = commands.call(
+        evaluate.EvaluateConfig, evaluate.run, f"--samples={files / name}", *others, f"--workdir={tmp_path}/new"
     )
     lines = [line for line in err.splitlines() if not line.startswith("jax ")]  # which names the device
     assert code == 2 and message in err and len(lines) == 1

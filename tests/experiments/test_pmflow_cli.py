@@ -1,9 +1,6 @@
 """The comparison as a user runs it, on few images: what it leaves, how it goes on, what it refuses."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import commands
@@ -88,11 +85,10 @@ def test_a_killed_comparison_goes_on_where_it_was(finished, tmp_path, monkeypatc
 @pytest.mark.slow
 def test_four_devices_give_the_same_numbers(finished, tmp_path):
     """Also the command in a process of its own."""
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "experiments.pmflow", "--models=mlp_linear", *SHORT, f"--workdir={tmp_path}/four"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "jax" in done.stderr and "4 x" in done.stderr and "comparison.png" in done.stdout
+    flags = ["--models=mlp_linear", *SHORT, f"--workdir={tmp_path}/four"]
+    code, out, err = commands.run_alone("experiments.pmflow", *flags, devices=4)
+    assert code == 0, err
+    assert "jax" in err and "4 x" in err and "comparison.png" in out
     on_four, wanted = (metrics(folder, "mlp_linear_seed0-1") for folder in (tmp_path / "four", finished))
     for name in ("loss", "grad_norm"):
         values = [[r[name] for r in records if name in r] for records in (on_four, wanted)]

@@ -2,12 +2,10 @@
 
 import functools
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import jax
 import numpy as np
 import pytest
@@ -73,11 +71,9 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(finished, tmp_path):
 
 
 def test_numbers_do_not_depend_on_the_number_of_devices(finished, tmp_path):
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "PYTHONPATH": str(ROOT)}
     flags = [f"--{name}={str(value).lower()}" for name, value in SETTINGS.items()]
-    command = [sys.executable, "-m", "experiments.vae", *flags, f"--workdir={tmp_path / 'many'}"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    code, _, err = commands.run_alone("experiments.vae", *flags, f"--workdir={tmp_path / 'many'}", devices=4)
+    assert code == 0, err
     np.testing.assert_allclose(losses(tmp_path / "many"), losses(finished), rtol=1e-4)
     for name in ("ELBO", "importance-weighted bound"):
         assert rows(tmp_path / "many")[name]["value"] == pytest.approx(rows(finished)[name]["value"], rel=1e-4)

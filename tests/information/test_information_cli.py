@@ -1,9 +1,6 @@
 """The commands as a user runs them, on small settings."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import commands
@@ -26,10 +23,9 @@ SHORT = [
 def finished(tmp_path_factory):
     """A whole short run in a process of its own."""
     workdir = tmp_path_factory.mktemp("runs") / "three"
-    command = [sys.executable, "-m", "experiments.information_bound", *SHORT, f"--workdir={workdir}"]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ}, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return workdir, done.stdout
+    code, out, err = commands.run_alone("experiments.information_bound", *SHORT, f"--workdir={workdir}")
+    assert code == 0, err
+    return workdir, out
 
 
 @pytest.mark.slow

@@ -124,7 +124,7 @@ def test_finished_run_returns_its_state_without_training(tmp_path):
     step = parallel_step(grad_fn, TX)
     with RunFolder.open(tmp_path, Config()) as run:
         first = fit(start(), step, DATA, Order(), run, options)
-        again = fit(start(), step, DATA, None, run, options)
+        again = fit(start(), step, DATA, Order(), run, options)
     assert float(first.params["w"]) == float(again.params["w"]) and int(again.step) == 10
     assert [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl")] == [10]
 

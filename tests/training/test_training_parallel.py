@@ -1,32 +1,23 @@
 """The step on 1, 2 and 4 devices gives the same numbers, up to the order of float sums."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from toy_experiment import grad_fn as toy_grad_fn
 
 from jaxgen.training import create, make_train_step, parallel_step, replicate_data, replicate_state, shard_index
 from jaxgen.training import unreplicate_state as unreplicate
 from jaxgen.training.parallel import mean_over_devices
 
-HERE = Path(__file__).parent
 STEPS = 5
 TX = optax.adam(1e-2)
 DATA = {"x": np.random.default_rng(1).normal(size=(64, 4)).astype(np.float32)}
-
-
-def toy_grad_fn():
-    sys.path.insert(0, str(HERE.parent))
-    from toy_experiment import grad_fn
-
-    return grad_fn
 
 
 def with_ratio(grad_fn):
@@ -56,7 +47,7 @@ def flat(state):
 def train():
     """The numbers of a short run on all devices of this process."""
     stacked, data, losses = replicate_state(start()), replicate_data(DATA), []
-    step = parallel_step(with_ratio(toy_grad_fn()), TX, ema_decay=0.9)
+    step = parallel_step(with_ratio(toy_grad_fn), TX, ema_decay=0.9)
     for t in range(STEPS):
         stacked, metrics = step(stacked, data, shard_index(index_of(t)))
         losses.append([float(metrics["loss"]), float(metrics["ratio"])])
@@ -68,7 +59,7 @@ def train():
 @pytest.fixture(scope="module")
 def expected():
     """Return the same run by the plain step, on whole batches."""
-    step = jax.jit(make_train_step(with_ratio(toy_grad_fn()), TX, ema_decay=0.9))
+    step = jax.jit(make_train_step(with_ratio(toy_grad_fn), TX, ema_decay=0.9))
     state, losses = start(), []
     for t in range(STEPS):
         batch = {"x": DATA["x"][index_of(t)], "position": jnp.arange(8, dtype=jnp.uint32)}
@@ -79,14 +70,9 @@ def expected():
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_any_number_of_devices_gives_the_same_numbers(count, expected):
-    environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
-        "PYTHONPATH": str(HERE.parents[1]),
-        "JAX_PLATFORMS": "cpu",
-    }
-    done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    on_many = json.loads(done.stdout)
+    code, out, err = commands.run_alone(Path(__file__), devices=count)
+    assert code == 0, err
+    on_many = json.loads(out)
     # Noise and carry are keyed by position, so wrong positions or a mixed-up carry change the numbers.
     np.testing.assert_allclose(on_many["state"], expected[0], rtol=2e-5, atol=1e-6)
     np.testing.assert_allclose(on_many["losses"], expected[1], rtol=1e-5)
@@ -100,7 +86,7 @@ def test_state_survives_the_round_trip_and_is_donated_except_on_cpus():
     assert jax.tree.structure(back) == jax.tree.structure(state)
     np.testing.assert_array_equal(flat(back), flat(state))
     assert back.key == state.key
-    parallel_step(toy_grad_fn(), TX, ema_decay=0.9)(stacked, replicate_data(DATA), shard_index(index_of(0)))
+    parallel_step(toy_grad_fn, TX, ema_decay=0.9)(stacked, replicate_data(DATA), shard_index(index_of(0)))
     assert stacked.params["w"].is_deleted() == (jax.default_backend() != "cpu")
     np.testing.assert_array_equal(flat(back), flat(state))
 

@@ -57,7 +57,7 @@ def exp(x: Float[ArrayLike, "*k"]) -> Float[Array, "*k"]:
     return jnp.where(t > -126.0, power * scale, 0.0)
 
 
-def scaled(beta: Float[Array, ""] | float, theta: Float[Array, "*k"]) -> Float[Array, "*k"]:
+def scaled(beta: Float[ArrayLike, ""], theta: Float[Array, "*k"]) -> Float[Array, "*k"]:
     """Return beta theta; -inf, which forbids, stays -inf at beta = 0 as well."""
     return jnp.where(theta == -jnp.inf, theta, beta * theta)
 

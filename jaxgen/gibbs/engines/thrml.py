@@ -11,7 +11,7 @@ hardware architecture for diffusion-like models"; https://github.com/extropic-ai
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, UInt8
 from thrml import Block, BlockGibbsSpec, CategoricalNode, FactorSamplingProgram, sample_single_block
 from thrml.models import CategoricalGibbsConditional, SquareCategoricalEBMFactor
 
@@ -25,7 +25,7 @@ _FORBIDDEN = -1e30  # in place of -inf: THRML multiplies by masks of zeros, whic
 class TemperedConditional(CategoricalGibbsConditional):
     """THRML's categorical conditional at inverse temperature `beta`, so that factor weights stay the parameters."""
 
-    beta: Float[Array, ""] | float
+    beta: Float[ArrayLike, ""]
 
     def compute_parameters(self, *args):
         theta, state = super().compute_parameters(*args)
@@ -45,7 +45,7 @@ def potts_factors(lattice: Lattice, params: Params, nodes: list[CategoricalNode]
 def potts_program(
     lattice: Lattice,
     params: Params,
-    beta: Float[Array, ""] | float = 1.0,
+    beta: Float[ArrayLike, ""] = 1.0,
     field: Float[Array, "H W L"] | None = None,
 ) -> FactorSamplingProgram:
     """Return a THRML program with one free block per colour, in the order of the colours; `field` is another factor."""

@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, DTypeLike, Float, Int, Key, UInt8
+from jaxtyping import Array, ArrayLike, DTypeLike, Float, Int, Key, UInt8
 
 from jaxgen.gibbs.bipartite import one_hot, product
 from jaxgen.potts.denoising.noise import indicators, log_odds_scale, signal
@@ -99,7 +99,7 @@ class DenoisingMachine(nn.Module):
         x_noisy: UInt8[Array, "n V"],
         step: Int[Array, " n"],
         label: Int[Array, " n"],
-        guidance: float | Float[Array, ""] = 1.0,
+        guidance: Float[ArrayLike, ""] = 1.0,
     ) -> tuple[Float[Array, "V L1 H"], Float[Array, "n V L1"], Float[Array, "n H"]]:
         """Return weight, visible and hidden logits of p(v, h | x^t, y, t), as `gibbs.sample_bipartite` takes them.
 
@@ -131,7 +131,7 @@ def _preferences(key: Key[Array, ""], shape: tuple[int, int, int]) -> Float[Arra
     return jnp.broadcast_to(_PREFERENCE * jax.random.normal(key, (1, *shape[1:])), shape)
 
 
-def _guided(by_label: Float[Array, "T Y ..."], guidance: float | Float[Array, ""]) -> Float[Array, "T Y ..."]:
+def _guided(by_label: Float[Array, "T Y ..."], guidance: Float[ArrayLike, ""]) -> Float[Array, "T Y ..."]:
     mean = by_label.mean(1, keepdims=True)
     return mean + guidance * (by_label - mean)
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, UInt8
 
 from jaxgen.errors import UserError
 from jaxgen.gibbs.couplings import Params, check_params, edge_couplings, n_levels
@@ -34,7 +34,7 @@ def all_states(lattice: Lattice, levels: int) -> UInt8[np.ndarray, "S H W"]:
     return np.ascontiguousarray(digits.T).reshape(-1, lattice.height, lattice.width)
 
 
-def state_numbers(x: UInt8[Array, "n H W"], levels: int) -> Int[np.ndarray, "n"]:
+def state_numbers(x: UInt8[ArrayLike, "n *sites"], levels: int) -> Int[np.ndarray, "n"]:
     """Return the index in `all_states` of every image. UserError for a level outside 0 .. levels - 1."""
     digits = np.asarray(x).reshape(len(x), -1)
     if digits.size and not 0 <= digits.min() <= digits.max() < levels:
@@ -44,7 +44,7 @@ def state_numbers(x: UInt8[Array, "n H W"], levels: int) -> Int[np.ndarray, "n"]
 
 @functools.partial(jax.jit, static_argnums=0)
 def natural_params(
-    lattice: Lattice, params: Params, beta: float | Float[Array, ""] = 1.0, field: Float[Array, "H W L"] | None = None
+    lattice: Lattice, params: Params, beta: Float[ArrayLike, ""] = 1.0, field: Float[ArrayLike, "H W L"] | None = None
 ) -> Params:
     """Return beta (b + f) and beta W_ij as edge parameters, in which -beta E(x) is linear.
 
@@ -61,7 +61,7 @@ def natural_params(
 
 
 def log_weights(
-    lattice: Lattice, params: Params, beta: float | Float[Array, ""] = 1.0, field: Float[Array, "H W L"] | None = None
+    lattice: Lattice, params: Params, beta: Float[ArrayLike, ""] = 1.0, field: Float[ArrayLike, "H W L"] | None = None
 ) -> Float[Array, "S"]:
     """Return -beta E(x) of every state in nats, in the dtype of the parameters. UserError for more than 2^22 states."""
     natural = natural_params(lattice, params, beta, field)
@@ -81,21 +81,21 @@ def _linear(natural: Params, states: UInt8[Array, "S H W"], edges: dict) -> Floa
 
 
 def log_partition(
-    lattice: Lattice, params: Params, beta: float | Float[Array, ""] = 1.0, field: Float[Array, "H W L"] | None = None
+    lattice: Lattice, params: Params, beta: Float[ArrayLike, ""] = 1.0, field: Float[ArrayLike, "H W L"] | None = None
 ) -> Float[Array, ""]:
     """Return log Z in nats, differentiable."""
     return jax.nn.logsumexp(log_weights(lattice, params, beta, field))
 
 
 def distribution(
-    lattice: Lattice, params: Params, beta: float | Float[Array, ""] = 1.0, field: Float[Array, "H W L"] | None = None
+    lattice: Lattice, params: Params, beta: Float[ArrayLike, ""] = 1.0, field: Float[ArrayLike, "H W L"] | None = None
 ) -> Float[Array, "S"]:
     """Return p(x) of every state."""
     return jax.nn.softmax(log_weights(lattice, params, beta, field))
 
 
 def log_likelihood(
-    lattice: Lattice, params: Params, x: UInt8[Array, "n H W"], beta: float | Float[Array, ""] = 1.0
+    lattice: Lattice, params: Params, x: UInt8[Array, "n H W"], beta: Float[ArrayLike, ""] = 1.0
 ) -> Float[Array, ""]:
     """Return the mean of log p(x) over images, in nats; jax.grad of it is the exact maximum-likelihood gradient."""
     weights = log_weights(lattice, params, beta)
@@ -103,7 +103,7 @@ def log_likelihood(
 
 
 def marginals(
-    lattice: Lattice, params: Params, beta: float | Float[Array, ""] = 1.0, field: Float[Array, "H W L"] | None = None
+    lattice: Lattice, params: Params, beta: Float[ArrayLike, ""] = 1.0, field: Float[ArrayLike, "H W L"] | None = None
 ) -> dict:
     """Return expected sufficient statistics as float64, shaped like edge parameters also for tied ones.
 
@@ -125,8 +125,8 @@ def conditional(
     lattice: Lattice,
     params: Params,
     site: int,
-    beta: float | Float[Array, ""] = 1.0,
-    field: Float[Array, "H W L"] | None = None,
+    beta: Float[ArrayLike, ""] = 1.0,
+    field: Float[ArrayLike, "H W L"] | None = None,
 ) -> Float[np.ndarray, "S L"]:
     """Return p(x_site = l | the other sites of state s), float64, by enumeration; site = y W + x."""
     levels = n_levels(params)
@@ -140,7 +140,7 @@ def _conditional(p: Float[np.ndarray, "S"], site: int, levels: int) -> Float[np.
     return np.repeat(given_rest[:, None], levels, axis=1).reshape(-1, levels)
 
 
-def colour_blocks(lattice: Lattice) -> list[Int[np.ndarray, "sites"]]:
+def colour_blocks(lattice: Lattice) -> list[Int[np.ndarray, "_sites"]]:
     """Return the flat sites of each colour of the colouring of the lattice."""
     colours = lattice.colouring.ravel()
     return [np.flatnonzero(colours == colour) for colour in range(lattice.n_colours)]
@@ -149,8 +149,8 @@ def colour_blocks(lattice: Lattice) -> list[Int[np.ndarray, "sites"]]:
 def sweep_matrix(
     lattice: Lattice,
     params: Params,
-    order: Sequence[Int[np.ndarray, "sites"]],
-    beta: float | Float[Array, ""] = 1.0,
+    order: Sequence[Sequence[int] | Int[np.ndarray, "_sites"]],
+    beta: Float[ArrayLike, ""] = 1.0,
     clamp: Bool[np.ndarray, "H W"] | None = None,
 ) -> Float[np.ndarray, "S S"]:
     """Return P[s, t], the float64 probability that one sweep takes state s to state t; one kernel per block:

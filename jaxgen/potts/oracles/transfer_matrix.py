@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, UInt8
 
 from jaxgen.errors import UserError
 from jaxgen.gibbs.couplings import Params, n_levels
@@ -37,7 +37,7 @@ class _Sites(NamedTuple):
 
 
 def log_partition(
-    lattice: Lattice, params: Params, beta: float = 1.0, field: Float[Array, "H W L"] | None = None
+    lattice: Lattice, params: Params, beta: Float[ArrayLike, ""] = 1.0, field: Float[ArrayLike, "H W L"] | None = None
 ) -> Float[Array, ""]:
     """Return log Z in nats, differentiable, in the dtype of the parameters.
 
@@ -49,7 +49,7 @@ def log_partition(
 
 
 def marginals(
-    lattice: Lattice, params: Params, beta: float = 1.0, field: Float[Array, "H W L"] | None = None
+    lattice: Lattice, params: Params, beta: Float[ArrayLike, ""] = 1.0, field: Float[ArrayLike, "H W L"] | None = None
 ) -> Params:
     """Return expected sufficient statistics, shaped like edge parameters also for tied ones; errors as `log_partition`.
 
@@ -61,7 +61,9 @@ def marginals(
     return _marginals(lattice, natural_params(lattice, params, beta, field))
 
 
-def draw(key: PRNGKeyArray, lattice: Lattice, params: Params, n: int, beta: float = 1.0) -> UInt8[Array, "n H W"]:
+def draw(
+    key: PRNGKeyArray, lattice: Lattice, params: Params, n: int, beta: Float[ArrayLike, ""] = 1.0
+) -> UInt8[Array, "n H W"]:
     """Return n independent exact samples, by forward filtering and backward sampling.
 
     Sample i depends on the key and on i alone.     Memory: H W L^W numbers, at most 2^28.
@@ -123,13 +125,13 @@ def _couplings(lattice: Lattice, natural: Params, offset: tuple[int, int]) -> Fl
     return natural["coupling"].get(offset_name(offset), none)
 
 
-def _before_the_first(width: int, sites: _Sites) -> Float[Array, "L^W"]:
+def _before_the_first(width: int, sites: _Sites) -> Float[Array, "states"]:
     """Return the message of a row of uniform, unconnected sites above the grid; its weights sum to 1."""
     levels = sites.bias.shape[1]
     return jnp.full(levels**width, -width * jnp.log(levels), sites.bias.dtype)
 
 
-def _absorb(message: Float[Array, "L^W"], site: _Sites) -> tuple[Float[Array, "L^W"], Float[Array, ""]]:
+def _absorb(message: Float[Array, "states"], site: _Sites) -> tuple[Float[Array, "states"], Float[Array, ""]]:
     """Return m_(t+1) minus its maximum, and this maximum."""
     levels = len(site.bias)
     summed = jax.nn.logsumexp(message.reshape(1, -1, levels) + site.up.T[:, None, :], axis=2)
