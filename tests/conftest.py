@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from jaxtyping import install_import_hook
 
 TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
@@ -22,9 +21,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / 
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
-if os.environ.get("CHECK_SHAPES"):
-    # Before jaxgen is imported: every annotated function of it then checks the shapes and types it is called with.
-    install_import_hook("jaxgen", "shape_checks.typechecker")
+import shape_checks  # noqa: E402
+
+shape_checks.install()  # before jaxgen is imported
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,6 +1,36 @@
-"""The type checker that makes the jaxtyping annotations of jaxgen checks while tests run."""
+"""The type checker that makes the jaxtyping annotations of jaxgen checks while tests run, and where they are off."""
 
-from beartype import BeartypeConf, beartype
+import contextlib
 
-# An int is a fine float, as for every static checker.
-typechecker = beartype(conf=BeartypeConf(is_pep484_tower=True))
+import jaxtyping
+import numpy as np
+import pytest
+from beartype import BeartypeConf, FrozenDict, beartype
+
+# A NumPy scalar is as good as a Python one, and an integer as good as a float, as for every static checker.
+_scalars = FrozenDict({int: int | np.integer, float: float | int | np.integer | np.floating})
+typechecker = beartype(conf=BeartypeConf(hint_overrides=_scalars))
+_raises = pytest.raises
+
+
+def install() -> None:
+    """Make every annotated function of jaxgen that is imported from now on check what it is called with."""
+    jaxtyping.install_import_hook("jaxgen", "shape_checks.typechecker")
+    pytest.raises = raises
+
+
+@contextlib.contextmanager
+def raises(*errors, **match):
+    """Like `pytest.raises`, with the checks off: what jaxgen is to refuse in its own words must reach it."""
+    with _raises(*errors, **match) as error, unchecked():
+        yield error
+
+
+@contextlib.contextmanager
+def unchecked():
+    """Turn the checks off."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)

@@ -15,7 +15,7 @@ information on the image.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, UInt32
+from jaxtyping import Array, Bool, Float, Int, Integer, Key, UInt32
 
 from jaxgen.diffusion.guidance import Network
 from jaxgen.diffusion.process import DATA_SCALE, Images, Process, at, check_shape
@@ -42,7 +42,7 @@ def edm_draw(
 def edm_losses(
     network: Network,
     x0: Images,
-    label: Int[Array, "batch"],
+    label: Integer[Array, "batch"],
     level: Float[Array, "batch"],
     noise: Images,
     dropped: Bool[Array, "batch"],
@@ -70,7 +70,7 @@ def network_time(level: Float[Array, "..."]) -> Float[Array, "..."]:
 def edm_on_process(apply: Network, process: Process) -> Network:
     """Return the network F as a function of the points x_t, t >= 1, of a process."""
 
-    def at_points(x: Images, t: Int[Array, "batch"], label: Int[Array, "batch"]) -> Images:
+    def at_points(x: Images, t: Int[Array, "batch"], label: Integer[Array, "batch"]) -> Images:
         scale = 1 / jnp.sqrt(process.sigma**2 + (DATA_SCALE * process.alpha) ** 2)
         return apply(x * at(scale, t, x), network_time((process.sigma / process.alpha)[t]), label)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
+from jaxtyping import Array, Float, Int, Integer, Key, PyTree, UInt8
 
 from jaxgen import runs, training
 from jaxgen.data import evaluation_slices
@@ -105,7 +105,7 @@ def _by_batches(measure: Callable, images: np.ndarray, labels: np.ndarray, what:
             bar.update(min(len(rows[0]), bar.total - bar.n))
 
 
-def _whole_batches(images: UInt8[np.ndarray, "n ..."], labels: Int[np.ndarray, "n"]):
+def _whole_batches(images: UInt8[np.ndarray, "n ..."], labels: Integer[np.ndarray, "n"]):
     """Yield images, labels and indices in batches of one size, the last one padded, so that one program serves all."""
     size = min(_BATCH, len(images))
     for part in evaluation_slices(len(images), size):
@@ -123,7 +123,7 @@ def draw_images(
     key: Key[Array, ""],
     diffusion: Diffusion,
     params: PyTree,
-    label: Int[np.ndarray, "n"],
+    label: Integer[np.ndarray, "n"],
     settings: Generation,
     **options: typing.Any,
 ) -> UInt8[np.ndarray, "n ..."]:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, Integer, PyTree
 
 from jaxgen.diffusion.process import Images, Process, Times, at, posterior_variance, step_beta, to_eps, to_x0
 from jaxgen.diffusion.unet import NO_LABEL
@@ -50,7 +50,7 @@ def guided_output(
     apply: Network,
     x: Images,
     t: Int[Array, "batch"],
-    label: Int[Array, "batch"],
+    label: Integer[Array, "batch"],
     w: float | Float[Array, "..."],
     rescale: float = 0.0,
 ) -> Float[Array, "batch height width outputs"]:
@@ -92,7 +92,7 @@ def limited(w: float, level: Float[Array, "..."], interval: Interval) -> float |
 def make_denoiser(
     apply: Network,
     process: Process,
-    label: Int[Array, "batch"],
+    label: Integer[Array, "batch"],
     prediction: str,
     w: float = 1.0,
     clip_x0: bool = True,

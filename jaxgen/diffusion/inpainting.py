@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, UInt8
+from jaxtyping import Array, Bool, Integer, UInt8
 
 from jaxgen import data
 from jaxgen.diffusion.process import Images, Process, Times, q_sample
@@ -56,7 +56,7 @@ def known_mask(region: str, height: int, width: int) -> Bool[Array, "height widt
 
 
 def known_images(
-    images: data.Dataset, label: Int[np.ndarray, "n"], region: str
+    images: data.Dataset, label: Integer[np.ndarray, "n"], region: str
 ) -> tuple[UInt8[np.ndarray, "n height width"], Known]:
     """Return test images of the classes `label`, and what is known of them with this region missing.
 

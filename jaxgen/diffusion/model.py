@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PyTree, UInt8, UInt32
+from jaxtyping import Array, Float, Int, Integer, Key, PyTree, UInt8, UInt32
 
 from jaxgen.data import evaluation_slices
 from jaxgen.diffusion.edm import EDM, edm_on_process
@@ -38,7 +38,7 @@ class Diffusion(NamedTuple):
     def denoiser(
         self,
         params: PyTree,
-        label: Int[Array, "batch"],
+        label: Integer[Array, "batch"],
         w: float,
         clip_x0: bool,
         interval: Interval = EVERYWHERE,
@@ -95,7 +95,7 @@ def generate(
     key: Key[Array, ""],
     diffusion: Diffusion,
     params: PyTree,
-    label: Int[np.ndarray, "n"],
+    label: Integer[np.ndarray, "n"],
     settings: Generation,
     *,
     batch: int = 128,
@@ -180,7 +180,7 @@ def bound_of_images(
     diffusion: Diffusion,
     params: PyTree,
     images: UInt8[Array, "n ..."],
-    label: Int[Array, "n"],
+    label: Integer[Array, "n"],
     index: UInt32[Array, "n"],
     variances: Float[Array, "T"] | None = None,
 ) -> Bound:
@@ -201,7 +201,7 @@ def variances_of_images(
     diffusion: Diffusion,
     params: PyTree,
     images: UInt8[Array, "n ..."],
-    label: Int[Array, "n"],
+    label: Integer[Array, "n"],
     index: UInt32[Array, "n"],
 ) -> Float[Array, "T"]:
     """Return the best scalar variances of the reverse steps, measured on these images given their class."""
@@ -221,7 +221,7 @@ def flow_bound_of_images(
     diffusion: Diffusion,
     params: PyTree,
     images: UInt8[Array, "n ..."],
-    label: Int[Array, "n"],
+    label: Integer[Array, "n"],
     index: UInt32[Array, "n"],
     steps: int = 50,
 ) -> Float[Array, "n"]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8, UInt32
+from jaxtyping import Array, Bool, Float, Int, Integer, Key, UInt8, UInt32
 
 from jaxgen.diffusion.edm import EDM, edm_draw, edm_losses
 from jaxgen.diffusion.guidance import Denoised, Network
@@ -79,7 +79,7 @@ def loss_weight(objective: Objective, process: Process, t: Times) -> Float[Array
 
 
 def example_losses(
-    network: Network, objective: Objective, process: Process, x0: Images, label: Int[Array, "batch"], draws: Draws
+    network: Network, objective: Objective, process: Process, x0: Images, label: Integer[Array, "batch"], draws: Draws
 ) -> tuple[Float[Array, "batch"], dict[str, Float[Array, "batch"]]]:
     """Return the loss of every example, and its parts.
 
@@ -110,7 +110,7 @@ def drawn_losses(
     process: Process,
     key: Key[Array, ""],
     x0: Images,
-    label: Int[Array, "batch"],
+    label: Integer[Array, "batch"],
     position: UInt32[Array, "batch"],
 ) -> tuple[Float[Array, "batch"], dict[str, Float[Array, "batch"]]]:
     """Return what `example_losses` does, with times, noise and dropout drawn.

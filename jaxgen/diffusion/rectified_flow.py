@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, UInt32
+from jaxtyping import Array, Bool, Float, Int, Integer, Key, UInt32
 
 from jaxgen.diffusion.guidance import EVERYWHERE, Interval, Network, guided_output, limited
 from jaxgen.diffusion.process import Images, Process, at, check_shape
@@ -45,7 +45,7 @@ def draw(
 def flow_losses(
     network: Network,
     x0: Images,
-    label: Int[Array, "batch"],
+    label: Integer[Array, "batch"],
     t: Float[Array, "batch"],
     noise: Images,
     dropped: Bool[Array, "batch"],
@@ -70,7 +70,7 @@ def network_time(t: Float[Array, "..."]) -> Float[Array, "..."]:
 
 def make_velocity(
     apply: Network,
-    label: Int[Array, "batch"],
+    label: Integer[Array, "batch"],
     w: float = 1.0,
     clip_x0: bool = True,
     interval: Interval = EVERYWHERE,
@@ -98,7 +98,7 @@ def make_velocity(
 def on_process(apply: Network, process: Process) -> Network:
     """Return the network as a function of the points x_t, t >= 1, of a process; its output stays eps - x_0."""
 
-    def at_points(x: Images, t: Int[Array, "batch"], label: Int[Array, "batch"]) -> Images:
+    def at_points(x: Images, t: Int[Array, "batch"], label: Integer[Array, "batch"]) -> Images:
         total = process.alpha + process.sigma
         return apply(x / at(total, t, x), network_time((process.sigma / total)[t]), label)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Int, PyTree, UInt8
+from jaxtyping import Integer, PyTree, UInt8
 
 from jaxgen import evaluation, runs
 from jaxgen.diffusion.config import DiffusionConfig
@@ -137,7 +137,7 @@ def rendering_rows(images: UInt8[np.ndarray, "n ..."], real: UInt8[np.ndarray, "
 def panel_rows(
     config: DiffusionConfig,
     images: UInt8[np.ndarray, "n ..."],
-    label: Int[np.ndarray, "n"],
+    label: Integer[np.ndarray, "n"],
     how: str,
     pieces: runs.Pieces,
 ) -> tuple[list[runs.Row], str]:

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-from jaxtyping import Array, DTypeLike, Float, Int, Key, PyTree
+from jaxtyping import Array, DTypeLike, Float, Int, Integer, Key, PyTree
 
 from jaxgen.diffusion.blocks import (
     GROUPS,
@@ -85,7 +85,7 @@ class UNet(nn.Module):
         self,
         x: Float[Array, "batch height width channels"],
         t: Int[Array, "batch"] | Float[Array, "batch"],
-        label: Int[Array, "batch"],
+        label: Integer[Array, "batch"],
     ) -> Float[Array, "batch height width outputs"]:
         self._check(x)
         embedding = self._embedding(t, label)
@@ -122,7 +122,7 @@ class UNet(nn.Module):
         kind = FilmBlock if self.film else ResidualBlock
         return kind(self.base * multiplier, self.dtype, name=name)
 
-    def _embedding(self, t: Array, label: Int[Array, "batch"]) -> Float[Array, "batch width"]:
+    def _embedding(self, t: Array, label: Integer[Array, "batch"]) -> Float[Array, "batch width"]:
         width = 4 * self.base
         h = nn.silu(dense(width, self.dtype, "time_0")(sinusoids(t - 1, width)))
         rows = jnp.where(label == NO_LABEL, self.classes, label)

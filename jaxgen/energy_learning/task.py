@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Integer, Key, PyTree
 
 from jaxgen import data, runs, training
 from jaxgen.energy_learning.config import (
@@ -43,7 +43,7 @@ USES = ("init", "steps", "order")
 class Examples:
     """Inputs (n, ...) in [0, 1] and one-hot targets (n, K), float32, of one part of a dataset."""
 
-    def __init__(self, x: Float[np.ndarray, "n ..."], labels: Int[np.ndarray, "n"], n_labels: int):
+    def __init__(self, x: Float[np.ndarray, "n ..."], labels: Integer[np.ndarray, "n"], n_labels: int):
         self.x = jnp.asarray(x, jnp.float32)
         self.y = jnp.asarray(np.eye(n_labels, dtype=np.float32)[labels])
 

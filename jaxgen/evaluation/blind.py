@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int, Integer, UInt8
 from matplotlib.figure import Figure
 
 from jaxgen import runs, visualization
@@ -31,7 +31,7 @@ class BlindSheet(NamedTuple):
 
     images: UInt8[np.ndarray, "n H W"]
     real: Bool[np.ndarray, "n"]
-    digit: Int[np.ndarray, "n"]
+    digit: Integer[np.ndarray, "n"]
 
 
 def mixed(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Key, PyTree, UInt8, UInt32
+from jaxtyping import Array, Float, Integer, Key, PyTree, UInt8, UInt32
 
 from jaxgen import data, runs, training
 from jaxgen.evaluation.networks import NETWORKS, apply_network
@@ -104,6 +104,6 @@ def shift(
     return jax.vmap(shift_one)(images, position)
 
 
-def accuracy(name: str, params: dict, images: UInt8[np.ndarray, "n 28 28"], labels: UInt8[np.ndarray, "n"]) -> float:
+def accuracy(name: str, params: dict, images: UInt8[np.ndarray, "n 28 28"], labels: Integer[np.ndarray, "n"]) -> float:
     """Return the share of images, 0 to 1, whose class the network reads right."""
     return float((apply_network(name, params, images)[0].argmax(1) == labels).mean())

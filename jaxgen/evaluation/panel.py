@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Int64, Integer, UInt8
 
 from jaxgen import runs
 from jaxgen.evaluation.measures.conditional_accuracy import ConditionalAccuracy, conditional_accuracy
@@ -136,7 +136,7 @@ def _numbers(arrays: Mapping[str, np.ndarray]) -> dict[str, float | None]:
 
 
 def feature_figures(
-    features: Float32[np.ndarray, "n 64"], labels: UInt8[np.ndarray, "n"], reference: Reference
+    features: Float32[np.ndarray, "n 64"], labels: Integer[np.ndarray, "n"], reference: Reference
 ) -> dict[str, float | None]:
     """Return every figure that depends on features alone."""
     subset = min(SUBSET, min(len(features), len(reference.test_features)) // 2)

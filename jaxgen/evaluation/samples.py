@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Integer, UInt8
 
 from jaxgen import data, runs
 from jaxgen.errors import UserError, shortened
@@ -67,7 +67,7 @@ def load_samples(
 
 def check_samples(
     images: UInt8[np.ndarray, "n H W"] | Float[np.ndarray, "n H W"],
-    labels: Int[np.ndarray, "n"] | None = None,
+    labels: Integer[np.ndarray, "n"] | None = None,
     levels: int | None = None,
     rules: Rules = STANDARD,
 ) -> Samples:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Integer, Key
 from scipy.integrate import quad
 from scipy.special import logsumexp
 
@@ -56,7 +56,7 @@ class GaussianMixture:
             scale.
     """
 
-    label: Int[np.ndarray, "M"]
+    label: Integer[np.ndarray, "M"]
     weight: Float[np.ndarray, "M"]
     mean: Float[np.ndarray, "M d"]
     scale: Float[np.ndarray, "M d d"]

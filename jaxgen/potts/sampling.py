@@ -13,8 +13,8 @@ necessary, not sufficient, for samples of the model; R-hat is reported in any ca
 """
 
 import functools
-import typing
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ from jaxgen.potts.likelihood.annealed_importance import draw_independent, indepe
 from jaxgen.potts.likelihood.log_likelihood import base_biases
 from jaxgen.potts.model import label_field
 
-if typing.TYPE_CHECKING:
+if TYPE_CHECKING:
     from jaxgen.potts.task import PottsTask
 
 R_HAT = 1.01
@@ -114,7 +114,7 @@ def annealed_sweeps(
     x: UInt8[Array, "n H W"],
     n_sweeps: int,
     field: Float[Array, "n H W L"] | None = None,
-    progress: typing.Callable[[int], object] = lambda more: None,
+    progress: Callable[[int], object] = lambda more: None,
     *,
     engine: str = "lattice",
     beta: float = 1.0,

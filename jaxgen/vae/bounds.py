@@ -11,7 +11,7 @@ noise of an image comes from fold_in(key, its index).
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
+from jaxtyping import Array, Float, Int, Integer, Key, PyTree, UInt8
 
 from jaxgen import training
 from jaxgen.vae.likelihoods import Likelihood
@@ -31,7 +31,7 @@ def elbo(
     params: PyTree,
     key: Key[Array, ""],
     x: UInt8[Array, "n H W"],
-    label: Int[Array, "n"] | None,
+    label: Integer[Array, "n"] | None,
     index: Int[Array, "n"],
 ) -> tuple[Float[Array, "n"], Float[Array, "n"]]:
     """Return the ELBO of every image from one draw of z, and the KL divergence in it, both in nats.
@@ -61,7 +61,7 @@ def log_weights(
     params: PyTree,
     key: Key[Array, ""],
     x: UInt8[Array, "n H W"],
-    label: Int[Array, "n"] | None,
+    label: Integer[Array, "n"] | None,
     index: Int[Array, "n"],
     samples: int,
 ) -> Float[Array, "samples n"]:

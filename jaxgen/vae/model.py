@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Integer, UInt8
 
 from jaxgen.errors import UserError
 
@@ -47,31 +47,31 @@ class VAE(nn.Module):
         if self.n_classes:
             self.class_prior = nn.Embed(self.n_classes, 2 * self.latent, embedding_init=nn.initializers.zeros)
 
-    def encode(self, x: UInt8[Array, "n H W"], label: Int[Array, "n"] | None = None) -> Gaussian:
+    def encode(self, x: UInt8[Array, "n H W"], label: Integer[Array, "n"] | None = None) -> Gaussian:
         """Return mean and logarithm of the variance of q(z | x, y) for states x."""
         out = self.encoder(x.astype("float32") / (self.levels - 1), self._code(len(x), label))
         return Gaussian(out[:, : self.latent], out[:, self.latent :])
 
-    def prior(self, n: int, label: Int[Array, "n"] | None = None) -> Gaussian:
+    def prior(self, n: int, label: Integer[Array, "n"] | None = None) -> Gaussian:
         """Return mean and logarithm of the variance of p(z | y) for each of n images."""
         self._check(label)
         out = jnp.zeros((n, 2 * self.latent)) if label is None else self.class_prior(label.astype("int32"))
         return Gaussian(out[:, : self.latent], out[:, self.latent :])
 
-    def decode(self, z: Float[Array, "n latent"], label: Int[Array, "n"] | None = None) -> Float[Array, "n H W C"]:
+    def decode(self, z: Float[Array, "n latent"], label: Integer[Array, "n"] | None = None) -> Float[Array, "n H W C"]:
         """Return the outputs that parametrise p(x | z, y)."""
         return self.decoder(z, self._code(len(z), label))
 
-    def __call__(self, x: UInt8[Array, "n H W"], label: Int[Array, "n"] | None = None) -> Float[Array, "n H W C"]:
+    def __call__(self, x: UInt8[Array, "n H W"], label: Integer[Array, "n"] | None = None) -> Float[Array, "n H W C"]:
         """Return the outputs at the posterior's mean: the reconstruction."""
         self.prior(len(x), label)  # so that `init` makes its parameters
         return self.decode(self.encode(x, label).mean, label)
 
-    def _code(self, n: int, label: Int[Array, "n"] | None) -> Float[Array, "n K"]:
+    def _code(self, n: int, label: Integer[Array, "n"] | None) -> Float[Array, "n K"]:
         self._check(label)
         return jnp.zeros((n, 0)) if label is None else jax.nn.one_hot(label, self.n_classes)
 
-    def _check(self, label: Int[Array, "n"] | None) -> None:
+    def _check(self, label: Integer[Array, "n"] | None) -> None:
         if (label is None) != (self.n_classes == 0):
             raise UserError(
                 f"label: got {'none' if label is None else 'one'} for n_classes={self.n_classes}; "

@@ -9,7 +9,7 @@ images is the most that a perfect generator can reach.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Int64
+from jaxtyping import Int64, Integer
 
 from jaxgen.errors import UserError
 from jaxgen.evaluation.measures.intervals import Interval, wilson
@@ -34,7 +34,7 @@ class ConditionalAccuracy(NamedTuple):
 
 
 def conditional_accuracy(
-    read: Int[np.ndarray, "n"], labels: Int[np.ndarray, "n"], n_classes: int = 10
+    read: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n"], n_classes: int = 10
 ) -> ConditionalAccuracy:
     """Count the samples of each class that were read as that class.
 

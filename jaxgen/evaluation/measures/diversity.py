@@ -6,14 +6,14 @@ with f the features. Real images against real ones give 1; a class that shrank t
 """
 
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Integer
 
 from jaxgen.errors import UserError
 from jaxgen.evaluation.measures.manifold import squared_distances
 
 
 def class_diversity(
-    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"], n_classes: int = 10
+    features: Float[np.ndarray, "n d"], labels: Integer[np.ndarray, "n"], n_classes: int = 10
 ) -> Float64[np.ndarray, "n_classes"]:
     """Return D_k of every class; NaN where there are not two examples."""
     features = np.asarray(features, np.float64)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float, Int, Key, UInt8
+from jaxtyping import Array, DTypeLike, Float, Int, Integer, Key, UInt8
 
 from jaxgen.gibbs.bipartite import one_hot, product, sample_bipartite
 from jaxgen.potts.denoising.machine import DenoisingMachine, Params, Statistics
@@ -27,7 +27,7 @@ def trajectory(
     machine: DenoisingMachine,
     params: Params,
     statistics: Statistics,
-    label: Int[Array, " n"],
+    label: Integer[Array, " n"],
     ids: Int[Array, " n"],
     sweeps: int,
 ) -> list[tuple[UInt8[Array, "n V"], UInt8[Array, "n V"]]]:
@@ -55,7 +55,7 @@ def recovery(
     params: Params,
     statistics: Statistics,
     noisy: list[UInt8[Array, "n V"]],
-    label: Int[Array, " n"],
+    label: Integer[Array, " n"],
     ids: Int[Array, " n"],
     sweeps: int,
 ) -> list[tuple[UInt8[Array, "n V"], UInt8[Array, "n V"]]]:
@@ -116,7 +116,7 @@ def free_energy_gap_gradient(
     statistics: Statistics,
     data: list[tuple[UInt8[Array, "n V"], UInt8[Array, "n V"]]],
     chains: list[tuple[UInt8[Array, "n V"], UInt8[Array, "n V"]]],
-    label: Int[Array, " n"],
+    label: Integer[Array, " n"],
 ) -> Params:
     """Return the gradient of mean_t [mean of F(v | x^t, y, t) over the data - its mean over the chains].
 

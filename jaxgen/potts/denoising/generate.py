@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, Key, UInt8
+from jaxtyping import Array, Bool, Int, Integer, Key, UInt8
 
 from jaxgen.errors import UserError
 from jaxgen.gibbs.bipartite import sample_bipartite
@@ -76,7 +76,7 @@ class Generation:
 def generate(
     key: Key[Array, ""],
     model: Denoiser,
-    label: Int[np.ndarray, " n"],
+    label: Integer[np.ndarray, " n"],
     how: Generation,
     known: tuple[UInt8[np.ndarray, "n H W"], Bool[np.ndarray, "n H W"]] | None = None,
 ) -> UInt8[np.ndarray, "n H W"]:
@@ -107,7 +107,7 @@ def generate(
 
 
 def stages(
-    key: Key[Array, ""], model: Denoiser, label: Int[np.ndarray, " n"], how: Generation
+    key: Key[Array, ""], model: Denoiser, label: Integer[np.ndarray, " n"], how: Generation
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "n H W"], UInt8[np.ndarray, "n H W"]]]:
     """Yield (t, v, x^t) from t = T to 1: the states after the sweeps of level t, and the noisy images before them."""
     for step, v, x in _levels(key, model, jnp.asarray(label), jnp.arange(len(label)), how, None):

@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, DTypeLike, Float, Int, Key, UInt8
+from jaxtyping import Array, ArrayLike, DTypeLike, Float, Int, Integer, Key, UInt8
 
 from jaxgen.gibbs.bipartite import one_hot, product
 from jaxgen.potts.denoising.noise import indicators, log_odds_scale, signal
@@ -74,7 +74,7 @@ class DenoisingMachine(nn.Module):
         v: UInt8[Array, "n V"],
         x_noisy: UInt8[Array, "n V"],
         step: Int[Array, " n"],
-        label: Int[Array, " n"],
+        label: Integer[Array, " n"],
     ) -> Float[Array, " n"]:
         """Return F(v | x^t, y, t) = - log sum_h exp(-E(v, h | x^t, y, t)).
 
@@ -98,7 +98,7 @@ class DenoisingMachine(nn.Module):
         statistics: Statistics,
         x_noisy: UInt8[Array, "n V"],
         step: Int[Array, " n"],
-        label: Int[Array, " n"],
+        label: Integer[Array, " n"],
         guidance: Float[ArrayLike, ""] = 1.0,
     ) -> tuple[Float[Array, "V L1 H"], Float[Array, "n V L1"], Float[Array, "n H"]]:
         """Return weight, visible and hidden logits of p(v, h | x^t, y, t), as `gibbs.sample_bipartite` takes them.
