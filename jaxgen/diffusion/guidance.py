@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Integer, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, Integer, Num, PyTree
 
 from jaxgen.diffusion.process import Images, Process, Times, at, posterior_variance, step_beta, to_eps, to_x0
 from jaxgen.diffusion.unet import NO_LABEL
@@ -49,9 +49,9 @@ def network(model, params: PyTree) -> Network:
 def guided_output(
     apply: Network,
     x: Images,
-    t: Int[Array, "batch"],
+    t: Num[Array, "batch"],
     label: Integer[Array, "batch"],
-    w: float | Float[Array, "..."],
+    w: Float[ArrayLike, "..."],
     rescale: float = 0.0,
 ) -> Float[Array, "batch height width outputs"]:
     """Return u + w (c - u) of the prediction, rescaled; a second output is that of c, or of u where w = 0.
@@ -82,7 +82,7 @@ def _deviation(x: Images) -> Float[Array, "batch 1 1 1"]:
     return jnp.std(x, axis=(1, 2, 3), keepdims=True)
 
 
-def limited(w: float, level: Float[Array, "..."], interval: Interval) -> float | Float[Array, "..."]:
+def limited(w: float, level: Float[Array, "..."], interval: Interval) -> Float[ArrayLike, "..."]:
     """Return w where the noise level lies in the interval, 1 elsewhere."""
     if tuple(interval) == EVERYWHERE:
         return w

@@ -39,7 +39,7 @@ def conditional_logits(
     return logits.reshape(*x.shape, levels)
 
 
-def _bias_and_edges(lattice: Lattice | Graph, params: Params, field: ArrayLike | None) -> tuple[Array, list[tuple]]:
+def _bias_and_edges(lattice: Lattice | Graph, params: Params, field: ArrayLike | None) -> tuple[ArrayLike, list[tuple]]:
     """Return bias plus field of every level, and the edges as groups of (sources, targets, W_ij[x_i, x_j])."""
     if isinstance(lattice, Graph):
         full = edge_matrices(lattice, params)

@@ -79,5 +79,5 @@ def plain(values: dict) -> dict:
 
 def shapes(arrays: TrainState) -> dict[str, str]:
     """Return the type and shape of every leaf, by its path in the state."""
-    leaves: Iterable = jax.tree_util.tree_leaves_with_path(arrays)
+    leaves = jax.tree_util.tree_leaves_with_path(arrays)
     return {jax.tree_util.keystr(path).lstrip("."): f"{leaf.dtype}{leaf.shape}" for path, leaf in leaves}

@@ -15,18 +15,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.diffusion.process import Images
 from jaxgen.diffusion.rectified_flow import Velocity
 
-Step = Callable[[Velocity, Images, Float[Array, ""], Float[Array, ""]], Images]
+States = Float[Array, "batch ..."]  # images, or the numbers of any other ODE
+Step = Callable[[Velocity, States, Float[Array, ""], Float[Array, ""]], States]
 
 
-def euler_step(velocity: Velocity, x: Images, t: Float[Array, ""], s: Float[Array, ""]) -> Images:
+def euler_step(velocity: Velocity, x: States, t: Float[Array, ""], s: Float[Array, ""]) -> States:
     """Return x_s from x = x_t, s < t."""
     return x + (s - t) * velocity(x, t)
 
 
-def midpoint_step(velocity: Velocity, x: Images, t: Float[Array, ""], s: Float[Array, ""]) -> Images:
+def midpoint_step(velocity: Velocity, x: States, t: Float[Array, ""], s: Float[Array, ""]) -> States:
     """Return x_s from x = x_t, s < t."""
     middle = (s + t) / 2
     half = x + (middle - t) * velocity(x, t)
@@ -37,7 +37,9 @@ def midpoint_step(velocity: Velocity, x: Images, t: Float[Array, ""], s: Float[A
 FLOW_SAMPLERS: dict[str, Step] = {"euler": euler_step, "midpoint": midpoint_step}
 
 
-def flow_sample(velocity: Velocity, step: Step, n_steps: int, start: Images) -> tuple[Images, Images]:
+def flow_sample(
+    velocity: Velocity, step: Step, n_steps: int, start: States
+) -> tuple[States, Float[Array, "{n_steps} batch ..."]]:
     """Return images x_0, not clipped, and the states after every step. Call it under `jax.jit`."""
     times = jnp.linspace(1.0, 0.0, n_steps + 1)
 

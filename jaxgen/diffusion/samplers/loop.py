@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import Array, Int, Key, UInt32
+from jaxtyping import Array, Float, Int, Key, UInt32
 
 from jaxgen.diffusion.guidance import Denoiser
 from jaxgen.diffusion.inpainting import Known, replace_known
@@ -70,7 +70,7 @@ def sample(
     index: UInt32[Array, "batch"],
     start: Images,
     known: Known | None = None,
-) -> tuple[Images, Images]:
+) -> tuple[Images, Float[Array, "n_steps batch height width channels"]]:
     """Return images x_0, not clipped, and the states after every step, (n_steps, batch, height, width, channels).
 
     Call it under `jax.jit`, where unused states cost nothing.

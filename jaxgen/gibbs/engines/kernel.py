@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -139,7 +140,7 @@ class _Cells:
     """THREADS cells of every chain of a block, for the lattice engine's update; its `padded` is the chain here."""
 
     block: Block
-    words: Array
+    words: Any  # reference to the words of all chains, in the kernel's memory
     start: Array
     row: Array
     column: Array
@@ -151,7 +152,7 @@ class _Cells:
     def neighbour(self, quarter: int, offset: Offset) -> tuple[int, tuple[int, int]]:
         return self.block.tiles.neighbour(quarter, offset)
 
-    def shifted(self, chain: Array, shift: tuple[int, int]) -> UInt32[Array, "128"]:
+    def shifted(self, chain: Array, shift: tuple[int, int]) -> UInt32[Array, "threads"]:
         """Return the word `shift` cells away from every cell.
 
         On a torus it is one of up to four loads, by row and column.
@@ -175,7 +176,7 @@ class _Cells:
         down, up = along_row(dy * columns), along_row((dy - rows) * columns)
         return jnp.where(self.row < np.uint32(rows - dy), down, up)
 
-    def with_halo(self, words: UInt32[Array, "128"]) -> UInt32[Array, "128"]:
+    def with_halo(self, words: UInt32[Array, "threads"]) -> UInt32[Array, "threads"]:
         return words
 
 
@@ -304,11 +305,11 @@ def _update_chunk(block, layout, arithmetic, quarters, key, given, words, first,
         words[chain, pl.ds(start + block.reach, THREADS)] = new
 
 
-def _bias(table: dict, chain: Array | int, here) -> list[Float[Array, "128"]]:
+def _bias(table: dict, chain: Array | int, here) -> list[Float[Array, "threads"]]:
     return [table["bias"][a, chain, here] for a in range(table["bias"].shape[0])]
 
 
-def _read(term, here, first: int) -> Array | list[list[Array]]:
+def _read(term, here, first: int) -> Array | list:
     """Return a strength, or the rows of a matrix, numbered by levels from `first`."""
     if len(term.shape) == 1:
         return term[here]
