@@ -71,7 +71,9 @@ class ResidualBlock(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Features, embedding: Float[Array, "batch width"]) -> Features:
+    def __call__(
+        self, x: Features, embedding: Float[Array, "batch embedding"]
+    ) -> Float[Array, "batch height width {self.features}"]:
         h = nn.silu(norm(self.dtype, "norm_0")(conv(self.features, 3, self.dtype, name="conv_0")(x)))
         h = h + dense(self.features, self.dtype, "embedding")(embedding)[:, None, None]
         h = norm(self.dtype, "norm_1")(conv(self.features, 3, self.dtype, name="conv_1")(h))
@@ -87,7 +89,9 @@ class FilmBlock(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Features, embedding: Float[Array, "batch width"]) -> Features:
+    def __call__(
+        self, x: Features, embedding: Float[Array, "batch embedding"]
+    ) -> Float[Array, "batch height width {self.features}"]:
         h = conv(self.features, 3, self.dtype, name="conv_0")(nn.silu(norm(self.dtype, "norm_0")(x)))
         film = dense(2 * self.features, self.dtype, "embedding")(nn.silu(embedding))[:, None, None]
         scale, shift = jnp.split(film, 2, axis=-1)
@@ -118,7 +122,7 @@ class Upsample(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Features) -> Features:
+    def __call__(self, x: Features) -> Float[Array, "batch 2*height 2*width channels"]:
         channels = x.shape[-1]
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (channels, 2, 2, channels))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
@@ -126,14 +130,14 @@ class Upsample(nn.Module):
         return depth_to_space(y, 2) + bias.astype(self.dtype)
 
 
-def depth_to_space(x: Features, size: int) -> Features:
+def depth_to_space(x: Features, size: int) -> Float[Array, "batch {size}*height {size}*width channels//{size}**2"]:
     """Rearrange (batch, h, w, size size c) as (batch, size h, size w, c)."""
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height, width, size, size, channels // size**2)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, size * height, size * width, -1)
 
 
-def space_to_depth(x: Features, size: int) -> Features:
+def space_to_depth(x: Features, size: int) -> Float[Array, "batch height//{size} width//{size} channels*{size}**2"]:
     """Rearrange (batch, size h, size w, c) as (batch, h, w, size size c)."""
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height // size, size, width // size, size, channels)
