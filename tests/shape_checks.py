@@ -2,6 +2,7 @@
 
 import contextlib
 
+import jax
 import jaxtyping
 import numpy as np
 import pytest
@@ -14,7 +15,11 @@ _raises = pytest.raises
 
 
 def install() -> None:
-    """Make every annotated function of jaxgen that is imported from now on check what it is called with."""
+    """Make every annotated function of jaxgen that is imported from now on check the shapes and types of its arrays.
+
+    Where an array of JAX is asked for, one of NumPy will do, as it does for JAX itself.
+    """
+    jaxtyping.Array = jax.Array | np.ndarray
     jaxtyping.install_import_hook("jaxgen", "shape_checks.typechecker")
     pytest.raises = raises
 

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 
 import jax
 import numpy as np
-from jax import Array
-from jaxtyping import Int32, Key, UInt32
+from jaxtyping import Array, Int32, Key, UInt32
 
 from jaxgen.errors import UserError
 

@@ -10,8 +10,7 @@ images cut at half grey, `encode(images, 2)`: the latter are easier to predict.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jaxtyping import ArrayLike, Integer, Key, UInt8
+from jaxtyping import Array, ArrayLike, Integer, Key, UInt8
 
 from jaxgen.errors import UserError
 

@@ -18,8 +18,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jaxtyping import Integer, Num, UInt8
+from jaxtyping import Array, Integer, Num, UInt8
 
 from jaxgen.errors import UserError, quoted
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer, Key, PyTree, UInt8
+from jaxtyping import Array, ArrayLike, Float, Int, Integer, Key, PyTree, UInt8
 
 from jaxgen import runs, training
 from jaxgen.data import evaluation_slices
@@ -43,7 +43,7 @@ class Mean(NamedTuple):
     error: float
 
 
-def mean_of(values: Float[np.ndarray, "n"]) -> Mean:
+def mean_of(values: Float[ArrayLike, "n"]) -> Mean:
     """Return the mean of independent values; the error of a single value is NaN."""
     values = np.asarray(values, np.float64)
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan

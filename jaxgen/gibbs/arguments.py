@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from jaxgen.errors import UserError
 from jaxgen.gibbs.couplings import Params, check_params, n_levels
@@ -21,7 +22,7 @@ _MOST_CHAIN_ID = 2**32 - 1
 
 def checked_arguments(
     lattice: Lattice | Graph, params: Params, x, beta=1.0, clamp=None, field=None, chain_ids=None
-) -> tuple[Params, jax.Array | np.ndarray, Conditions]:
+) -> tuple[Params, Array, Conditions]:
     """Return (params, x, conditions) as the engines take them. Raises UserError naming the argument."""
     if not isinstance(lattice, Lattice | Graph):
         raise UserError(f"lattice is {type(lattice).__name__}; allowed: a Lattice or a Graph")
@@ -127,7 +128,7 @@ def _checked_states(x, image: tuple[int, ...], levels):
     return x
 
 
-def _checked_beta(beta) -> jax.Array:
+def _checked_beta(beta) -> Array:
     beta = _array("beta", beta)
     if beta.shape != () or not _is_real(beta):
         raise UserError(f"beta is {beta.dtype} {beta.shape}; allowed: one finite number, 0 or more")
@@ -139,7 +140,7 @@ def _checked_beta(beta) -> jax.Array:
     return jnp.asarray(beta, jnp.float32)
 
 
-def _checked_chain_ids(chain_ids, n: int) -> jax.Array:
+def _checked_chain_ids(chain_ids, n: int) -> Array:
     if chain_ids is None:
         return jnp.arange(n, dtype=jnp.uint32)
     chain_ids = _array("chain_ids", chain_ids)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Shaped
 from jaxgen.errors import UserError
 from jaxgen.gibbs.lattice import Lattice, Offset, offset_name
 
-Params = dict
+Params = Mapping
 
 
 def is_tied(params: Params) -> bool:

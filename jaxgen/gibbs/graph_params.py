@@ -12,6 +12,8 @@ THRML's factor weights, the third the biases and weights of its `IsingEBM`. An e
 of levels.
 """
 
+from collections.abc import Mapping
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer, UInt8
@@ -21,7 +23,7 @@ from jaxgen.gibbs.couplings import edge_couplings, is_tied, n_levels
 from jaxgen.gibbs.graph import Graph, lattice_edges
 from jaxgen.gibbs.lattice import Lattice
 
-GraphParams = dict
+GraphParams = Mapping
 
 
 def is_spin(params: GraphParams) -> bool:

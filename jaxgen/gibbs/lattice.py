@@ -8,6 +8,7 @@ independent given the rest, so block Gibbs sampling updates them together.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Array, Int, Shaped
@@ -44,7 +45,7 @@ class Lattice:
 
     height: int
     width: int
-    offsets: tuple[Offset, ...]
+    offsets: Sequence[Offset]
     boundary: str = "open"
 
     @classmethod

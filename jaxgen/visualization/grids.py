@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jax import Array
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
