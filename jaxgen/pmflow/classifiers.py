@@ -24,7 +24,7 @@ from jaxgen.pmflow.field import Gradient, euler, log_index_gradient
 from jaxgen.pmflow.lateral import Coupling
 
 N_LABELS = 10
-SOFTENING = 0.4  # its square exceeds every dt here, so a step does not overshoot a centre
+SOFTENING = 0.4  # its square exceeds the dt of flows with this softening, so a step does not overshoot a centre
 INITIAL_MU = 0.5
 LEAK = 0.9
 

@@ -106,13 +106,13 @@ def _last(axis: Axes, models: Sequence[Trained]) -> None:
     high = max(value + half for value, half in zip(means, halves, strict=True))
     margin = max(0.2, 0.15 * (high - low))
     axis.set_xlim(low - margin, high + 2 * margin)
-    axis.set_title("last test accuracy, mean of the seeds, 95 % interval", fontsize=11)
+    axis.set_title("last test accuracy,\nmean of the seeds, 95 % interval", fontsize=11)
     _label(axis, "% (axis does not start at 0)", "")
 
 
 def _differences(axis: Axes, models: Sequence[Trained]) -> None:
     pairs = contrasts(models)[::-1]
-    axis.set_title("paired differences, simultaneous 95 % intervals (filled: about the flow)", fontsize=11)
+    axis.set_title("paired differences (filled: about the flow),\nsimultaneous 95 % intervals", fontsize=11)
     axis.axvline(0, color="black", linewidth=1)
     for place, pair in enumerate(pairs):
         half = np.nan_to_num(pair.difference.half)
@@ -125,7 +125,7 @@ def _differences(axis: Axes, models: Sequence[Trained]) -> None:
 
 
 def _effect(axis: Axes, models: Sequence[Trained]) -> None:
-    """A flow that hardly moves the latents cannot change the accuracy: does one that moves them?"""
+    """Draw the difference of accuracy of every contrast about the flow against the displacement by its flow."""
     moved = {model.name: model for model in models if model.displacement is not None}
     pairs = [pair for pair in contrasts(models) if pair.contrast.about_flow and pair.contrast.model in moved]
     axis.set_title("effect of the flow against its displacement", fontsize=11)
@@ -137,12 +137,14 @@ def _effect(axis: Axes, models: Sequence[Trained]) -> None:
         axis.errorbar(x, pair.difference.mean, half, fmt="o", color=colour, capsize=3, label=pair.contrast.question)
     if pairs:
         axis.set_xscale("log")
-        axis.legend(fontsize=7)
+        low, high = axis.get_ylim()
+        axis.set_ylim(low, high + 0.7 * (high - low))  # room for the legend
+        axis.legend(fontsize=7, loc="upper left")
     _label(axis, "displacement of the latents (%)", "difference of test accuracy (points)")
 
 
 def _displacement(axis: Axes, models: Sequence[Trained]) -> None:
-    axis.set_title("displacement by the flow: mean |moved| / mean |latent|", fontsize=11)
+    axis.set_title("displacement by the flow,\nmean |moved| / mean |latent|", fontsize=11)
     moving = [model for model in models if model.displacement is not None]
     for place, model in enumerate(moving):
         epochs = np.arange(1, len(model.displacement) + 1)

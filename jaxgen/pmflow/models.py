@@ -16,8 +16,10 @@ from jaxgen.pmflow.lateral import GAIN_LIMIT, coupling
 N_REFERENCES = 64
 ORIGINAL_GAIN = 0.05
 _BNN_FLOW = {"n_centres": 16, "steps": 4, "dt": 0.15, "spread": 0.7}
-# On latents of root mean square 1 the initial flow moves them by about 15 % of their size.
-_STRONG_FLOW = {"n_centres": 16, "steps": 20, "dt": 0.15, "spread": 0.5, "initial_mu": 4.0}
+# Latents of root mean square 1 are at first moved by about a third of their size, of which training takes away a part.
+# The wider softening permits the longer steps: dt < softening^2.
+_STRONG_FLOW = {"n_centres": 16, "steps": 10, "dt": 0.8, "spread": 0.5, "initial_mu": 4.0}
+_STRONG_FIELD = functools.partial(log_index_gradient, softening=1.0)
 
 
 class Model(NamedTuple):
@@ -57,7 +59,9 @@ MODELS = {
     "mlp_normalised": Model("MLP, latents normalised", "MLP", _mlp(Normalised)),
     "pmflow_mlp_frozen": Model("PMFlow MLP, flow frozen", "MLP", _mlp(lambda: Flow(trained=False))),
     "pmflow_mlp": Model("PMFlow MLP", "MLP", _mlp(Flow)),
-    "pmflow_mlp_strong": Model("PMFlow MLP, strong flow", "MLP", _mlp(lambda: Normalised(Flow(**_STRONG_FLOW)))),
+    "pmflow_mlp_strong": Model(
+        "PMFlow MLP, strong flow", "MLP", _mlp(lambda: Normalised(Flow(**_STRONG_FLOW, gradient=_STRONG_FIELD)))
+    ),
     "leaky": Model("leaky readout, no flow, no lateral", "BNN", _bnn(None, "none")),
     "bnn_off": Model("BNN, flow off", "BNN", _bnn(None, "units")),
     "pmflow_bnn_frozen": Model("PMFlow BNN, flow frozen", "BNN", _bnn(Flow(**_BNN_FLOW, trained=False), "units")),

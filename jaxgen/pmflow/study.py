@@ -74,7 +74,7 @@ def _report(
 
 
 def _diagnose(params: Mapping[ModelConfig, PyTree], folder: runs.RunFolder) -> list[runs.Row]:
-    """Draw and return what coupling the batch does, if the BNN was trained."""
+    """Measure how the coupling of the batch affects the BNN, if it was trained; draw the figure, return the rows."""
     from jaxgen.pmflow.diagnosis import diagnose, diagnosis_rows
     from jaxgen.pmflow.figures import diagnosis_figure
 

@@ -41,9 +41,9 @@ def test_parameter_counts(name):
 
 
 def test_the_strong_flow_moves_latents_however_large_the_network_makes_them():
-    """With latents 20 times as large the strong arm still moves them by more than 10 %, the default flow does not."""
+    """With latents 20 times as large the strong arm still moves them by more than 20 %, the default flow by under 1 %."""
     shown = np.random.default_rng(0).integers(0, 256, (64, 28, 28), np.uint8)
-    for name, low, high in (("pmflow_mlp_strong", 0.1, 0.3), ("pmflow_mlp", 0.0, 0.01)):
+    for name, low, high in (("pmflow_mlp_strong", 0.2, 0.6), ("pmflow_mlp", 0.0, 0.01)):
         model = pmflow.build_model(name)
         params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 28, 28)))["params"]
         params["layer_2"] = jax.tree.map(lambda leaf: 20 * leaf, params["layer_2"])
