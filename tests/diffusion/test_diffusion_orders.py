@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.optimize
 import scipy.stats
 
 from jaxgen import diffusion
-from jaxgen.diffusion import samplers
+from jaxgen.diffusion import guidance, samplers
+from jaxgen.diffusion.samplers import unipc
 from jaxgen.diffusion.studies import mixture
 from jaxgen.diffusion.studies.mixture import MEANS, SCALES, WEIGHTS
 
@@ -50,6 +52,29 @@ def test_the_best_grid_gives_a_sampler_its_order_on_a_real_schedule(schedule, na
     errors = [error(process, name, samplers.BEST[name], n) for n in (16, 64)]
     # At order 3 the float32 numbers leave no room for more steps, where the tolerance could be that of the others.
     assert abs(np.log2(errors[0] / errors[1]) / 2 - order) < (0.4 if order == 3 else 0.25), errors
+
+
+@pytest.mark.parametrize("times", [(40, 30, 22), (40, 37, 36), (31, 30, 10)])
+def test_the_corrector_of_unipc_integrates_a_parabola_exactly(times):
+    """x_s = sigma_s (x_t / sigma_t + integral of e^lambda x_0 dlambda), where x_0 depends on lambda alone."""
+    process, coefficients = diffusion.make_process("cosine", 64), [0.2, -0.5, 0.3]
+    log_ratio = np.log(np.asarray(process.alpha, np.float64)[1:] / np.asarray(process.sigma, np.float64)[1:])
+    before, t, s = (log_ratio[time - 1] for time in times)
+
+    def denoise(x, time):
+        value = np.polyval(coefficients, log_ratio[time - 1])
+        return guidance.Denoised(jnp.full_like(x, value), jnp.zeros_like(x))
+
+    x = jnp.full((1, 1, 1, 1), 0.4)
+    start = unipc.unipc_memory(x)._replace(
+        x0=denoise(x, times[0]).x0, h=jnp.asarray(t - before), exists=jnp.asarray(True)
+    )
+    predicted, memory = samplers.unipc_step(denoise, process, x, start, times[1], times[2], jnp.zeros_like(x))
+    corrected = predicted + memory.fixed + memory.weight * (denoise(x, times[2]).x0 - memory.x0)
+    integral = scipy.integrate.quad(lambda value: np.exp(value) * np.polyval(coefficients, value), t, s)[0]
+    exact = float(process.sigma[times[2]]) * (0.4 / float(process.sigma[times[1]]) + integral)
+    assert float(corrected[0, 0, 0, 0]) == pytest.approx(exact, abs=3e-6)
+    assert abs(float(predicted[0, 0, 0, 0]) - exact) > 1e-5
 
 
 @pytest.mark.parametrize("name, factor", [("heun", 4), ("dpm_solver", 2.5), ("unipc", 10)])
