@@ -1,7 +1,7 @@
 """Diffusion models: the forward process, the U-Net, samplers, guidance, likelihoods and inpainting.
 
-The parts are imported from their modules: `process`, `schedules`, `objectives`, `guidance`, `likelihood`,
-`inpainting`, `samplers`, `evaluate`, `studies`.
+The parts are imported from their modules: `process`, `schedules`, `objectives`, `rectified_flow`, `edm`, `guidance`,
+`likelihood`, `inpainting`, `samplers`, `evaluate`, `studies`.
 """
 
 from jaxgen.diffusion.config import DiffusionConfig as DiffusionConfig
