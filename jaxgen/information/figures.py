@@ -191,12 +191,12 @@ def _held(points: Sequence[Point], varied: str) -> str:
 
 
 def crossing_note(bound: float, training: Sequence[float], validation: Sequence[float], below: bool) -> str:
-    """Return what a curve on the wrong side of its bound means, as a second line of a title; "" if none is there."""
+    """Return what a curve on the wrong side of its bound means, as further lines of a title; "" if none is there."""
     side, sign = ("below", -1) if below else ("above", 1)
     if any(sign * (value - bound) > 0 for value in training):
-        return f"\ntraining curve {side} the bound, which holds for new examples: training examples can be memorised"
+        return f"\ntraining curve {side} the bound: the network memorises;\nthe bound holds for new examples"
     if any(sign * (value - bound) > 0 for value in validation):
-        return f"\nvalidation curve {side} the bound: chance, as the bound holds for the mean over new examples"
+        return f"\nvalidation curve {side} the bound: chance, on a finite sample"
     return ""
 
 
