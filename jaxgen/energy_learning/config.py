@@ -64,6 +64,11 @@ class EnergyLearningConfig:
     activation: str = option(
         "tanh", "activation of hidden layers, for predictive coding", group="model", choices=tuple(ACTIVATIONS)
     )
+    residual: bool = option(
+        False,
+        "skip connections between the hidden layers, with the scales of muPC; for predictive coding",
+        group="model",
+    )
     cost: str = option("squared_error", "cost of the output", group="model", choices=tuple(COSTS))
     weight_scale: float = option(
         1.0, "scale of the initial weights, in units of Glorot's", group="model", low=0.0, high=1000.0
@@ -164,6 +169,10 @@ def check_sizes(config: EnergyLearningConfig, height: int, width: int) -> None:
 
 def build_model(config: EnergyLearningConfig, n_outputs: int) -> Model:
     """Return the energy of the layers that a config describes. UserError naming the field that does not fit."""
+    if config.residual and (config.energy != "predictive_coding" or len(set(hidden_widths(config.widths))) > 1):
+        raise UserError("residual is true; allowed with energy predictive_coding and hidden layers of one width")
+    if config.residual and config.convolutions:
+        raise UserError("residual is true; allowed with convolutions: empty")
     scale, offset = config.weight_scale, config.bias_offset
     below = [PooledConvolution(*sizes, scale, offset) for sizes in convolution_sizes(config.convolutions)]
     dense = dense_network([*dense_widths(config), n_outputs], scale, offset)
@@ -174,7 +183,8 @@ def energy_of(config: EnergyLearningConfig, network: Network) -> Model:
     """Return the energy that a config describes, of any network."""
     synchronous, cost = config.sweep == "synchronous", COSTS[config.cost]
     if config.energy == "predictive_coding":
-        return PredictiveCoding(network, ACTIVATIONS[config.activation], cost, config.step_size, synchronous)
+        phi = ACTIVATIONS[config.activation]
+        return PredictiveCoding(network, phi, cost, config.step_size, synchronous, config.residual)
     return hopfield.Hopfield(network, getattr(hopfield, config.energy), cost, synchronous)
 
 
@@ -188,7 +198,7 @@ def build_settings(config: EnergyLearningConfig) -> Settings:
     if sweeps is None:
         if not coding:
             raise UserError(f"nudged_sweeps is none; allowed with energy {config.energy}: an integer, 0 or more")
-        sweeps = sweeps_for_depth(depth_of(config), config.step_size)
+        sweeps = sweeps_for_depth(depth_of(config), config.step_size, config.sweep == "synchronous")
     nudged = Minimiser(sweeps, config.tolerance)
     return Settings(config.beta, config.points, Phases(Minimiser(free, config.tolerance), nudged, config.continuation))
 

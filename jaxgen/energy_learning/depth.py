@@ -1,17 +1,55 @@
 """How far errors travel in predictive coding: the number of sweeps that a depth needs.
 
-A chain of L layers relaxes like a chain of springs with one end fixed. For weights that preserve lengths its slowest
-mode decays per sweep of step size gamma by exp(-lambda),
+The guide is a chain of L single units whose weights are 1, driven at its end by a force of 1,
 
-    lambda = gamma (pi / (2 L + 1))^2,         so that T = 1 / lambda sweeps are one relaxation time,
+    F(z) = 1/2 sum_l (z_l - z_{l-1})^2 - z_L,    z_0 = 0,    at equilibrium e_l = z_l - z_{l-1} = 1 in every layer.
 
-which grows as L^2: errors diffuse. Measured on random networks of 3, 6 and 10 layers, T sweeps bring the first layer
-between 20 and 60 % of its exact gradient, 2 T sweeps 40 to 80 %; six sweeps bring 0.01 % of it at L = 10.
+If all layers move at once, errors diffuse: the number of sweeps grows as L^2 / gamma, and a step size gamma of 1/2 or
+more diverges. Layer after layer from the output down, a sweep is successive over-relaxation (Young, 1954) with the
+factor 2 gamma, because the curvature of F in one hidden layer is 2. The number grows as L^2 too for small step sizes,
+but near gamma = 1 it is L itself: 10 instead of 125 for ten layers and gamma = 0.9 instead of 0.25.
 """
 
-import math
+import itertools
+
+import numpy as np
+
+from jaxgen.errors import UserError
+
+_GIVEN_UP = 10_000
 
 
-def sweeps_for_depth(depth: int, step_size: float) -> int:
-    """Return one relaxation time of a chain of `depth` layers in sweeps of a step size gamma > 0."""
-    return math.ceil(((2 * depth + 1) / math.pi) ** 2 / step_size)
+def sweeps_for_depth(depth: int, step_size: float, synchronous: bool = False) -> int:
+    """Return the number of sweeps after which every error of a chain of `depth` units has half its equilibrium value.
+
+    Args:
+        depth: L, 1 or more.
+        step_size: gamma > 0.
+        synchronous: whether all layers move at once.
+
+    Raises:
+        UserError: with this step size the chain diverges, or takes more than 10,000 sweeps.
+    """
+    errors = np.zeros(depth)
+    for sweep in itertools.count(1):
+        errors = _swept(errors, step_size, synchronous)
+        if errors.min() >= 0.5:
+            return sweep
+        if np.abs(errors).max() > 1e3 or sweep == _GIVEN_UP:
+            bound = "below 0.5, layers moving at once" if synchronous else "from 0.1 to 1"
+            raise UserError(f"step_size is {step_size}; allowed where sweeps follow from the depth: {bound}")
+
+
+def _swept(errors: np.ndarray, step_size: float, synchronous: bool) -> np.ndarray:
+    """Return the errors of the chain after one sweep."""
+    if synchronous:
+        moves = step_size * (np.append(errors[1:], 1.0) - errors)
+        return errors + np.diff(moves, prepend=0.0)
+    errors, above = errors.copy(), 1.0
+    for layer in reversed(range(len(errors))):
+        move = step_size * (above - errors[layer])
+        errors[layer] += move
+        above = errors[layer]
+        if layer + 1 < len(errors):
+            errors[layer + 1] -= move
+    return errors

@@ -53,8 +53,8 @@ def inference(task: "EnergyTask") -> Minimiser:
 def evaluation_hook(task: "EnergyTask") -> training.Hook:
     """Return a hook for `fit`: label-free error, cost and energy on the validation examples, means over the networks.
 
-    `solved` is the share of networks without a wrong answer. For predictive coding, `error_reach` says how much of the
-    exact gradient of the first layer the sweeps deliver; a value below 0.1 is warned of.
+    `solved` is the share of networks without a wrong answer. For predictive coding, `error_reach` says how much of its
+    exact gradient the sweeps deliver to the layer that gets least; a value below 0.1 is warned of.
     """
     reach = reach_of_errors(task)
 

@@ -55,7 +55,7 @@ def result_rows(task: "EnergyTask", state: training.TrainState, records: Sequenc
         warm = evaluate(task, state.params, task.train, state.carry)
         rows.append(runs.Row("label-free accuracy, warm start", 100 * (1 - warm.error.mean()), "%"))
     if "error_reach" in last:
-        note = "gradient of the first layer relative to backprop's, last evaluation"
+        note = "smallest ratio over the layers of the gradient's norm to backprop's, last evaluation"
         rows.append(runs.Row("error reach", last["error_reach"], "", "", note))
     for name in ("free_residual", "nudged_residual"):
         if name in last:

@@ -58,8 +58,13 @@ def test_a_positive_nudge_of_unconverged_states_learns_like_a_centred_one():
 
 
 def test_sweeps_by_depth_and_what_arrives():
-    """The gradient of the first of 10 layers: starved with six sweeps, above the warning with sweeps by depth."""
-    assert [sweeps_for_depth(depth, 0.25) for depth in (3, 6, 10)] == [20, 69, 179]
+    """The gradients of 10 layers: starved with six sweeps, above the warning with sweeps by depth."""
+    assert [sweeps_for_depth(depth, 0.25) for depth in (3, 6, 10)] == [14, 48, 125]
+    assert [sweeps_for_depth(depth, 0.9) for depth in (1, 3, 10, 20)] == [1, 3, 10, 20]
+    assert [sweeps_for_depth(depth, 0.25, synchronous=True) for depth in (3, 6, 10)] == [18, 64, 167]
+    for step_size, synchronous in ((1.5, False), (1e-9, False), (0.6, True)):
+        with pytest.raises(ValueError, match=f"step_size is {step_size}; allowed where sweeps follow from the depth"):
+            sweeps_for_depth(6, step_size, synchronous)
     config = el.EnergyLearningConfig(
         energy="predictive_coding", scheme="pc_soft_nudge", seeds=1, widths=",".join(["8"] * 9), step_size=0.25,
         beta=0.01, nudged_sweeps=6,
@@ -83,7 +88,7 @@ def test_starving_layers_are_warned_of_once(capsys):
     hook(2, state)
     err = capsys.readouterr().err
     assert record["error_reach"] < 0.1
-    assert err.count("nudged_sweeps is 4, with which the first of 7 layers gets") == 1 and "--nudged_sweeps=" in err
+    assert err.count("nudged_sweeps is 4, with which layer 1 of 7 gets") == 1 and "--nudged_sweeps=" in err
     # Schemes without a nudged phase of predictive coding have nothing to warn of.
     assert reach_of_errors(el.EnergyTask.load(dataclasses.replace(config, scheme="z_il"))) is None
     assert reach_of_errors(el.EnergyTask.load(el.EnergyLearningConfig())) is None

@@ -1,17 +1,22 @@
 """Predictive coding: every layer predicts the next, and the energy is the squared error of the predictions.
 
-    F(theta, x, z) = 1/2 sum_l |e_l|^2,     e_l = z_l - f_l(a_l(z_{l-1})),     z_0 = x
+    F(theta, x, z) = 1/2 sum_l |e_l|^2,     e_l = z_l - p_l(z_{l-1}),     z_0 = x
 
-f_l is the activation for hidden layers and the identity for the last. Whittington and Bogacz (2017, equation 2.5).
-Without a target the minimum is F = 0 at the forward pass, which is the cold start; inference with one is gradient
-descent,
+    plain       p_l(z) = phi(a_l(z)),   p_L(z) = a_L(z)                    Whittington and Bogacz (2017, equation 2.5)
+    residual    p_1(x) = a_1(x),        p_l(z) = z + a_l(phi(z)) / sqrt(L),     p_L(z) = a_L(phi(z)) / sqrt(N)
 
-    z_l <- z_l - gamma (e_l - J_{l+1}^T e_{l+1} + [l = L] beta dC/dz_L),     J_l = d f_l(a_l(z)) / dz,
+phi is the activation, L the depth and N the width of the hidden layers. The scales of the residual form are those of
+muPC (Innocenti et al., 2025) in units of Glorot's weights: with them activations and gradients hardly depend on the
+depth. Without a target the minimum is F = 0 at the forward pass, which is the cold start; inference with one is
+gradient descent,
+
+    z_l <- z_l - gamma (e_l - J_{l+1}^T e_{l+1} + [l = L] beta dC/dz_L),     J_l = dp_l(z) / dz,
 
 layer after layer from the output down, or all layers at once.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -27,9 +32,10 @@ from jaxgen.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class PredictiveCoding:
-    """A network, the activation of its hidden layers, its cost and the step size gamma of inference, > 0.
+    """A network, the activation phi, its cost, the step size gamma of inference, > 0, and the form of its predictions.
 
-    The methods are those of `jaxgen.energy_learning.Model`, on states z_1 ... z_L; the cost reads z_L.
+    The methods are those of `jaxgen.energy_learning.Model`, on states z_1 ... z_L; the cost reads z_L. The
+    hidden layers of a residual network have one shape.
     """
 
     network: Network
@@ -37,6 +43,7 @@ class PredictiveCoding:
     cost: Cost
     step_size: float = 0.5
     synchronous: bool = False
+    residual: bool = False
 
     holomorphic = False
 
@@ -50,15 +57,18 @@ class PredictiveCoding:
 
     def start(self, params: Params, drive: Array) -> States:
         """Return the forward pass, where F = 0."""
-        states = [self._function(1)(drive)]
+        states = [self.prediction(params, drive, (), 1)]
         for number in range(2, self.network.depth + 1):
             states.append(self.prediction(params, drive, states, number))
         return tuple(states)
 
     def prediction(self, params: Params, drive: Array, states: Sequence[Array], number: int) -> Array:
-        """Return f_l(a_l(z_{l-1})), l = `number` from 1."""
-        net = drive if number == 1 else self.network.drive(params, number, states[number - 2])
-        return self._function(number)(net)
+        """Return p_l(z_{l-1}), l = `number` from 1."""
+        return self._function(1)(drive) if number == 1 else self._from(params, states[number - 2], number)
+
+    def layer_input(self, x: Array, states: Sequence[Array], number: int) -> Array:
+        """Return what the affine map a_l is applied to: x, z_{l-1} or, in a residual network, phi(z_{l-1})."""
+        return x if number == 1 else self._read(states[number - 2])
 
     def errors(self, params: Params, drive: Array, states: States) -> States:
         """Return e_1 ... e_L."""
@@ -108,13 +118,13 @@ class PredictiveCoding:
             if number == 1:
                 each.append(self.network.weight_gradient(params, 1, x, sum(at)))
             else:
-                below = jnp.concatenate([phase.states[number - 2] for phase in phases])
+                below = jnp.concatenate([self.layer_input(x, phase.states, number) for phase in phases])
                 each.append(self.network.weight_gradient(params, number, below, jnp.concatenate(at)))
         return jax.tree.map(lambda leaf: leaf / x.shape[0], self.network.gradients(each))
 
     def local_force(self, params: Params, drive: Array, states: Sequence[Array], number: int, error: Array) -> Array:
-        """Return dF/da_l = - f_l'(a_l) e_l at the prediction made from `states`."""
-        net = drive if number == 1 else self.network.drive(params, number, states[number - 2])
+        """Return dF/da_l = - (dp_l/da_l)^T e_l at the prediction made from `states`."""
+        net = drive if number == 1 else self.network.drive(params, number, self._read(states[number - 2]))
         return -jax.vjp(self._function(number), net)[1](error)[0]
 
     def back_error(self, params: Params, states: Sequence[Array], number: int, error: Array) -> Array:
@@ -127,7 +137,17 @@ class PredictiveCoding:
         return x + self.step_size * back(states[0] - predicted)[0]
 
     def _from(self, params: Params, z: Array, number: int) -> Array:
-        return self._function(number)(self.network.drive(params, number, z))
+        predicted = self._function(number)(self.network.drive(params, number, self._read(z)))
+        return z + predicted if self.residual and number < self.network.depth else predicted
+
+    def _read(self, z: Array) -> Array:
+        return self.activation(z) if self.residual else z
 
     def _function(self, number: int) -> Callable[[Array], Array]:
-        return self.activation if number < self.network.depth else lambda a: a
+        """Return the map from a_l to the prediction, in a residual network to what it adds to z_{l-1}."""
+        depth = self.network.depth
+        if not self.residual:
+            return self.activation if number < depth else lambda a: a
+        width = self.network.layers[-2].features if depth > 1 else 1
+        scale = 1.0 if number == 1 else 1 / math.sqrt(depth if number < depth else width)
+        return lambda a: scale * a

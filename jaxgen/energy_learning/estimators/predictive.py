@@ -7,7 +7,7 @@
                        with the output's delta replaced by S^-1 delta, S = sum_l J_{L<-l} J_{L<-l}^T, J_{L<-L} = I
     Z-IL               gamma = 1, all layers at once, layer l learns after L - l sweeps: equal to backprop
                        (Song et al., 2020, theorem 3.5)
-    fixed prediction   f_l(a_l) and J_l stay those of the forward pass while the errors relax,
+    fixed prediction   p_l and J_l stay those of the forward pass while the errors relax,
                        e_l <- e_l - gamma (e_l - J_{l+1}^T e_{l+1}): equal to backprop at equilibrium
                        (Millidge et al., 2022, section 3)
 
@@ -96,6 +96,5 @@ def _local_gradient(
     model: PredictiveCoding, params: Params, x: Array, drive: Array, states: States, number: int, error: Array
 ) -> dict:
     """Return dF/d theta_l for a prediction from `states` and an error e_l, averaged over the batch."""
-    below = x if number == 1 else states[number - 2]
     force = model.local_force(params, drive, states, number, error) / x.shape[0]
-    return model.network.weight_gradient(params, number, below, force)
+    return model.network.weight_gradient(params, number, model.layer_input(x, states, number), force)
