@@ -26,12 +26,12 @@ from typing import Any
 import jax
 
 from benchmarks import timing
-from benchmarks.crashes import crash_row
-from benchmarks.damage import checkpoint_row, data_row, nan_row, row
-from benchmarks.forked import ForkServer
-from benchmarks.full_disk import START_S, disk_row, run_folder
-from benchmarks.readers import reader_row
-from benchmarks.stopped import COMMANDS, stopped_row, trained_run
+from benchmarks.fault_injection.crashes import crash_row
+from benchmarks.fault_injection.damage import checkpoint_row, data_row, nan_row, row
+from benchmarks.fault_injection.forked import ForkServer
+from benchmarks.fault_injection.full_disk import START_S, disk_row, run_folder
+from benchmarks.fault_injection.readers import reader_row
+from benchmarks.fault_injection.stopped import COMMANDS, stopped_row, trained_run
 from jaxgen import runs, training
 from jaxgen.errors import UserError
 from jaxgen.runs import option, seed_option

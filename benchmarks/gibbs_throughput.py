@@ -6,8 +6,8 @@ python -m benchmarks.gibbs_throughput --quick    under a minute
 The flags do not make a cross product. Around one base case (28 x 28 sites, 4 levels, 256 chains, edge couplings; the
 first value of a list that lacks its base value) sizes, levels, chains and coupling vary one at a time. Slow paths run
 only at the base case and at one chain. A run takes --sweeps sweeps, or fewer where that would take long; rates are per
-update. Every path must sample the right law (benchmarks.gibbs_gate) before it is timed; one that does not is left out,
-and the exit code is 1.
+update. Every path must sample the right law (benchmarks.throughput.gate) before it is timed; one that does not is
+left out, and the exit code is 1.
 """
 
 import dataclasses
@@ -19,9 +19,10 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from benchmarks import command_line, gibbs_gate, gibbs_peers, gibbs_report, gibbs_training, timing
-from benchmarks.gibbs_optional_peers import installed_peers
-from benchmarks.gibbs_peers import ANCHOR, Path, Prepared, Problem
+from benchmarks import command_line, timing
+from benchmarks.throughput import gate, peers, report, training
+from benchmarks.throughput.optional_peers import installed_peers
+from benchmarks.throughput.peers import ANCHOR, Path, Prepared, Problem
 from jaxgen.errors import UserError
 from jaxgen.runs import write_record
 from jaxgen.runs.tables import write_json
@@ -108,14 +109,14 @@ def passed_gate(paths: dict[str, Path], options: Options) -> tuple[dict[str, Pat
         checks.update({(name, *kind): path for kind in kinds})
     rows, rates, reference, failed = [], {}, {}, set()
     for (name, levels, coupling), path in tqdm(checks.items(), desc="gate", unit="check"):
-        problem = gibbs_gate.small_problem(path, levels, coupling)
-        states, rates[name] = gibbs_gate.sampled(path, problem)
+        problem = gate.small_problem(path, levels, coupling)
+        states, rates[name] = gate.sampled(path, problem)
         if name == ANCHOR:
             reference[levels, coupling] = states
-        p_exact = gibbs_gate.p_against_exact(problem, states)
-        p_anchor = gibbs_gate.p_against(problem, states, reference[levels, coupling])
-        ok = min(p_exact, p_anchor) >= gibbs_gate.ALPHA
-        rows.append(gibbs_gate.row(name, problem, p_exact, p_anchor, ok))
+        p_exact = gate.p_against_exact(problem, states)
+        p_anchor = gate.p_against(problem, states, reference[levels, coupling])
+        ok = min(p_exact, p_anchor) >= gate.ALPHA
+        rows.append(gate.row(name, problem, p_exact, p_anchor, ok))
         failed |= set() if ok else {name}
     return {name: path for name, path in paths.items() if name not in failed}, rates, rows
 
@@ -147,10 +148,10 @@ def prepare_rows(paths: dict[str, Path], rates: dict[str, float], options: Optio
         sweeps, prepared = prepare_affordable(path, problem, rates[name], options)
         memory = prepared.memory or timing.resident_growth(prepared.run)
         if is_base and sweeps >= SWEEPS_TO_COMPARE and problem.chains >= CHAINS_TO_COMPARE:
-            states = np.asarray(prepared.run(gibbs_gate.SEED + len(gate_rows)))
+            states = np.asarray(prepared.run(gate.SEED + len(gate_rows)))
             reference = states if reference is None else reference
-            p_anchor = gibbs_gate.p_against(problem, states, reference)
-            gate_rows.append(gibbs_gate.row(name, problem, None, p_anchor, p_anchor >= gibbs_gate.ALPHA))
+            p_anchor = gate.p_against(problem, states, reference)
+            gate_rows.append(gate.row(name, problem, None, p_anchor, p_anchor >= gate.ALPHA))
         row = {"engine": name, **problem._asdict(), "sweeps": sweeps, "one_chain": path.one_chain, "note": path.note}
         row |= {"compile_s": prepared.compile_s, "memory_bytes": memory}
         row["memory_by"] = "compiler" if prepared.memory else "resident growth"
@@ -164,8 +165,8 @@ def prepare_empty_calls() -> list[Timed]:
     """Prepare THRML asked for n steps between samples of which it is to return one: it returns the start."""
     problem, timed = Problem(28, 4, 1, "edge"), []
     for n in EMPTY_CALLS:
-        schedule = gibbs_peers.SamplingSchedule(n_warmup=0, n_samples=1, steps_per_sample=n)
-        prepared = gibbs_peers.compiled_jax(gibbs_peers.thrml_sampler(problem, schedule), {}, problem.start())
+        schedule = peers.SamplingSchedule(n_warmup=0, n_samples=1, steps_per_sample=n)
+        prepared = peers.compiled_jax(peers.thrml_sampler(problem, schedule), {}, problem.start())
         unchanged = bool((np.asarray(prepared.run(0)) == problem.start()).all())
         timed.append(Timed({"steps_per_sample": n, "state_unchanged": unchanged}, prepared, 20))
     return timed
@@ -190,28 +191,28 @@ def benchmark(options: Options, profile: str | None) -> tuple[dict, bool]:
     """Return the whole record, and whether every path passed."""
     timing.disable_compilation_cache()
     record = timing.environment()
-    peers, absent = installed_peers(options.quick)
-    gpu, no_gpu = gibbs_peers.gpu_paths()
+    installed, absent = installed_peers(options.quick)
+    gpu, no_gpu = peers.gpu_paths()
     absent = no_gpu + absent
-    paths, rates, gate_rows = passed_gate(gibbs_peers.PATHS | gpu | peers, options)
+    paths, rates, gate_rows = passed_gate(peers.PATHS | gpu | installed, options)
     timed, base_gate_rows = prepare_rows(paths, rates, options)
     empty = prepare_empty_calls()
     trusted = {t.row["engine"] for t in timed}
-    steps = [(e, gibbs_training.prepare_step(e)) for e, name in gibbs_training.ENGINES.items() if name in trusted]
+    steps = [(e, training.prepare_step(e)) for e, name in training.ENGINES.items() if name in trusted]
     steps_timed = [Timed({}, p, timing.calls_for(p.run, options.target_s)) for _, p in steps]
     everything = [*timed, *empty, *steps_timed]
     times = timing.interleaved([t.prepared.run for t in everything], [t.calls for t in everything], options.repeats)
     rows = measured_rows(timed, times[:, : len(timed)])
     empty_times = np.median(times[:, len(timed) : len(timed) + len(empty)], axis=0)
     step_times = times[:, len(timed) + len(empty) :].T
-    record |= {"base": options.base._asdict(), "alpha": gibbs_gate.ALPHA, "gate": gate_rows + base_gate_rows}
-    record |= {"absent": absent, "rows": rows, "limits": gibbs_report.limits(rows, record)}
-    record["crossovers"] = gibbs_report.crossovers(rows, record["base"])
-    record["training"] = [gibbs_training.training_row(e, p, t) for (e, p), t in zip(steps, step_times, strict=True)]
+    record |= {"base": options.base._asdict(), "alpha": gate.ALPHA, "gate": gate_rows + base_gate_rows}
+    record |= {"absent": absent, "rows": rows, "limits": report.limits(rows, record)}
+    record["crossovers"] = report.crossovers(rows, record["base"])
+    record["training"] = [training.training_row(e, p, t) for (e, p), t in zip(steps, step_times, strict=True)]
     record["empty_call"] = [t.row | {"ms": 1e3 * s} for t, s in zip(empty, empty_times.tolist(), strict=True)]
     if profile:
-        parts, gpu = gibbs_training.profile(FilePath(profile), options.sweeps, options.repeats, options.target_s)
-        record |= {"profile": parts, "profile_method": gibbs_training.METHOD, "gpu_use": gpu}
+        parts, gpu = training.profile(FilePath(profile), options.sweeps, options.repeats, options.target_s)
+        record |= {"profile": parts, "profile_method": training.METHOD, "gpu_use": gpu}
     return record, all(row["ok"] for row in record["gate"])
 
 
@@ -255,17 +256,17 @@ def main(argv: list[str]) -> int:
     def measure_all() -> bool:
         begin, options = time.perf_counter(), read_options(values)
         record, ok = benchmark(options, values["profile"].value)
-        print(gibbs_report.text(record))
+        print(report.text(record))
         if values["json"].value:
             write_json(values["json"].value, record)
         if values["plot"].value and record["rows"]:
-            gibbs_report.plot(values["plot"].value, record)
+            report.plot(values["plot"].value, record)
         if values["record"].value:
-            rows, seconds = gibbs_report.result_rows(record), time.perf_counter() - begin
+            rows, seconds = report.result_rows(record), time.perf_counter() - begin
             title = "Gibbs sampling and CD-1"
             write_record(values["record"].value, title=title, family="Gibbs engines", rows=rows, wall_time_s=seconds)
         if values["write"].value:
-            gibbs_report.write(command_line.README, NAME, record)
+            report.write(command_line.README, NAME, record)
         return ok
 
     return command_line.run(NAME, __doc__, values, argv, measure_all, check)

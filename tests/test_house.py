@@ -87,7 +87,7 @@ def test_only_one_file_maps_over_devices():
 
 
 def test_folders_and_files_stay_small():
-    folders = {path.parent for path in SOURCES if ROOT / "jaxgen" in path.parents}
+    folders = {path.parent for path in SOURCES if ROOT / "experiments" not in path.parents}  # a flat list of commands
     for folder in folders:
         files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
         assert len(files) <= 16, f"{folder} holds {len(files)} files"

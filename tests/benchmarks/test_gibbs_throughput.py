@@ -10,9 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import gibbs_gate, gibbs_report, gibbs_throughput
-from benchmarks.gibbs_peers import PATHS, Prepared, Problem
-from benchmarks.gibbs_peers import Path as SamplerPath
+from benchmarks import gibbs_throughput
+from benchmarks.throughput import gate, report
+from benchmarks.throughput.peers import PATHS, Prepared, Problem
+from benchmarks.throughput.peers import Path as SamplerPath
 from jaxgen import gibbs
 from jaxgen.runs import tables
 
@@ -21,17 +22,18 @@ TINY = ["--quick", "--sizes=6", "--levels=2", "--chains=64,1", "--sweeps=20"]
 # Only the paths a test names, and no optional peers, so that it takes seconds.
 ONLY = """
 import sys
-from benchmarks import gibbs_peers, gibbs_throughput
+from benchmarks import gibbs_throughput
+from benchmarks.throughput import peers
 keep = sys.argv.pop(1).split(",")
-gibbs_peers.PATHS = {name: path for name, path in gibbs_peers.PATHS.items() if name in keep}
+peers.PATHS = {name: path for name, path in peers.PATHS.items() if name in keep}
 gibbs_throughput.installed_peers = lambda quick: ({}, [])
-gibbs_throughput.gibbs_training.ENGINES = {"lattice": "lattice"}
+gibbs_throughput.training.ENGINES = {"lattice": "lattice"}
 """
 MUTANT = """
-gibbs_throughput.EMPTY_CALLS, gibbs_throughput.gibbs_training.ENGINES = (), {}
+gibbs_throughput.EMPTY_CALLS, gibbs_throughput.training.ENGINES = (), {}
 def frozen(problem, sweeps):
-    return gibbs_peers.Prepared(lambda seed: problem.start(), 0.0)
-gibbs_peers.PATHS["frozen"] = gibbs_peers.Path(frozen)
+    return peers.Prepared(lambda seed: problem.start(), 0.0)
+peers.PATHS["frozen"] = peers.Path(frozen)
 """
 RUN = "sys.exit(gibbs_throughput.main(sys.argv))"
 
@@ -90,7 +92,7 @@ def sampled_with(mutate, problem):
 
         return Prepared(run, 0.0)
 
-    return gibbs_gate.sampled(SamplerPath(prepare), problem)[0]
+    return gate.sampled(SamplerPath(prepare), problem)[0]
 
 
 def transposed(params):
@@ -111,18 +113,15 @@ PROBLEM = Problem(3, 4, 16384, "edge")
 @pytest.mark.parametrize("mutate", [transposed, colder, one_edge_lost])
 def test_the_gate_catches_a_wrong_law(mutate):
     right, wrong = sampled_with(lambda params: params, PROBLEM), sampled_with(mutate, PROBLEM)
-    assert gibbs_gate.p_against_exact(PROBLEM, right) > gibbs_gate.ALPHA
-    assert gibbs_gate.p_against_exact(PROBLEM, wrong) < gibbs_gate.ALPHA
-    assert gibbs_gate.p_against(PROBLEM, wrong, right) < gibbs_gate.ALPHA
+    assert gate.p_against_exact(PROBLEM, right) > gate.ALPHA
+    assert gate.p_against_exact(PROBLEM, wrong) < gate.ALPHA
+    assert gate.p_against(PROBLEM, wrong, right) < gate.ALPHA
 
 
 def test_the_two_sample_p_value_is_that_of_one_law():
     rng = np.random.default_rng(0)
     problem = Problem(6, 4, 200, "edge")
-    p = [
-        gibbs_gate.p_against(problem, *(rng.integers(0, 4, (n, 6, 6), np.uint8) for n in (200, 500)))
-        for _ in range(100)
-    ]
+    p = [gate.p_against(problem, *(rng.integers(0, 4, (n, 6, 6), np.uint8) for n in (200, 500))) for _ in range(100)]
     assert np.mean(np.array(p) < 0.2) < 0.35  # Bonferroni keeps it at or below 0.2; the bound is 4 standard errors
 
 
@@ -169,7 +168,7 @@ def test_crossover_is_the_count_from_which_the_lattice_engine_stays_ahead():
     rows = [at | {"engine": "lattice", "chains": n, "updates_per_ns": v} for n, v in ours.items()]
     rows += [at | {"engine": "numba", "chains": n, "updates_per_ns": v} for n, v in theirs.items()]
     rows += [at | {"engine": "thrml", "chains": n, "updates_per_ns": 10.0} for n in theirs]
-    crossovers = {r["engine"]: r["lattice_ahead_from_chains"] for r in gibbs_report.crossovers(rows, at)}
+    crossovers = {r["engine"]: r["lattice_ahead_from_chains"] for r in report.crossovers(rows, at)}
     assert crossovers == {"numba": 256, "thrml": None}
 
 

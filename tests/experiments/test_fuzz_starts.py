@@ -10,7 +10,7 @@ import subprocess
 import commands
 import pytest
 
-from benchmarks.forked import ForkServer
+from benchmarks.fault_injection.forked import ForkServer
 
 SCRIPTS = sorted(path.stem for path in (commands.ROOT / "experiments").glob("*.py") if path.stem != "__init__")
 NOT_PROGRAMS = ("side_by_side",)  # what the report is made of

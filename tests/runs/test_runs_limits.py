@@ -26,7 +26,7 @@ def configs():
     classes = {}
     for package in (jaxgen, experiments, benchmarks):
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            if module.name.endswith("__main__") or module.name == "benchmarks.gibbs_optional_peers":
+            if module.name.endswith("__main__") or module.name == "benchmarks.throughput.optional_peers":
                 continue
             for value in vars(importlib.import_module(module.name)).values():
                 declared = isinstance(value, type) and dataclasses.is_dataclass(value)

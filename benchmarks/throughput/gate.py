@@ -11,7 +11,7 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Array, Float, Int
 
-from benchmarks.gibbs_peers import Path, Problem
+from benchmarks.throughput.peers import Path, Problem
 from jaxgen import gibbs
 from jaxgen.errors import UserError
 from jaxgen.potts.oracles import enumeration, transfer_matrix

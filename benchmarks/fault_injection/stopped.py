@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.damage import row
-from benchmarks.forked import ForkServer
-from benchmarks.full_disk import START_S
+from benchmarks.fault_injection.damage import row
+from benchmarks.fault_injection.forked import ForkServer
+from benchmarks.fault_injection.full_disk import START_S
 from jaxgen import data
 
 TRAINED = (

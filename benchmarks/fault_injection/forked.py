@@ -1,8 +1,8 @@
 """Programs started by a fork of a process that has imported everything: a start costs one second, not five.
 
-The fork server is `python -m benchmarks.forked`; it imports but computes nothing, so that a fork loses no threads.
-It reads one JSON line per request: {"module", "arguments", "log"} starts a program and answers its process id; {"wait"}
-answers a process's exit code, or null if it still runs.
+The fork server is `python -m benchmarks.fault_injection.forked`; it imports but computes nothing, so that a fork loses
+no threads. It reads one JSON line per request: {"module", "arguments", "log"} starts a program and answers its process
+id; {"wait"} answers a process's exit code, or null if it still runs.
 """
 
 import json
@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 IMPORTS = (
     "jax", "flax.linen", "optax", "orbax.checkpoint", "tensorboardX", "matplotlib.figure", "tqdm", "scipy.stats",
     "jaxgen.potts", "jaxgen.vae", "jaxgen.diffusion", "jaxgen.pmflow", "jaxgen.energy_learning", "jaxgen.information",
@@ -61,7 +61,7 @@ class ForkServer:
         self._scratch, self._count = scratch, 0
         # With fonts of its own: a list that names missing files makes matplotlib warn, where one line is expected.
         environment = os.environ | {"PYTHONPATH": str(ROOT), "MPLCONFIGDIR": str(scratch / "matplotlib")}
-        command = [sys.executable, "-m", "benchmarks.forked"]
+        command = [sys.executable, "-m", "benchmarks.fault_injection.forked"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks.gibbs_peers import Path, Prepared, Problem, Tables, numpy_tables
+from benchmarks.throughput.peers import Path, Prepared, Problem, Tables, numpy_tables
 from jaxgen import gibbs
 
 TABLE_LEVELS = 4

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from benchmarks import timing
-from benchmarks.gibbs_peers import Prepared, Problem, compiled_jax, prepare_engine, stated_memory
+from benchmarks.throughput.peers import Prepared, Problem, compiled_jax, prepare_engine, stated_memory
 from jaxgen import training
 from jaxgen.gibbs.engines import lattice as lattice_engine
 from jaxgen.gibbs.engines.threefry import threefry2x32

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.damage import row
+from benchmarks.fault_injection.damage import row
 from jaxgen import data, runs, training
 from jaxgen.runs import seed_option
 

@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.damage import row
-from benchmarks.full_disk import run_folder
+from benchmarks.fault_injection.damage import row
+from benchmarks.fault_injection.full_disk import run_folder
 from jaxgen import diffusion, energy_learning, information, pmflow, potts, runs, training, vae
 from jaxgen.errors import UserError
 from jaxgen.potts.restricted.config import RestrictedConfig

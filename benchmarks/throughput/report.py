@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks import gibbs_figure
+from benchmarks.throughput import figure
 from jaxgen.runs import Row, platform
 from jaxgen.runs.tables import aligned, markdown, write_between
 
@@ -163,4 +163,4 @@ def plot(path: str | Path, record: dict) -> None:
     base = record["base"]
     shown = record["limits"] if base["levels"] == 4 and base["coupling"] == "edge" else []
     title = f"Block Gibbs sampling, {base['size']} x {base['size']} sites, {base['levels']} levels, {base['coupling']}"
-    gibbs_figure.draw(path, record["rows"], base, shown, f"{title} couplings, on {record['device']}")
+    figure.draw(path, record["rows"], base, shown, f"{title} couplings, on {record['device']}")

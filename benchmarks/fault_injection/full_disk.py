@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.damage import row
+from benchmarks.fault_injection.damage import row
 from jaxgen import training
 
 DISKS = ("200k", "600k", "1m")
