@@ -106,7 +106,7 @@ def test_going_on_is_judged_by_the_step():
 
 def test_families_are_checked_and_have_commands():
     assert faults.selected(faults.FaultsConfig(families="vae, ebm_cd")) == ["vae", "ebm_cd"]
-    with pytest.raises(UserError, match="families is 'vea'; allowed: some of ebm_cd, .*vae"):
+    with pytest.raises(UserError, match=r"families is 'vea'; allowed: some of ebm_cd, .*vae"):
         faults.selected(faults.FaultsConfig(families="vea"))
     for command in faults.FAMILIES:
         assert (commands.ROOT / "experiments" / f"{command}.py").exists()
