@@ -3,8 +3,10 @@
   python -m experiments.information_bound --flagfile=experiments/flags/information_source.flags --workdir=runs/bound
   python -m experiments.information_bound --flagfile=experiments/flags/information_recommended.flags --workdir=runs/best
   python -m experiments.information_bound --data_only --num_samples=10000 --labels=0,1,2 --workdir=runs/data
+  python -m experiments.information_bound --table=mine.csv --workdir=runs/mine
   python -m experiments.information_bound --compare=runs/bound/mlp_results.json,runs/best/mlp_results.json
 
+The table of --table has the header label,i1,...,id,mass and a row per label and cell: `jaxgen.information.table`.
 The run folder, or the folder --save_results names, then holds mlp_results.json, mlp_training_analysis.png, data.npz and
 metadata.json; a comparison writes comparison.png there. The same command again resumes a run that was stopped.
 """

@@ -27,4 +27,5 @@ from jaxgen.information.mlp import MLP as MLP
 from jaxgen.information.mlp import log_probabilities as log_probabilities
 from jaxgen.information.sampler import points_in_cells as points_in_cells
 from jaxgen.information.sampler import sample as sample
+from jaxgen.information.table import load_table as load_table
 from jaxgen.information.task import InformationTask as InformationTask

@@ -1,16 +1,18 @@
 """Every setting of a classifier that is compared with its bound."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import optax
 
 from jaxgen.errors import UserError
 from jaxgen.information.cells import BASE_NOISE, CellDistribution, ten_labels
 from jaxgen.information.mlp import MLP
+from jaxgen.information.table import load_table
 from jaxgen.runs import option, seed_option
 
-N_LABELS = 10
 TRAIN_SHARE = 0.8
+_SHOWN = 12  # labels that an error names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +27,12 @@ class InformationConfig:
     num_samples: int = option(
         50_000, "examples, of which 80 % train and 20 % validate", group="data", low=2, high=10_000_000
     )
+    table: str = option(
+        "", "CSV file with a distribution of your own, label,i1,...,id,mass; none: the built-in table", group="data"
+    )
     labels: str = option("all", "labels to keep: 'all', or numbers such as '0,1,2'", group="data")
     base_noise: float = option(
-        BASE_NOISE, "mass of every cell that is not in the table", group="data", low=0.0, high=1000.0
+        BASE_NOISE, "mass of every cell that the built-in table does not name", group="data", low=0.0, high=1000.0
     )
     uniform_mix: float = option(
         0.0, "share of uniformly distributed points of every label", group="data", low=0.0, high=1.0
@@ -54,27 +59,29 @@ class InformationConfig:
     )
 
 
-def label_names(text: str, n_labels: int = N_LABELS) -> list[int]:
-    """Return the labels that "0,1,2" names. UserError unless it names two or more of 0..n-1, each once."""
+def label_names(text: str, known: Sequence[int]) -> list[int]:
+    """Return the labels that "0,1,2" names. UserError unless it names two or more of `known`, each once."""
     if text == "all":
-        return list(range(n_labels))
+        return list(known)
     words = text.split(",")
-    fine = all(word.strip().isdecimal() and int(word) < n_labels for word in words)
+    fine = all(word.strip().isdecimal() and int(word) in known for word in words)
     if not fine or len(words) < 2 or len({int(word) for word in words}) < len(words):
-        raise UserError(
-            f"labels is {text!r}; allowed: 'all', or two or more numbers 0 to {n_labels - 1}, each once, as '0,1,2'"
-        )
+        names = ", ".join(map(str, known[:_SHOWN])) + ", ..." * (len(known) > _SHOWN)
+        raise UserError(f"labels is {text!r}; allowed: 'all', or two or more of {names}, each once, with commas")
     return [int(word) for word in words]
 
 
 def build_distribution(config: InformationConfig) -> CellDistribution:
-    """Return the distribution that a config describes."""
-    return ten_labels(config.base_noise).subset(label_names(config.labels)).mix(config.uniform_mix)
+    """Return the distribution that a config describes. UserError for a table that does not fit, or with base_noise."""
+    if config.table and config.base_noise != BASE_NOISE:
+        raise UserError(f"base_noise is {config.base_noise} with a table; allowed: {BASE_NOISE}, which a table ignores")
+    whole = load_table(config.table) if config.table else ten_labels(config.base_noise)
+    return whole.subset(label_names(config.labels, whole.labels)).mix(config.uniform_mix)
 
 
-def build_model(config: InformationConfig) -> MLP:
-    """Return the network that a config describes."""
-    return MLP((config.width,) * config.depth, len(label_names(config.labels)))
+def build_model(config: InformationConfig, n_labels: int) -> MLP:
+    """Return the network that a config describes, for so many labels."""
+    return MLP((config.width,) * config.depth, n_labels)
 
 
 def build_optimiser(name: str, learning_rate: float, schedule: str, steps: int) -> optax.GradientTransformation:

@@ -38,6 +38,7 @@ def report(task: "InformationTask", params: dict, folder: runs.RunFolder) -> run
     write_json(target / "mlp_results.json", content)
     analysis_figure(target / "mlp_training_analysis.png", content)
     title = f"MLP, {config.optimiser}, {config.epochs} epochs of {task.n_train} examples, labels {config.labels}"
+    title += ", own table" * bool(config.table)
     files = [target / "mlp_results.json", target / "mlp_training_analysis.png"]
     return runs.Report(title, FAMILY, rows(task, evaluation), files)
 

@@ -46,7 +46,7 @@ class InformationTask:
         """Draw the examples. UserError naming the field that does not fit."""
         distribution = build_distribution(config)
         x, y = sample(training.stream(config.seed, "data", USES), distribution, config.num_samples)
-        return cls(config, distribution, build_model(config), x, y)
+        return cls(config, distribution, build_model(config, distribution.n_labels), x, y)
 
     @property
     def n_train(self) -> int:

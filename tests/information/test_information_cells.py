@@ -107,11 +107,11 @@ def test_label_subsets_keep_classes_apart():
 @pytest.mark.parametrize("text", ["", "1", "1,1", "1,x", "0,10", "0,-1", "0,,1", "1.5,2"])
 def test_bad_label_lists_are_refused(text):
     with pytest.raises(ValueError, match="labels is"):
-        label_names(text)
+        label_names(text, range(10))
 
 
 def test_label_lists():
-    assert label_names("1,2,3") == [1, 2, 3] and label_names("all") == list(range(10))
+    assert label_names("1,2,3", range(10)) == [1, 2, 3] and label_names("all", (2, 5)) == [2, 5]
     assert information.build_distribution(information.InformationConfig(labels="1,2,3")).n_labels == 3
 
 

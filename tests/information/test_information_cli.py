@@ -85,10 +85,15 @@ def test_data_only_into_a_folder_of_ones_own(tmp_path):
     "flag, message",
     [
         ("--num_samples=0", "--num_samples=0: allowed: an integer from 2 to 10000000"),
-        ("--labels=1,1", "labels is '1,1'; allowed: 'all', or two or more numbers 0 to 9"),
+        ("--labels=1,1", "labels is '1,1'; allowed: 'all', or two or more of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, each once"),
         ("--labels=0,10", "labels is '0,10'"),
         ("--base_noise=-1", "--base_noise=-1: allowed"),
         ("--uniform_mix=2", "--uniform_mix=2: allowed: a number from 0.0 to 1.0"),
+        (
+            "--table=nowhere.csv",
+            "table is nowhere.csv, which cannot be read (No such file or directory); allowed: a CSV",
+        ),
+        (f"--table={__file__}", "whose first line is"),
         ("--optimiser=lion", "allowed: one of sgd, adam"),
         ("--save_results=gs://bucket/x", "save_results is 'gs://bucket/x'; allowed: a folder on this machine"),
         (f"--save_results={__file__}", "a file; allowed: a new folder"),
@@ -98,6 +103,22 @@ def test_data_only_into_a_folder_of_ones_own(tmp_path):
 def test_bad_flags_are_refused_in_one_line(tmp_path, flag, message):
     code, _, err = commands.run("experiments.information_bound", flag, f"--workdir={tmp_path / 'new'}")
     assert code == 2 and message in err and not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_a_table_of_ones_own(tmp_path):
+    """A channel with errors: three inputs, the right label with probability 0.9."""
+    rows = [f"{y},{x},{0.9 if x == y else 0.05}" for y in range(3) for x in range(3)]
+    (tmp_path / "channel.csv").write_text("label,i1,mass\n" + "\n".join(rows) + "\n")
+    flags = [f"--table={tmp_path / 'channel.csv'}", *SHORT[1:], f"--workdir={tmp_path / 'run'}"]
+    code, _, err = commands.run("experiments.information_bound", *flags)
+    assert code == 0, err
+    results = json.loads((tmp_path / "run" / "mlp_results.json").read_text())
+    exact = -0.9 * np.log(0.9) - 0.1 * np.log(0.05)
+    assert results["analytical_loss"]["nats"] == pytest.approx(exact) and results["labels"] == [0, 1, 2]
+    assert results["bayes_accuracy"] == pytest.approx(0.9) and exact - 0.05 < results["mlp_loss"]["nats"] < 0.8
+    record = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert record["title"].endswith("own table") and str(tmp_path) not in json.dumps(record)
 
 
 def test_the_flag_files_are_what_they_say():

@@ -25,7 +25,7 @@ def small():
 
 
 def test_the_default_network_has_its_number_of_parameters():
-    model = settings.build_model(information.InformationConfig())
+    model = settings.build_model(information.InformationConfig(), 10)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 5)))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 2_115_594
 
