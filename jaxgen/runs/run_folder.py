@@ -13,7 +13,7 @@ from typing import Any
 from jaxgen.errors import UserError, quoted
 from jaxgen.runs import platform
 from jaxgen.runs.atomic import PREFIX, atomic_write, clear_temporary, naming
-from jaxgen.runs.config import differences, from_json, resumable, to_flagfile, to_json, validate
+from jaxgen.runs.config import differences, from_json, options, resumable, to_flagfile, to_json, validate
 from jaxgen.runs.log import Logger
 
 LOCK = ".lock"
@@ -189,7 +189,11 @@ def _checked_config(path: Path, config: Any) -> Any:
             "allowed: the same flags to resume, or another --workdir"
         )
     if allowed and not changed:
-        print(f"{path} goes on with {', '.join(allowed)}; schedules are those of the new value", file=sys.stderr)
+        longer = any(
+            getattr(config, spec.name) != getattr(before, spec.name) for spec in options(type(config)) if spec.grows
+        )
+        schedules = "; schedules are those of the new value" if longer else ""
+        print(f"{path} goes on with {', '.join(allowed)}{schedules}", file=sys.stderr)
     return before
 
 

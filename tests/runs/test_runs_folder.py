@@ -117,12 +117,13 @@ def test_steps_may_grow_and_nothing_else(tmp_path, capsys):
     assert json.loads((tmp_path / "config.json").read_text())["steps"] == 200
 
 
-def test_what_acts_after_training_may_change_either_way(tmp_path):
+def test_what_acts_after_training_may_change_either_way(tmp_path, capsys):
     RunFolder.open(tmp_path, Config()).close()
     (tmp_path / "metrics.jsonl").write_text("a record")
     for samples in (20, 4):
         RunFolder.open(tmp_path, Config(samples=samples)).close()
         assert json.loads((tmp_path / "config.json").read_text())["samples"] == samples
+    assert f"{tmp_path} goes on with samples: 20 -> 4\n" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"another config \(rate: 0.1 -> 0.2\)"):
         RunFolder.open(tmp_path, Config(samples=5, rate=0.2))
     assert json.loads((tmp_path / "config.json").read_text())["samples"] == 4
