@@ -82,7 +82,7 @@ def _deviation(x: Images) -> Float[Array, "batch 1 1 1"]:
     return jnp.std(x, axis=(1, 2, 3), keepdims=True)
 
 
-def limited(w: float, level: Float[Array, "..."], interval: Interval) -> Float[ArrayLike, "..."]:
+def limited(w: float, level: Float[ArrayLike, "..."], interval: Interval) -> Float[ArrayLike, "..."]:
     """Return w where the noise level lies in the interval, 1 elsewhere."""
     if tuple(interval) == EVERYWHERE:
         return w

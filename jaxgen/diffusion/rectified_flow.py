@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Integer, Key, UInt32
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Integer, Key, UInt32
 
 from jaxgen.diffusion.guidance import EVERYWHERE, Interval, Network, guided_output, limited
 from jaxgen.diffusion.process import Images, Process, at, check_shape
@@ -63,7 +63,7 @@ def flow_losses(
     return jnp.mean((output - (noise - x0)) ** 2, axis=(1, 2, 3))
 
 
-def network_time(t: Float[Array, "..."]) -> Float[Array, "..."]:
+def network_time(t: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
     """Return the time that the network is given at t: 1 at the image, 1001 at the noise."""
     return 1 + _NETWORK_TIME * t
 
@@ -87,7 +87,7 @@ def make_velocity(
         rescale: phi of the guidance.
     """
 
-    def velocity(x: Images, t: Float[Array, ""]) -> Images:
+    def velocity(x: Images, t: Float[ArrayLike, ""]) -> Images:
         times = jnp.broadcast_to(network_time(t), label.shape)
         v = guided_output(apply, x, times, label, limited(w, t, interval), rescale)
         return (x - jnp.clip(x - t * v, -1.0, 1.0)) / t if clip_x0 else v

@@ -13,7 +13,7 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 
 from jaxgen.gibbs.graph import Graph
 
@@ -46,7 +46,7 @@ class Plan(NamedTuple):
 
     runs: tuple[Run, ...]
     site: Int[np.ndarray, "positions"]
-    position: Int[np.ndarray, "n"]
+    position: Integer[np.ndarray, "n"]
 
 
 class Bucket(NamedTuple):

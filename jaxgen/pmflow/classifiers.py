@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree, UInt8
+from jaxtyping import Array, Float, Num, PyTree
 
 from jaxgen.pmflow.field import Gradient, euler, log_index_gradient
 from jaxgen.pmflow.lateral import Coupling
@@ -170,7 +170,7 @@ class BNN(nn.Module):
 
 
 def logits(
-    model: nn.Module, params: PyTree, images: UInt8[Array, "batch 28 28"], references: UInt8[Array, "m 28 28"] | None
+    model: nn.Module, params: PyTree, images: Num[Array, "batch 28 28"], references: Num[Array, "m 28 28"] | None
 ) -> Float[Array, "batch 10"]:
     """Return the logits of one network; only a model with a bank needs `references`."""
     rows = images if references is None else jnp.concatenate([images, references])

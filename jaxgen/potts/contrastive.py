@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Integer, PRNGKeyArray, UInt8
+from jaxtyping import Array, ArrayLike, Float, Integer, PRNGKeyArray, UInt8
 
 from jaxgen import gibbs
 from jaxgen.errors import UserError
@@ -39,7 +39,7 @@ class ContrastiveSettings:
     sweeps: int = 1
     persistent: bool = False
     engine: str = "lattice"
-    beta: float = 1.0
+    beta: Float[ArrayLike, ""] = 1.0
 
 
 def persistent_chains(

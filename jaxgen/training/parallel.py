@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.experimental import multihost_utils
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Int, Integer, PyTree
 
 from jaxgen.errors import UserError
 from jaxgen.runs.processes import bytes_from_first, several
@@ -54,7 +54,7 @@ def parallel_step(
     donated = () if devices[0].platform == "cpu" else (0,)
     step = make_train_step(grad_fn, tx, axis_name=axis_name, ema_decay=ema_decay)
 
-    def device_step(state: TrainState, data: Data, index: Int[Array, " local"]) -> tuple[TrainState, Metrics]:
+    def device_step(state: TrainState, data: Data, index: Integer[Array, " local"]) -> tuple[TrainState, Metrics]:
         batch = {name: array[index] for name, array in data.items()}
         local = jnp.arange(index.shape[0], dtype=jnp.uint32)
         batch["position"] = jax.lax.axis_index(AXIS).astype(jnp.uint32) * index.shape[0] + local
@@ -116,7 +116,7 @@ def replicate_data(data: dict[str, Array | np.ndarray], devices: Sequence[jax.De
 
 
 def shard_index(
-    index: Int[np.ndarray, " batch"], devices: Sequence[jax.Device] | None = None
+    index: Integer[np.ndarray, " batch"], devices: Sequence[jax.Device] | None = None
 ) -> Int[np.ndarray, "devices local"]:
     """Return the batch indices, one row per device of this process; UserError unless all devices divide the batch."""
     devices = _devices(devices)

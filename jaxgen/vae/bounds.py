@@ -11,7 +11,7 @@ noise of an image comes from fold_in(key, its index).
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Integer, Key, PyTree, UInt8
+from jaxtyping import Array, Float, Integer, Key, PyTree, UInt8
 
 from jaxgen import training
 from jaxgen.vae.likelihoods import Likelihood
@@ -32,7 +32,7 @@ def elbo(
     key: Key[Array, ""],
     x: UInt8[Array, "n H W"],
     label: Integer[Array, "n"] | None,
-    index: Int[Array, "n"],
+    index: Integer[Array, "n"],
 ) -> tuple[Float[Array, "n"], Float[Array, "n"]]:
     """Return the ELBO of every image from one draw of z, and the KL divergence in it, both in nats.
 
@@ -62,7 +62,7 @@ def log_weights(
     key: Key[Array, ""],
     x: UInt8[Array, "n H W"],
     label: Integer[Array, "n"] | None,
-    index: Int[Array, "n"],
+    index: Integer[Array, "n"],
     samples: int,
 ) -> Float[Array, "samples n"]:
     """Return log p(x | z_k) p(z_k) / q(z_k | x) of every image for `samples` draws of z; arguments as for `elbo`.
@@ -100,5 +100,5 @@ def elbo_loss(model: VAE, likelihood: Likelihood) -> training.step.LossFn:
     return loss
 
 
-def _noise(key: Key[Array, ""], index: Int[Array, "n"], shape: tuple[int, ...]) -> Float[Array, "n ..."]:
+def _noise(key: Key[Array, ""], index: Integer[Array, "n"], shape: tuple[int, ...]) -> Float[Array, "n ..."]:
     return jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), shape))(index)

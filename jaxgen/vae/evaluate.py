@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Integer, UInt8
 
 from jaxgen import data, runs, training
 from jaxgen.vae.bounds import elbo, importance_weighted_bound, kl_divergence, log_weights
@@ -111,7 +111,7 @@ def _draw(task: "VAETask", params: dict, key: Array, index: Array) -> tuple[Arra
     return jax.vmap(law.sample)(keys[:, 1], outputs), _grey_mean(law.mean(outputs))
 
 
-def reconstructions(task: "VAETask", params: dict, index: Int[np.ndarray, "n"]) -> UInt8[np.ndarray, "n H W"]:
+def reconstructions(task: "VAETask", params: dict, index: Integer[np.ndarray, "n"]) -> UInt8[np.ndarray, "n H W"]:
     """Return the mean grey of p(x | z) of these test images, where z is the mean of the posterior."""
     x, label = _rows(task.test, task.test_label, index)
     return np.asarray(_grey_mean(task.likelihood.mean(task.model.apply({"params": params}, x, label))))

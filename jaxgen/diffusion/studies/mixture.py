@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.stats
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from jaxgen.diffusion.guidance import Denoised, Denoiser
 from jaxgen.diffusion.model import Generation
-from jaxgen.diffusion.process import Images, Process, Times
+from jaxgen.diffusion.process import Process, Times
 from jaxgen.diffusion.samplers import FLOW_SAMPLERS, flow_sample, make_sampler, sample
 
+Values = Float[Array, "..."]  # independent draws, of any shape
 WEIGHTS, MEANS, SCALES = np.array([0.3, 0.7]), np.array([-0.6, 0.5]), np.array([0.15, 0.25])
 _POINTS = 65_536
 _REACH, _GRID = 6.0, 200_001  # of the table of the distribution function
@@ -29,7 +30,7 @@ _REACH, _GRID = 6.0, 200_001  # of the table of the distribution function
 def mixture_denoiser(process: Process) -> Denoiser:
     """Return the exact denoiser, for images of any shape whose pixels are independent draws of the mixture."""
 
-    def denoise(x: Images, t: Times) -> Denoised:
+    def denoise(x: Values, t: Times) -> Denoised:
         alpha, sigma = process.alpha[t], process.sigma[t]
         x0 = _image(x, alpha, sigma)
         return Denoised(x0, (x - alpha * x0) / sigma)
@@ -37,12 +38,12 @@ def mixture_denoiser(process: Process) -> Denoiser:
     return denoise
 
 
-def mixture_velocity(x: Images, t: Float[Array, ""]) -> Images:
+def mixture_velocity(x: Values, t: Float[ArrayLike, ""]) -> Values:
     """Return E[eps - x_0 | x_t = x] on the straight path x_t = (1 - t) x_0 + t eps, t > 0."""
     return (x - _image(x, 1 - t, t)) / t
 
 
-def _image(x: Images, alpha: Float[Array, ""], sigma: Float[Array, ""]) -> Images:
+def _image(x: Values, alpha: Float[ArrayLike, ""], sigma: Float[ArrayLike, ""]) -> Values:
     variance = alpha**2 * SCALES**2 + sigma**2
     gap = x[..., None] - alpha * MEANS
     share = jax.nn.softmax(jnp.log(WEIGHTS) - 0.5 * gap**2 / variance - 0.5 * jnp.log(variance), axis=-1)

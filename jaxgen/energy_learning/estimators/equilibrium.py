@@ -32,7 +32,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from jaxgen.energy_learning.energies.hopfield import Nudge, Phase
 from jaxgen.energy_learning.energies.minimiser import Minimiser, RelaxInfo
@@ -63,24 +63,24 @@ class Phases(NamedTuple):
     continuation: int = 1
 
 
-def positive(beta: float) -> list[Point]:
+def positive(beta: Float[ArrayLike, ""]) -> list[Point]:
     """Return the points of the one-sided difference, beta > 0."""
     _check_positive(beta)
     return [Point(beta, 1 / beta), Point(0, -1 / beta)]
 
 
-def negative(beta: float) -> list[Point]:
+def negative(beta: Float[ArrayLike, ""]) -> list[Point]:
     """Return the points of the one-sided difference from below, beta > 0."""
     _check_positive(beta)
     return [Point(-beta, -1 / beta), Point(0, 1 / beta)]
 
 
-def centred(beta: float) -> list[Point]:
+def centred(beta: Float[ArrayLike, ""]) -> list[Point]:
     """Return the points of the symmetric difference, beta > 0."""
     return roots_of_unity(beta, 2)
 
 
-def roots_of_unity(beta: float, n: int) -> list[Point]:
+def roots_of_unity(beta: Float[ArrayLike, ""], n: int) -> list[Point]:
     """Return n points on a circle of radius beta > 0, real for n = 2. UserError if n < 2."""
     if n < 2:
         raise UserError(f"points is {n}; allowed: 2 or more")
@@ -97,7 +97,7 @@ def equilibrium_propagation(model: Model, points: Sequence[Point], phases: Phase
     if any(jnp.iscomplexobj(point.beta) for point in points) and not model.holomorphic:
         raise UserError("points has complex nudges; allowed: real ones (2 points), or sigmoid units without pooling")
 
-    def grad_fn(params: Params, carry: States | None, key: Array, batch: dict[str, Array]):
+    def grad_fn(params: Params, carry: States | None, key: Array | None, batch: dict[str, Array]):
         x, y = batch["x"], batch["y"]
         drive = model.drive(params, x)
         free, info = free_phase(model, phases.free, params, drive, carry)
@@ -114,14 +114,14 @@ def equilibrium_propagation(model: Model, points: Sequence[Point], phases: Phase
     return grad_fn
 
 
-def coupled_learning(model: Model, beta: float, phases: Phases) -> GradFn:
+def coupled_learning(model: Model, beta: Float[ArrayLike, ""], phases: Phases) -> GradFn:
     """Return the estimator (g_held - g_free) / beta, the last layer held a fraction beta of the way to the target.
 
     UserError unless 0 < beta <= 1.
     """
     check_held(beta)
 
-    def grad_fn(params: Params, carry: States | None, key: Array, batch: dict[str, Array]):
+    def grad_fn(params: Params, carry: States | None, key: Array | None, batch: dict[str, Array]):
         x, y = batch["x"], batch["y"]
         drive = model.drive(params, x)
         free, info = free_phase(model, phases.free, params, drive, carry)
@@ -197,13 +197,13 @@ def next_carry(carry: States | None, free: States) -> States | None:
     return None if carry is None else free
 
 
-def _check_positive(beta: float) -> None:
+def _check_positive(beta: Float[ArrayLike, ""]) -> None:
     # A traced beta, of a schedule, has no value yet.
     if not isinstance(beta, jax.Array) and not beta > 0:
         raise UserError(f"beta is {beta}; allowed: a number above 0")
 
 
-def check_held(beta: float) -> None:
+def check_held(beta: Float[ArrayLike, ""]) -> None:
     """Raise UserError unless an output can be held that fraction of the way to the target: 0 < beta <= 1."""
     if not isinstance(beta, jax.Array) and not 0 < beta <= 1:
         raise UserError(f"beta is {beta}; allowed for a held output: above 0, at most 1")

@@ -16,7 +16,7 @@ The soft nudge, F + beta C with z_L free, is `equilibrium_propagation` on the en
 
 import dataclasses
 
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike, Float
 
 from jaxgen.energy_learning.energies.hopfield import Phase
 from jaxgen.energy_learning.energies.minimiser import Minimiser
@@ -26,11 +26,11 @@ from jaxgen.energy_learning.estimators.equilibrium import check_held, free_metri
 from jaxgen.training.step import GradFn
 
 
-def hard_nudge(model: PredictiveCoding, beta: float, minimiser: Minimiser) -> GradFn:
+def hard_nudge(model: PredictiveCoding, beta: Float[ArrayLike, ""], minimiser: Minimiser) -> GradFn:
     """Return the estimator dF/d theta / beta with the output moved by -beta dC/dz_L and held; 0 < beta <= 1."""
     check_held(beta)
 
-    def grad_fn(params: Params, carry: None, key: Array, batch: dict[str, Array]):
+    def grad_fn(params: Params, carry: None, key: Array | None, batch: dict[str, Array]):
         drive, forward, pull = _forward(model, params, batch)
         held = (*forward[:-1], forward[-1] + beta * pull)
         states, info = minimiser(model.sweep(params, drive, clamped=True), held)
@@ -49,7 +49,7 @@ def z_il(model: PredictiveCoding, step_size: float = 1.0) -> GradFn:
     """Return zero-divergence inference learning; it equals backprop for step_size = 1 only."""
     model = dataclasses.replace(model, synchronous=True, step_size=step_size)
 
-    def grad_fn(params: Params, carry: None, key: Array, batch: dict[str, Array]):
+    def grad_fn(params: Params, carry: None, key: Array | None, batch: dict[str, Array]):
         x = batch["x"]
         drive, forward, pull = _forward(model, params, batch)
         sweep = model.sweep(params, drive, clamped=True)
@@ -66,7 +66,7 @@ def z_il(model: PredictiveCoding, step_size: float = 1.0) -> GradFn:
 def fixed_prediction(model: PredictiveCoding, minimiser: Minimiser) -> GradFn:
     """Return the estimator with errors relaxed under predictions that are held at the forward pass."""
 
-    def grad_fn(params: Params, carry: None, key: Array, batch: dict[str, Array]):
+    def grad_fn(params: Params, carry: None, key: Array | None, batch: dict[str, Array]):
         drive, forward, pull = _forward(model, params, batch)
 
         def sweep(errors: States) -> States:

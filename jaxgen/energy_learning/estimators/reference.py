@@ -23,7 +23,7 @@ def backprop(model: Model) -> GradFn:
         states = model.start(params, model.drive(params, x))
         return model.cost.value(model.output(params, states), y).mean(), states
 
-    def grad_fn(params: Params, carry: None, key: Array, batch: dict[str, Array]):
+    def grad_fn(params: Params, carry: None, key: Array | None, batch: dict[str, Array]):
         (_, states), grads = jax.value_and_grad(loss, has_aux=True)(params, batch["x"], batch["y"])
         return grads, carry, free_metrics(model, params, batch, states, {})
 
@@ -33,7 +33,7 @@ def backprop(model: Model) -> GradFn:
 def recurrent_backprop(model: Model, phases: Phases) -> GradFn:
     """Return the exact gradient at the free equilibrium; the adjoint relaxes like a nudged phase."""
 
-    def grad_fn(params: Params, carry: States | None, key: Array, batch: dict[str, Array]):
+    def grad_fn(params: Params, carry: States | None, key: Array | None, batch: dict[str, Array]):
         x, y = batch["x"], batch["y"]
         drive = model.drive(params, x)
         free, info = free_phase(model, phases.free, params, drive, carry)

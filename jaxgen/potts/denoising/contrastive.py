@@ -28,7 +28,7 @@ def trajectory(
     params: Params,
     statistics: Statistics,
     label: Integer[Array, " n"],
-    ids: Int[Array, " n"],
+    ids: Integer[Array, " n"],
     sweeps: int,
 ) -> list[tuple[UInt8[Array, "n V"], UInt8[Array, "n V"]]]:
     """Return (v^t, x^t) for t = T .. 1 of n chains that start at uniform noise.
@@ -56,7 +56,7 @@ def recovery(
     statistics: Statistics,
     noisy: list[UInt8[Array, "n V"]],
     label: Integer[Array, " n"],
-    ids: Int[Array, " n"],
+    ids: Integer[Array, " n"],
     sweeps: int,
 ) -> list[tuple[UInt8[Array, "n V"], UInt8[Array, "n V"]]]:
     """Return (v^t, x^t) for t = 1 .. T of chains that start at the given noisy images x^1 .. x^T."""

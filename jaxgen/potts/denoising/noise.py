@@ -13,7 +13,7 @@ The uniform noise is that of Austin et al. 2021, "Structured denoising diffusion
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, ArrayLike, Float, Integer, Key, UInt8
 
 from jaxgen.errors import UserError
 from jaxgen.gibbs.bipartite import one_hot, uniform
@@ -44,9 +44,9 @@ def log_odds_scale(alpha: Float[np.ndarray, " T"], levels: int) -> Float[np.ndar
 
 def corrupt(
     key: Key[Array, ""],
-    ids: Int[Array, " n"],
+    ids: Integer[Array, " n"],
     x: UInt8[Array, "n V"],
-    alpha: Float[Array, " n"] | float,
+    alpha: Float[Array, " n"] | Float[ArrayLike, ""],
     levels: int,
 ) -> UInt8[Array, "n V"]:
     """Return x^t drawn from q(x^t | x); the noise of a row depends on the key and its global number in `ids` alone."""
@@ -55,7 +55,7 @@ def corrupt(
     return jnp.where(is_kept, x, uniform_levels(key_level, ids, x.shape[1], levels))
 
 
-def uniform_levels(key: Key[Array, ""], ids: Int[Array, " n"], units: int, levels: int) -> UInt8[Array, "n units"]:
+def uniform_levels(key: Key[Array, ""], ids: Integer[Array, " n"], units: int, levels: int) -> UInt8[Array, "n units"]:
     """Return x^T, drawn uniformly from the levels 0 .. L-1."""
     return jnp.minimum(uniform(key, ids, units) * levels, levels - 1).astype(jnp.uint8)
 

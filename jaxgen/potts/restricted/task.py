@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Float, Integer, Key, UInt8
 
 from jaxgen import data, runs, training
 from jaxgen.errors import UserError
@@ -106,7 +106,7 @@ class RestrictedTask:
         """Return the gradient function of contrastive divergence."""
         return restricted_divergence(self.machine, self.mean, self.config.sweeps, self.encode)
 
-    def encode(self, key: Key[Array, ""], image: UInt8[Array, "n V"], ids: Int[Array, " n"]) -> UInt8[Array, "n V"]:
+    def encode(self, key: Key[Array, ""], image: UInt8[Array, "n V"], ids: Integer[Array, " n"]) -> UInt8[Array, "n V"]:
         """Return states of rows of `train`; for 2 levels x ~ Bernoulli(grey / 255), drawn anew at every step."""
         if self.config.levels > 2:
             return image
