@@ -14,7 +14,8 @@ def fake_run(shift=0.0, spread=0.0, right=(5, 40, 46, 45), name=study.BASELINE, 
     base = np.random.default_rng(100).normal(0.04, 0.01, 200)
     losses = base + shift + spread * rng.normal(size=200)
     config = study.study_configs(seed)[name]
-    task = diffusion.DiffusionTask(config, diffusion.build_diffusion(config), np.zeros((600, 1, 1)), None, None, None)
+    images, labels = np.zeros((600, 1, 1), np.uint8), np.zeros(600, np.uint8)
+    task = diffusion.DiffusionTask(config, diffusion.build_diffusion(config), images, labels, images, labels)
     return study.Run(task, np.array([0.08, 0.04 + shift]), losses, dict(zip(study.GUIDANCES, right, strict=True)))
 
 
