@@ -13,7 +13,7 @@ from jaxgen.data import evaluation_slices
 from jaxgen.diffusion.edm import EDM, edm_on_process
 from jaxgen.diffusion.guidance import EVERYWHERE, Denoiser, Interval, make_denoiser, network
 from jaxgen.diffusion.inpainting import Known
-from jaxgen.diffusion.likelihood import Bound, best_variances, flow_bound, variational_bound
+from jaxgen.diffusion.likelihood import Bound, best_variances, flow_bound, last_levels, variational_bound
 from jaxgen.diffusion.objectives import to_unit
 from jaxgen.diffusion.process import Images, Process
 from jaxgen.diffusion.rectified_flow import FLOW, make_velocity, on_process
@@ -214,6 +214,26 @@ def _variances(key, unet, prediction, arrays):
     process, params, images, label, index = arrays
     denoise = Diffusion(unet, process, prediction).denoiser(params, label, 1.0, True)
     return best_variances(key, process, denoise, to_unit(images), index)
+
+
+def last_levels_of_images(
+    key: Key[Array, ""],
+    diffusion: Diffusion,
+    params: PyTree,
+    images: UInt8[Array, "n ..."],
+    label: Int[Array, "n"],
+    index: UInt32[Array, "n"],
+) -> Int[Array, "n height width channels"]:
+    """Return the grey levels at which the last reverse step is centred for these images; see `last_levels`."""
+    arrays = (diffusion.process, params, images, label, index)
+    return _last_levels(key, diffusion.unet, diffusion.prediction, arrays)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _last_levels(key, unet, prediction, arrays):
+    process, params, images, label, index = arrays
+    denoise = Diffusion(unet, process, prediction).denoiser(params, label, 1.0, True)
+    return last_levels(key, process, denoise, to_unit(images), index)
 
 
 def flow_bound_of_images(

@@ -20,6 +20,7 @@ from jaxgen.diffusion.evaluate import (
     last_epoch_loss,
     likelihood_bound,
     mean_of,
+    with_table,
 )
 
 if typing.TYPE_CHECKING:
@@ -86,17 +87,18 @@ def likelihood_rows(task: "DiffusionTask", params: PyTree) -> list[runs.Row]:
     """Return the bounds of the negative log-likelihood in bits per pixel of held-out images given their class.
 
     The first has the best scalar variances of the reverse steps, measured on as many training images, or the learned
-    ones; the second those of the posterior, as in Ho et al. (2020); the third comes from the probability-flow ODE.
+    ones; the second replaces the last of these steps by a table, see `last_step_table`; the third has the variances of
+    the posterior, as in Ho et al. (2020); the fourth comes from the probability-flow ODE.
     """
     config = task.config
     n = config.likelihood_images
-    rows = []
-    if config.learned_variance:
-        learned = likelihood_bound(task, params, n)
-        rows.append(_bound_row("negative log-likelihood, at most", learned, "learned variances"))
-    else:
-        best = likelihood_bound(task, params, n, best_variances(task, params, n))
-        rows.append(_bound_row("negative log-likelihood, at most", best, "best scalar variance per step"))
+    how = "learned variances" if config.learned_variance else "best scalar variance per step"
+    variances = None if config.learned_variance else best_variances(task, params, n)
+    best = likelihood_bound(task, params, n, variances)
+    rows = [_bound_row("negative log-likelihood, at most", best, how)]
+    tabled = with_table(task, params, best)
+    rows.append(_bound_row("negative log-likelihood, last step by a table, at most", tabled, how))
+    if not config.learned_variance:
         plain = likelihood_bound(task, params, n)
         rows.append(_bound_row("negative log-likelihood, posterior variances, at most", plain, "as in Ho et al."))
     flow = flow_likelihood(task, params, min(config.flow_images, n))

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import diffusion_gaussian as gaussian
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +17,7 @@ from jaxgen.errors import UserError
 KEY = jax.random.key(11)
 PROCESS = diffusion.make_process("cosine", 64)
 SCALE = 0.5  # sigma_data of Karras et al. (2022)
+MEAN, SPREAD = 0.3, 0.3
 
 
 def table(level):
@@ -27,11 +27,11 @@ def table(level):
 
 
 def gaussian_network(x, time, label):
-    """F of the exact denoiser for data N(m, s^2) in every pixel."""
+    """F of the exact denoiser for data N(m, s^2) in every pixel; for s = 0.5 it would not depend on x."""
     level = np.exp(4 * (np.asarray(time, np.float64) - 1) / 100).reshape(-1, 1, 1, 1)
     skip, out, into, _ = table(level)
     y = np.asarray(x, np.float64) / into
-    exact = gaussian.MEAN + gaussian.SCALE**2 / (gaussian.SCALE**2 + level**2) * (y - gaussian.MEAN)
+    exact = MEAN + SPREAD**2 / (SPREAD**2 + level**2) * (y - MEAN)
     return jnp.asarray((exact - skip * y) / out, jnp.float32)
 
 
@@ -40,9 +40,10 @@ def test_the_preconditioned_network_is_a_denoiser_of_any_process(t):
     x = jax.random.normal(KEY, (4, 2, 2, 1))
     apply = edm.edm_on_process(gaussian_network, PROCESS)
     ours = guidance.make_denoiser(apply, PROCESS, jnp.zeros(4, int), "edm", clip_x0=False)(x, t)
-    exact = gaussian.denoiser(PROCESS)(x, t)
-    np.testing.assert_allclose(ours.x0, exact.x0, atol=1e-4)
-    np.testing.assert_allclose(ours.eps, exact.eps, atol=2e-4 / float(PROCESS.sigma[t]))
+    alpha, sigma = float(PROCESS.alpha[t]), float(PROCESS.sigma[t])
+    exact = MEAN + SPREAD**2 * alpha / (alpha**2 * SPREAD**2 + sigma**2) * (x - alpha * MEAN)
+    np.testing.assert_allclose(ours.x0, exact, atol=1e-4)
+    np.testing.assert_allclose(ours.eps, (x - alpha * exact) / sigma, atol=2e-4 / sigma)
 
 
 def test_the_loss_is_that_of_the_paper():
@@ -100,11 +101,11 @@ def test_target_and_image_are_inverse_on_a_process():
 
 
 def test_levels_are_log_normal_and_keyed_by_example():
-    position = jnp.arange(4000, dtype=jnp.uint32)
+    position = jnp.arange(20_000, dtype=jnp.uint32)
     level, noise, dropped = edm.edm_draw(KEY, position, (1, 1, 1), 0.25)
     assert scipy.stats.kstest((np.log(np.asarray(level, np.float64)) + 1.2) / 1.2, "norm").pvalue > ALPHA
     assert scipy.stats.kstest(np.ravel(noise), "norm").pvalue > ALPHA
-    assert scipy.stats.binomtest(int(dropped.sum()), 4000, 0.25).pvalue > ALPHA
+    assert scipy.stats.binomtest(int(dropped.sum()), 20_000, 0.25).pvalue > ALPHA
     np.testing.assert_array_equal(edm.edm_draw(KEY, position[7:9], (1, 1, 1), 0.25)[0], level[7:9])
     images, label = jnp.zeros((2, 1, 1, 1)), jnp.zeros(2, int)
     objective = diffusion.Objective("edm", None, 0.0)

@@ -129,6 +129,44 @@ def test_the_estimated_divergence_is_unbiased_for_correlated_pixels():
     assert mean.error > 0 and abs(mean.value - exact) < 4 * mean.error + 0.02, (mean, exact)
 
 
+def test_a_table_of_the_last_step_by_hand():
+    """Two pixels of mean 5 with levels 5 and 6, one of mean 7 and level 7: differences 0, 1 and 0."""
+    table = likelihood.last_step_table(np.array([5, 5, 7]), np.array([5, 6, 7], np.uint8))
+    np.testing.assert_allclose(table.sum(1), 1)
+    total = 3 + 256 * 0.01  # of the counts by difference that mean 5 allows
+    assert table[5, 6] == pytest.approx((1 + 16 * 1.01 / total) / 18)
+    assert table[5, 9] == pytest.approx(16 * 0.01 / total / 18)
+    assert table[200, 200] == pytest.approx(2.01 / total)
+    bits = likelihood.last_step_bits(table, np.array([[5, 200]]), np.array([[6, 200]], np.uint8))
+    np.testing.assert_allclose(bits, [-np.log2(table[5, 6] * table[200, 200]) / 2])
+
+
+def test_the_table_of_the_last_step_approaches_the_exact_law_of_the_levels():
+    """Levels with a known law, a denoiser that only divides by alpha: p(k | m) follows from Bayes' rule."""
+    process, rng = diffusion.make_process("cosine", 300), np.random.default_rng(0)
+    prior = np.where(np.arange(256) % 5 == 0, rng.uniform(0.1, 1, 256), 0)
+    prior[0] = 4 * prior[1:].sum()
+    prior /= prior.sum()
+    levels = rng.choice(256, (2, 300, 28, 28, 1), p=prior).astype(np.uint8)
+
+    def denoise(x, t):
+        return guidance.Denoised(x / process.alpha[t], jnp.zeros_like(x))
+
+    means = []
+    for key, images in zip(jax.random.split(KEY), levels, strict=True):
+        index = jnp.arange(300, dtype=jnp.uint32)
+        means.append(np.asarray(likelihood.last_levels(key, process, denoise, objectives.to_unit(images), index)))
+    table = likelihood.last_step_table(means[0], levels[0])
+    spread = float(process.sigma[1] / process.alpha[1]) * 127.5
+    edges = np.concatenate([[-np.inf], np.arange(255) + 0.5, [np.inf]])
+    of_mean = np.diff(scipy.stats.norm.cdf(edges[:, None], np.arange(256), spread), axis=0)  # P(m | k)
+    exact = of_mean * prior / np.maximum((of_mean * prior).sum(1, keepdims=True), 1e-300)
+    bits = likelihood.last_step_bits(table, means[1], levels[1])
+    best = -np.log2(exact[means[1], levels[1]]).reshape(300, -1).mean(1)
+    assert bits.shape == (300,) and 0.1 < best.mean() < 1
+    assert 0 < (bits - best).mean() < 0.05, (bits.mean(), best.mean())
+
+
 def test_images_and_noise_of_another_shape_are_refused():
     """Otherwise (4, 32, 32, 3) would broadcast silently."""
     process, x0 = diffusion.make_process("cosine", 5), jnp.zeros((4, 8, 8, 1))

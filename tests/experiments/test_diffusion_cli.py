@@ -55,6 +55,7 @@ def test_a_run_leaves_all_that_is_promised(finished):
     assert rows["negative log-likelihood by the flow, at most"]["value"] > 0
     best, plain = (rows[f"negative log-likelihood, {name}at most"]["value"] for name in ("", "posterior variances, "))
     assert best < plain
+    assert 0 < rows["negative log-likelihood, last step by a table, at most"]["value"] < best
     records = runs.read_metrics(finished / "metrics.jsonl")
     assert [record["step"] for record in records] == [1, 2, 3]
     assert {"loss", "mse", "grad_norm", "held_out_loss", "learning_rate"} <= set(records[1])

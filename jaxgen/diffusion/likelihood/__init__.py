@@ -1,5 +1,8 @@
 """Bounds of the negative log-likelihood: the variational bound, and that of the probability-flow ODE."""
 
+from jaxgen.diffusion.likelihood.last_step import last_levels as last_levels
+from jaxgen.diffusion.likelihood.last_step import last_step_bits as last_step_bits
+from jaxgen.diffusion.likelihood.last_step import last_step_table as last_step_table
 from jaxgen.diffusion.likelihood.probability_flow import flow_bound as flow_bound
 from jaxgen.diffusion.likelihood.probability_flow import log_density as log_density
 from jaxgen.diffusion.likelihood.variational import Bound as Bound
