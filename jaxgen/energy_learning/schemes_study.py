@@ -4,12 +4,17 @@ On XOR every scheme is read without labels from a cold start. On images the sche
 and learning rate, and backprop and recurrent backprop are among them, so that what a local rule costs can be read off:
 
     interval = mean accuracy +- t_{S-1, 0.975} sd / sqrt(S)    over S networks
+
+An output that is the same for every test image counts as silent. Clipped units below 0 pass no gradient, so that the
+exact gradients, backprop and recurrent backprop, leave an output silent that starts there, and its class is never
+answered; a nudge of finite size lifts it. The rectified network with linear outputs has no such units.
 """
 
 import dataclasses
 
 import numpy as np
 import scipy.stats
+from jaxtyping import Float, Int
 
 from jaxgen import runs, training
 from jaxgen.energy_learning.config import EnergyLearningConfig
@@ -42,7 +47,8 @@ IMAGE_SCHEMES = (
     ("contrastive_hebbian", IMAGES_HOPFIELD | {"nudged_sweeps": 8}),
     ("backprop", IMAGES_PREDICTIVE),
     ("pc_soft_nudge", IMAGES_PREDICTIVE),
-    ("pc_equilibrium", IMAGES_PREDICTIVE),
+    # The held output is far from the forward pass: six sweeps of 0.25 keep its error in the last layer, and diverge.
+    ("pc_equilibrium", IMAGES_PREDICTIVE | {"step_size": 0.1, "nudged_sweeps": 20}),
     ("fixed_prediction", IMAGES_PREDICTIVE),
     ("z_il", IMAGES_PREDICTIVE),
 )
@@ -91,6 +97,11 @@ def prepare(base: EnergyLearningConfig, schemes: str, widths: str, learning_rate
     return job
 
 
+def silent_outputs(output: Float[np.ndarray, "networks n K"]) -> Int[np.ndarray, "networks"]:
+    """Return how many outputs of each network are the same for all n examples."""
+    return (np.ptp(output, axis=1) == 0).sum(1)
+
+
 def _row(task: EnergyTask, state: training.TrainState, own: runs.RunFolder) -> runs.Row:
     config = task.config
     if config.dataset == "xor":
@@ -98,7 +109,8 @@ def _row(task: EnergyTask, state: training.TrainState, own: runs.RunFolder) -> r
         solved = numbers[SOLVED]
         note = f"cost {numbers['label-free cost, cold start'].value:.2g}; {solved.note}"
         return runs.Row(f"{config.scheme}, {config.energy}", solved.value, "", solved.target, note)
-    accuracy = 100 * (1 - evaluate(task, state.params, task.test).error)
+    answers = evaluate(task, state.params, task.test)
+    accuracy = 100 * (1 - answers.error)
     numbers = {row.quantity: row for row in result_rows(task, state, runs.read_metrics(own.path / "metrics.jsonl"))}
     note = f"{len(accuracy)} networks, {config.epochs} epochs"
     if len(accuracy) > 1:
@@ -106,4 +118,7 @@ def _row(task: EnergyTask, state: training.TrainState, own: runs.RunFolder) -> r
         note = f"± {half:.2f} (95 % by t); {note}"
     if "time per epoch, training alone" in numbers:
         note += f"; {numbers['time per epoch, training alone'].value:.1f} s per epoch of all networks"
+    silent = silent_outputs(answers.output)
+    if silent.any():
+        note += f"; silent outputs: {', '.join(map(str, silent))} of {answers.output.shape[2]}"
     return runs.Row(f"{config.scheme}, {config.energy}", float(accuracy.mean()), "%", "", note)

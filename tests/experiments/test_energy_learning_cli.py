@@ -1,6 +1,7 @@
 """The commands as a user runs them, on small settings, and the notebook."""
 
 import json
+import re
 from pathlib import Path
 
 import commands
@@ -54,10 +55,11 @@ def test_xor_leaves_all_that_is_promised_and_resumes(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mnist_ep", "mnist_pc", "mnist_chl"])
+@pytest.mark.parametrize("name", ["mnist_ep", "mnist_pc", "mnist_chl", "mnist_ep_conv"])
 def test_the_mnist_flag_files_learn_something_in_a_few_updates(tmp_path, monkeypatch, name):
     monkeypatch.setattr(energy_learning.EnergyTask, "load", classmethod(small(energy_learning.EnergyTask)))
-    flags = [f"--flagfile={ROOT}/experiments/flags/{name}.flags", "--epochs=6", "--widths=32,32"]
+    size = "--convolutions=4x5,8x3" if name == "mnist_ep_conv" else "--widths=32,32"
+    flags = [f"--flagfile={ROOT}/experiments/flags/{name}.flags", "--epochs=6", size]
     code, _, err = commands.run("experiments.energy_learning", *flags, f"--workdir={tmp_path}/run")
     assert code == 0, err
     rows = {row["quantity"]: row for row in json.loads((tmp_path / "run" / "result.json").read_text())["rows"]}
@@ -100,6 +102,12 @@ def test_schemes_on_xor_and_on_images(tmp_path, monkeypatch):
     assert "(95 % by t); 2 networks, 2 epochs" in rows["backprop, clipped"]["note"]
 
 
+def test_silent_outputs_are_counted():
+    output = np.full((2, 5, 3), 0.25)
+    output[0, 2, 1] = 0.5
+    assert schemes_study.silent_outputs(output).tolist() == [2, 3]
+
+
 def test_schemes_that_there_are_not_are_refused(tmp_path):
     code, _, err = commands.run("experiments.energy_learning_schemes", "--schemes=hope", f"--workdir={tmp_path}/new")
     assert (
@@ -129,13 +137,31 @@ def test_bad_flags_are_refused_in_one_line(tmp_path, flag, message):
     assert code == 2 and message in err and not (tmp_path / "new").exists()
 
 
-@pytest.mark.slow
-def test_the_notebook_runs():
+def executed(name):
+    """The outputs of all cells of a notebook, run from the top of the repository."""
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
+    notebook = nbformat.read(ROOT / "experiments" / "notebooks" / f"{name}.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, timeout=400, resources={"metadata": {"path": str(ROOT)}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    return outputs
+
+
+@pytest.mark.slow
+def test_the_playground_runs():
     pytest.importorskip("ipywidgets")
-    notebook = nbformat.read(ROOT / "experiments" / "notebooks" / "xor_playground.ipynb", as_version=4)
-    nbclient.NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(ROOT)}}).execute()
-    views = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    assert not [output for output in views if output["output_type"] == "error"]
+    views = executed("xor_playground")
     assert any("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in views)
+
+
+@pytest.mark.slow
+def test_the_notebook_of_local_rules_learns_draws_and_measures():
+    outputs = executed("energy_learning")
+    text = "".join(output["text"] for output in outputs if output.get("name") == "stdout")
+    rules = r"(equilibrium propagation|predictive coding|backprop): (\d+\.\d) % of 10,000"
+    accuracies = {name: float(value) for name, value in re.findall(rules, text)}
+    assert len(accuracies) == 3 and min(accuracies.values()) > 85
+    small, large = re.search(r"20 layers, 20 sweeps: (\S+) with steps of 0.25, (\S+) with steps of 0.9", text).groups()
+    assert float(small) < 0.1 < float(large)
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
