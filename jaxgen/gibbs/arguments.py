@@ -18,6 +18,7 @@ from jaxgen.gibbs.lattice import Lattice
 from jaxgen.gibbs.types import Conditions
 
 _MOST_CHAIN_ID = 2**32 - 1
+_MOST_SWEEPS = 2**31 - 1  # of one call, counted in int32
 
 
 def checked_arguments(
@@ -41,7 +42,7 @@ def checked_arguments(
     if field is not None:
         if field.shape not in (logits, (n, *logits)):
             raise UserError(f"field has shape {field.shape}; allowed: {logits} or {(n, *logits)}")
-        _check_energies("field", field)
+        check_energies("field", field)
         if field.ndim == len(logits):
             params, field = params | {"bias": params["bias"] + field}, None
     _check_some_level(lattice, params["bias"], field)
@@ -49,12 +50,18 @@ def checked_arguments(
         params,
         x,
         Conditions(
-            beta=_checked_beta(beta),
+            beta=checked_beta(beta),
             clamp=None if clamp is None else jnp.broadcast_to(clamp, x.shape),
             field=field,
-            chain_ids=_checked_chain_ids(chain_ids, n),
+            chain_ids=checked_chain_ids(chain_ids, n),
         ),
     )
+
+
+def check_sweeps(n_sweeps) -> None:
+    """Raise UserError if a number of sweeps is not an integer from 1 to 2^31 - 1."""
+    if isinstance(n_sweeps, bool) or not isinstance(n_sweeps, int | np.integer) or not 1 <= n_sweeps <= _MOST_SWEEPS:
+        raise UserError(f"n_sweeps is {n_sweeps!r}; allowed: an integer, 1 to {_MOST_SWEEPS}")
 
 
 def check_key(key) -> None:
@@ -113,7 +120,7 @@ def _checked_params(lattice: Lattice | Graph, params) -> Params:
     core = {"bias": _array("params['bias']", params["bias"]), "coupling": coupling}
     (check_graph_params if isinstance(lattice, Graph) else check_params)(lattice, core)
     for leaf in jax.tree.leaves(core):
-        _check_energies("params", leaf)
+        check_energies("params", leaf)
     return core
 
 
@@ -128,9 +135,9 @@ def _checked_states(x, image: tuple[int, ...], levels):
     return x
 
 
-def _checked_beta(beta) -> Array:
+def checked_beta(beta) -> Array:
     beta = _array("beta", beta)
-    if beta.shape != () or not _is_real(beta):
+    if beta.shape != () or not is_real(beta):
         raise UserError(f"beta is {beta.dtype} {beta.shape}; allowed: one finite number, 0 or more")
     if readable(beta):
         with np.errstate(over="ignore"):
@@ -140,7 +147,7 @@ def _checked_beta(beta) -> Array:
     return jnp.asarray(beta, jnp.float32)
 
 
-def _checked_chain_ids(chain_ids, n: int) -> Array:
+def checked_chain_ids(chain_ids, n: int) -> Array:
     if chain_ids is None:
         return jnp.arange(n, dtype=jnp.uint32)
     chain_ids = _array("chain_ids", chain_ids)
@@ -155,9 +162,9 @@ def _checked_chain_ids(chain_ids, n: int) -> Array:
     return chain_ids.astype(jnp.uint32)
 
 
-def _check_energies(name: str, value) -> None:
+def check_energies(name: str, value) -> None:
     """Check that biases, couplings and fields are real and finite; -inf forbids a level or a pair of levels."""
-    if not _is_real(value):
+    if not is_real(value):
         raise UserError(f"{name} has dtype {value.dtype}; allowed: real numbers")
     if readable(value):
         with np.errstate(over="ignore"):
@@ -182,7 +189,7 @@ def _check_some_level(lattice: Lattice | Graph, bias, field) -> None:
         )
 
 
-def _is_real(value) -> bool:
+def is_real(value) -> bool:
     return jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
 
 

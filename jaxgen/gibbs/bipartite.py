@@ -18,6 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, DTypeLike, Float, Integer, Key, UInt8
 
+from jaxgen.errors import UserError
+from jaxgen.gibbs.arguments import (
+    check_energies,
+    check_key,
+    check_sweeps,
+    checked_beta,
+    checked_chain_ids,
+    readable,
+)
 from jaxgen.gibbs.engines.threefry import threefry2x32
 
 
@@ -47,10 +56,17 @@ def sample_bipartite(
         clamp: True units never change.
         chain_ids: global number of every chain; default 0 .. n-1.
         dtype: of the matrix products; sums are float32.
+
+    Raises:
+        UserError: shapes or types that do not fit, n_sweeps or beta out of range; and, outside jit, states beyond L-1,
+            two chains of one number, parameters that are not finite.
     """
+    check_key(key)
+    check_sweeps(n_sweeps)
+    _check_machine({"weight": weight, "visible_logits": visible_logits, "hidden_logits": hidden_logits}, v, clamp)
+    beta, ids = checked_beta(beta), checked_chain_ids(chain_ids, len(v))
     levels = weight.shape[1] + 1
     flat = weight.reshape(-1, weight.shape[-1]).astype(dtype)
-    ids = jnp.arange(len(v)) if chain_ids is None else chain_ids
 
     def sweep(number: Array, v: Array) -> Array:
         key_hidden, key_visible = jax.random.split(jax.random.fold_in(key, number))
@@ -61,6 +77,27 @@ def sample_bipartite(
         return drawn if clamp is None else jnp.where(clamp, v, drawn)
 
     return jax.lax.fori_loop(0, n_sweeps, sweep, v)
+
+
+def _check_machine(params: dict[str, Array], v: UInt8[Array, "n V"], clamp: Bool[Array, "n V"] | None) -> None:
+    """Raise UserError for parameters, states or a clamp that do not fit together."""
+    weight = params["weight"]
+    if weight.ndim != 3 or not 0 < weight.shape[1] < 256:
+        raise UserError(f"weight has shape {weight.shape}; allowed: (V, L - 1, H) with 2 to 256 levels")
+    (units, others, hidden), n = weight.shape, len(v)
+    if v.dtype != jnp.uint8 or v.shape != (n, units) or n < 1:
+        raise UserError(f"v is {v.dtype} {v.shape}; allowed: uint8 (n, {units}) with n of 1 or more")
+    if readable(v) and (largest := int(np.asarray(v).max())) > others:
+        raise UserError(f"v has a state of {largest}; allowed: 0 to {others}")
+    shapes = {"weight": weight.shape, "visible_logits": (n, units, others), "hidden_logits": (n, hidden)}
+    for name, array in params.items():
+        if array.shape != shapes[name]:
+            raise UserError(f"{name} has shape {array.shape}; allowed: {shapes[name]}")
+        check_energies(name, array)
+        if readable(array) and not np.isfinite(np.asarray(array, np.float32)).all():
+            raise UserError(f"{name} has an entry of -inf; allowed: finite numbers")
+    if clamp is not None and (clamp.dtype != bool or clamp.shape != v.shape):
+        raise UserError(f"clamp is {clamp.dtype} {clamp.shape}; allowed: bool {v.shape}")
 
 
 def uniform(key: Key[Array, ""], ids: Integer[Array, " n"], units: int) -> Float[Array, "n units"]:

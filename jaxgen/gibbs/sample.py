@@ -7,11 +7,10 @@ import functools
 from collections.abc import Iterator
 
 import jax
-import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Integer, PRNGKeyArray, UInt8
 
 from jaxgen.errors import UserError
-from jaxgen.gibbs.arguments import check_key, checked_arguments, on_common_devices
+from jaxgen.gibbs.arguments import check_key, check_sweeps, checked_arguments, on_common_devices
 from jaxgen.gibbs.couplings import Params
 from jaxgen.gibbs.engines import columns as column_engine
 from jaxgen.gibbs.engines import graph as graph_engine
@@ -34,7 +33,6 @@ _ENGINES = {
     "graph": graph_engine.run,
 }
 ENGINES = tuple(_ENGINES)
-MOST_SWEEPS = 2**31 - 1  # of one call, counted in int32
 
 
 def sample(
@@ -91,8 +89,7 @@ def sample(
     check_key(key)
     if not isinstance(engine, str) or engine not in _ENGINES:
         raise UserError(f"engine is {engine!r}; allowed: {', '.join(ENGINES)}")
-    if isinstance(n_sweeps, bool) or not isinstance(n_sweeps, int | np.integer) or not 1 <= n_sweeps <= MOST_SWEEPS:
-        raise UserError(f"n_sweeps is {n_sweeps!r}; allowed: an integer, 1 to {MOST_SWEEPS}")
+    check_sweeps(n_sweeps)
     engine = _resolved(engine, lattice)
     params, x, conditions, key = on_common_devices((params, x, conditions, key))
     x, info = _run(key, lattice, params, x, int(n_sweeps), engine, conditions)

@@ -60,6 +60,7 @@ def inpaint(
             what `gibbs.sample` refuses.
     """
     known = _checked_mask(known, images.shape)
+    _check_images(images, known, model)
     states = jnp.where(known, images, 0).astype(jnp.uint8)
     return _draw(key, model, params, (states, known), _field(model, params, label, len(images)), n_sweeps, **how)
 
@@ -97,7 +98,7 @@ def denoise(
     """
     if not 0 < noise <= 1:
         raise UserError(f"noise is {noise}; allowed: above 0, up to 1. Pixels without noise are known: use inpaint")
-    check_below("images", images, model.levels)
+    _check_images(images, True, model)
     beta = how.get("beta", 1.0)
     seen = _checked_mask(np.ones(images.shape, bool) if seen is None else seen, images.shape)
     evidence = _log_likelihoods(images, noise, model.levels) / jnp.maximum(beta, jnp.finfo(jnp.float32).tiny)
@@ -154,6 +155,13 @@ def _checked_mask(mask: Array | np.ndarray, shape: tuple[int, ...]) -> Bool[Arra
     if mask.dtype != bool or mask.shape not in (shape, shape[1:]):
         raise UserError(f"mask is {mask.dtype} {mask.shape}; allowed: bool {shape[1:]} or {shape}, that of the images")
     return jnp.broadcast_to(mask, shape)
+
+
+def _check_images(images: UInt8[Array, "n *sites"], known: Bool[Array, "..."] | bool, model: Model) -> None:
+    if not jnp.issubdtype(images.dtype, jnp.integer):
+        raise UserError(f"images is {images.dtype}; allowed: integers 0 to {model.levels - 1}")
+    if not isinstance(images, jax.core.Tracer):
+        check_below("images", np.where(known, images, 0), model.levels)
 
 
 def _field(model: Model, params: dict, label: Array | np.ndarray | None, n: int) -> Array | None:

@@ -77,3 +77,10 @@ class VAE(nn.Module):
                 f"label: got {'none' if label is None else 'one'} for n_classes={self.n_classes}; "
                 "allowed: labels exactly if the model has classes"
             )
+        if label is None:
+            return
+        if not jnp.issubdtype(label.dtype, jnp.integer):
+            raise UserError(f"label is {label.dtype}; allowed: integers")
+        known = not isinstance(label, jax.core.Tracer) and label.size
+        if known and not 0 <= int(label.min()) <= int(label.max()) < self.n_classes:
+            raise UserError(f"label is {int(label.min())} to {int(label.max())}; allowed: 0 to {self.n_classes - 1}")

@@ -11,7 +11,7 @@ from statistical import ALPHA, chi_square_p
 from thrml import Block, BlockGibbsSpec, CategoricalNode, FactorSamplingProgram, SamplingSchedule, sample_states
 from thrml.models import CategoricalGibbsConditional, SquareCategoricalEBMFactor
 
-from jaxgen import gibbs
+from jaxgen import UserError, gibbs
 from jaxgen.gibbs.bipartite import draw_levels, one_hot, uniform
 
 CHAINS, SWEEPS = 20_000, 20
@@ -149,3 +149,40 @@ def test_a_swapped_half_is_caught():
     weight, visible, hidden = machine(4, 4, 2, 3)
     v = drawn((0 * weight, visible, hidden), key=2)
     assert chi_square_p(counts_of(v, 2), exact_visible(weight, visible, hidden)) < ALPHA
+
+
+WEIGHT, V = np.zeros((3, 2, 4), np.float32), np.zeros((5, 3), np.uint8)
+FIELDS = {"visible_logits": np.zeros((5, 3, 2), np.float32), "hidden_logits": np.zeros((5, 4), np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"key": 0}, "key is int; allowed: one key"),
+        ({"n_sweeps": 0}, "n_sweeps is 0; allowed: an integer, 1 to"),
+        ({"n_sweeps": 2.0}, "n_sweeps is 2.0; allowed: an integer, 1 to"),
+        ({"v": V + 3}, "v has a state of 3; allowed: 0 to 2"),
+        ({"v": V.astype(int)}, "v is int64 .5, 3.; allowed: uint8"),
+        ({"v": V[:, :2]}, "v is uint8 .5, 2.; allowed: uint8 .n, 3."),
+        ({"v": V[:0]}, "n of 1 or more"),
+        ({"beta": -1.0}, "beta is -1.0; allowed: 0 or more"),
+        ({"beta": 1e39}, "beta is 1e.39; allowed: 0 or more"),
+        ({"beta": np.ones(5)}, "beta is float64 .5,.; allowed: one finite number"),
+        ({"chain_ids": np.zeros(5, int)}, "chain_ids has 0 5 times; allowed: every number once"),
+        ({"chain_ids": np.arange(5) / 2}, "chain_ids is float64 .5,.; allowed: integers"),
+        ({"clamp": np.ones(3, bool)}, "clamp is bool .3,.; allowed: bool .5, 3."),
+        ({"clamp": V}, "clamp is uint8 .5, 3.; allowed: bool"),
+        ({"weight": WEIGHT[:, 0]}, "weight has shape .3, 4.; allowed: .V, L - 1, H."),
+        ({"weight": WEIGHT + 1j}, "weight has dtype complex64; allowed: real numbers"),
+        ({"weight": WEIGHT * np.nan}, "weight has an entry that is NaN or .inf"),
+        ({"visible_logits": FIELDS["visible_logits"] - np.inf}, "visible_logits has an entry of -inf; allowed: finite"),
+        ({"visible_logits": FIELDS["visible_logits"][0]}, "visible_logits has shape .3, 2.; allowed: .5, 3, 2."),
+        ({"hidden_logits": FIELDS["hidden_logits"][:, :1]}, "hidden_logits has shape .5, 1.; allowed: .5, 4."),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(changes, message):
+    """None of it is clamped, wrapped or broadcast to the states of another machine."""
+    arguments = {"key": jax.random.key(0), "weight": WEIGHT, "v": V, "n_sweeps": 2} | FIELDS
+    assert gibbs.sample_bipartite(**arguments).shape == (5, 3)
+    with pytest.raises(UserError, match=message):
+        gibbs.sample_bipartite(**arguments | changes)

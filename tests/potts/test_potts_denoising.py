@@ -243,13 +243,24 @@ def test_bad_input_is_refused_by_name():
     denoiser = small_denoiser()
     with pytest.raises(UserError, match="sweeps is 0; allowed: an integer, 1 or more"):
         Generation(sweeps=0)
-    with pytest.raises(UserError, match="last_beta is 0; allowed: a number above 0"):
+    with pytest.raises(UserError, match="last_beta is 0; allowed: a finite number above 0"):
         Generation(last_beta=0)
     with pytest.raises(UserError, match=r"known has images of shape \(2, 2, 3\)"):
         generate(jax.random.key(0), denoiser, np.zeros(3, int), Generation(), (np.zeros((2, 2, 3), np.uint8),) * 2)
-    with pytest.raises(UserError, match="known has a level of 7; allowed: 0 to 2"):
+    with pytest.raises(UserError, match="known has the level 7; allowed: 0 to 2"):
         bad = np.full((1, 2, 3), 7, np.uint8), np.ones((1, 2, 3), bool)
         generate(jax.random.key(0), denoiser, np.zeros(1, int), Generation(), bad)
+    for label in ([0, 9], [-1, 0], [0.5], [], 0, [[0]], [True]):
+        with pytest.raises(UserError, match=r"label (has|is) .*; allowed: "):
+            generate(jax.random.key(0), denoiser, np.array(label), Generation())
+        with pytest.raises(UserError, match=r"label (has|is) .*; allowed: "):
+            next(stages(jax.random.key(0), denoiser, np.array(label), Generation()))
+    with pytest.raises(UserError, match="known has images of int64; allowed: uint8"):
+        bad = np.full((1, 2, 3), -1), np.ones((1, 2, 3), bool)
+        generate(jax.random.key(0), denoiser, np.zeros(1, int), Generation(), bad)
+    for how in ({"guidance": np.nan}, {"guidance": np.inf}, {"last_beta": np.inf}, {"sweeps": 1.5}):
+        with pytest.raises(UserError, match=r"is (nan|inf|1.5); allowed: "):
+            Generation(**how)
     with pytest.raises(UserError, match="noise_steps is 7; allowed: 1, 2, 3"):
         noise.signal(7)
 

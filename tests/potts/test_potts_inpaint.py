@@ -89,13 +89,22 @@ def test_a_graph_is_inpainted_as_a_lattice_is():
         ({"known": np.ones((2, 3))}, "mask is float64"),
         ({"label": None}, "label is None; allowed for a model of 2 classes: one class per image"),
         ({"label": np.zeros(3, int)}, r"label has shape \(3,\); allowed: \(4,\)"),
+        ({"label": np.full(4, 2)}, "label has a value of 2; allowed: 0 to 1"),
         ({"n_sweeps": 0}, "n_sweeps is 0; allowed"),
+        ({"images": np.full((4, 2, 3), 3)}, "images has a value of 3; allowed: 0 to 2"),
+        ({"images": np.full((4, 2, 3), 256)}, "images has a value of 256; allowed: 0 to 2"),
+        ({"images": np.full((4, 2, 3), -1)}, "images has a value of -1; allowed: 0 to 2"),
+        ({"images": np.full((4, 2, 3), 0.5)}, "images is float64; allowed: integers 0 to 2"),
     ],
 )
 def test_what_does_not_fit_is_refused(params, changes, message):
-    arguments = {"known": np.ones((2, 3), bool), "n_sweeps": 2, "label": np.zeros(4, int)} | changes
+    arguments = {"known": np.ones((2, 3), bool), "n_sweeps": 2, "label": np.zeros(4, int)}
+    arguments = arguments | {"images": np.zeros((4, 2, 3), np.uint8)} | changes
     with pytest.raises(UserError, match=message):
-        potts.inpaint(jax.random.key(0), MODEL, params, np.zeros((4, 2, 3), np.uint8), **arguments)
+        potts.inpaint(jax.random.key(0), MODEL, params, **arguments)
+    if "images" in changes:
+        with pytest.raises(UserError, match=message):
+            potts.denoise(jax.random.key(0), MODEL, params, changes["images"], 0.1, label=np.zeros(4, int))
     with pytest.raises(UserError, match="noise is 0; allowed: above 0"):
         potts.denoise(jax.random.key(0), MODEL, params, np.zeros((4, 2, 3), np.uint8), 0)
 

@@ -62,6 +62,13 @@ def test_the_free_energy_sums_the_hidden_states(levels):
     np.testing.assert_allclose(free, exact_free_energy(params, mean, levels), rtol=2e-5, atol=2e-5)
 
 
+def test_a_state_that_is_no_level_has_no_free_energy():
+    """It is not taken for level 0."""
+    machine, params, mean = random_model(3)
+    with pytest.raises(UserError, match="v has a value of 3; allowed: 0 to 2"):
+        machine.apply({"params": params}, mean, np.full((1, SIZES[3]), 3, np.uint8))
+
+
 @pytest.mark.parametrize("levels", [2, 3])
 def test_the_chains_have_the_law_of_the_energy(levels):
     """The uncentred logits, sampled by the bipartite engine, give the law of the centred energy."""

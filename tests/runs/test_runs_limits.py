@@ -53,6 +53,8 @@ def test_every_number_has_a_smallest_and_a_largest_value(name):
             assert option.low <= option.high < float("inf")
             assert " from " in option.allowed(), "what --help states"
             assert not option.accepts(10**20) and not option.accepts(-(10**20))
+        if option.name == "batch_size" and not name.startswith("benchmarks."):
+            assert option.high <= 1_000_000 if "information" in name else option.high <= 60_000, f"{name}"
         if option.name in SEEDS:
             assert (option.low, option.high) == (0, LARGEST_SEED), f"{name}.{option.name}"
         default = option.default

@@ -69,6 +69,15 @@ def test_labels_come_exactly_if_the_model_has_classes(conditional, label):
         model.init(jax.random.key(0), X, label)
 
 
+@pytest.mark.parametrize("label", [[0, 1, 10], [-1, 0, 1], [0.0, 1.0, 2.0]])
+def test_a_label_that_is_no_class_is_refused(label):
+    """Not wrapped to the last class, and not taken for no class at all."""
+    model, _ = vae.build_model(vae.VAEConfig(conditional=True, width=8, latent=5))
+    variables = {"params": vae.initial_params(model, jax.random.key(0))}
+    with pytest.raises(UserError, match=r"label is .*; allowed: (integers|0 to 9)"):
+        model.apply(variables, X, jnp.asarray(label))
+
+
 @pytest.mark.slow
 def test_a_short_training_draws_the_class_that_was_asked_for():
     config = vae.VAEConfig(conditional=True, levels=4, width=64, latent=8, steps=200, learning_rate=5e-3, samples=100)

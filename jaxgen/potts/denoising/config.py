@@ -40,7 +40,7 @@ class DenoisingConfig:
         low=0.0,
         high=1.0,
     )
-    batch_size: int = option(64, "images per step, each at every noise level", group="training", low=1, high=10**6)
+    batch_size: int = option(64, "images per step, each at every noise level", group="training", low=1, high=60_000)
     learning_rate: float = option(2e-3, "peak step size of Adam", group="training", low=0.0, high=1.0)
     warmup: int = option(200, "steps of linear warm-up, followed by a cosine to 0", group="training", low=0, high=10**6)
     ema_decay: float = option(

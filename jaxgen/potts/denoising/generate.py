@@ -19,6 +19,7 @@ from jaxgen.errors import UserError
 from jaxgen.gibbs.bipartite import sample_bipartite
 from jaxgen.potts.denoising.machine import DenoisingMachine, Params, Statistics
 from jaxgen.potts.denoising.noise import corrupt, signal, uniform_levels
+from jaxgen.potts.model import checked_labels
 
 _BATCH = 500
 
@@ -67,10 +68,12 @@ class Generation:
     last_beta: float = 1.0
 
     def __post_init__(self):
-        if self.sweeps < 1:
+        if not isinstance(self.sweeps, int) or self.sweeps < 1:
             raise UserError(f"sweeps is {self.sweeps}; allowed: an integer, 1 or more")
-        if not self.last_beta > 0:
-            raise UserError(f"last_beta is {self.last_beta}; allowed: a number above 0")
+        for name, positive in (("guidance", False), ("last_beta", True)):
+            value = getattr(self, name)
+            if not np.isfinite(np.float32(value)) or (positive and not value > 0):
+                raise UserError(f"{name} is {value}; allowed: a finite number{' above 0' * positive}")
 
 
 def generate(
@@ -90,8 +93,9 @@ def generate(
         known: (images, mask) to inpaint: where the mask is True, pixels keep the values of the images.
 
     Raises:
-        UserError: images and mask that are not one per label, or states beyond L-1.
+        UserError: labels that are no classes, images and mask that are not one per label, or states beyond L-1.
     """
+    label = _checked_classes(model, label)
     n = len(label)
     if known is not None:
         _check_known(model, n, *known)
@@ -110,6 +114,7 @@ def stages(
     key: Key[Array, ""], model: Denoiser, label: Integer[np.ndarray, " n"], how: Generation
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "n H W"], UInt8[np.ndarray, "n H W"]]]:
     """Yield (t, v, x^t) from t = T to 1: the states after the sweeps of level t, and the noisy images before them."""
+    label = _checked_classes(model, label)
     for step, v, x in _levels(key, model, jnp.asarray(label), jnp.arange(len(label)), how, None):
         yield step + 1, model.images(np.asarray(v)), model.images(np.asarray(x))
 
@@ -143,6 +148,12 @@ def _level(key, machine, sweeps, step, strength, arrays):
     return v, corrupt(key_noise, rows, v, alpha, machine.levels)
 
 
+def _checked_classes(model: Denoiser, label: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, " n"]:
+    if np.ndim(label) != 1 or len(label) < 1:
+        raise UserError(f"label has shape {np.shape(label)}; allowed: (n,), one class per image, n of 1 or more")
+    return checked_labels(np.asarray(label), len(label), model.machine.n_classes)
+
+
 def _check_known(model: Denoiser, n: int, images: np.ndarray, mask: np.ndarray) -> None:
     shape = (n, *model.shape)
     if images.shape != shape or mask.shape != shape or mask.dtype != bool:
@@ -150,5 +161,7 @@ def _check_known(model: Denoiser, n: int, images: np.ndarray, mask: np.ndarray) 
             f"known has images of shape {images.shape} and a mask of {mask.dtype} {mask.shape}; allowed: {shape}, and "
             "bool of the same shape"
         )
-    if images.max(initial=0) >= model.machine.levels:
+    if images.dtype != np.uint8:
+        raise UserError(f"known has images of {images.dtype}; allowed: uint8")
+    if images.max() >= model.machine.levels:
         raise UserError(f"known has the level {images.max()}; allowed: 0 to {model.machine.levels - 1}")

@@ -70,7 +70,7 @@ def measure(config: GuidanceConfig, workdir: Path) -> runs.Report:
     pieces = runs.Pieces(workdir / ".guidance", identity)
 
     def measured(w: float, beta: float) -> Measured:
-        arrays = pieces.get(f"{w:g} {beta:g}", lambda: _figures(config, task, model, (w, beta), reference, moments))
+        arrays = pieces.get(f"{w!r} {beta!r}", lambda: _figures(config, task, model, (w, beta), reference, moments))
         return Measured(w, beta, float(arrays["frechet"]), float(arrays["accuracy"]))
 
     rows = []

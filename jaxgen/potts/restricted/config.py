@@ -29,7 +29,7 @@ class RestrictedConfig:
     chains: int = option(256, "chains of PCD; CD uses one chain per image", group="training", low=1, high=10**6)
     sweeps: int = option(1, "Gibbs sweeps per step (k)", group="training", low=1, high=10**6)
     steps: int = option(20_000, "parameter updates", group="training", low=1, high=MOST_STEPS, grows=True)
-    batch_size: int = option(256, "images per step", group="training", low=1, high=10**6)
+    batch_size: int = option(256, "images per step", group="training", low=1, high=60_000)
     learning_rate: float = option(1e-3, "peak step size of Adam, without momentum", group="training", low=0.0, high=1.0)
     warmup: int = option(
         200, "steps of linear warm-up, followed by a cosine down to final_rate", group="training", low=0, high=10**8

@@ -17,6 +17,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, DTypeLike, Float, UInt8
 
 from jaxgen.gibbs.bipartite import one_hot, product
+from jaxgen.potts.model import check_below
 
 Params = dict
 
@@ -44,7 +45,11 @@ class RestrictedPotts(nn.Module):
         self.hidden_bias = self.param("hidden_bias", nn.initializers.zeros, (self.n_hidden,))
 
     def __call__(self, mean: Float[Array, "V L1"], v: UInt8[Array, "n V"]) -> Float[Array, " n"]:
-        """Return F(v) of every row; `mean` is mu, the frequency of levels 1 .. L-1 of each unit in the data."""
+        """Return F(v) of every row; `mean` is mu, the frequency of levels 1 .. L-1 of each unit in the data.
+
+        UserError, outside jit, for a state beyond L - 1.
+        """
+        check_below("v", v, self.levels)
         flat = self.weight.reshape(-1, self.n_hidden)
         linear = one_hot(v, self.levels).reshape(len(v), -1) @ self.visible_bias.reshape(-1)
         # v W - mu W, because v is exact in bfloat16 and v - mu is not.
