@@ -88,7 +88,7 @@ def test_a_class_is_a_model_of_its_own():
     joined = jax.random.normal(jax.random.key(9), (2, 3, 4, 3))
     params = PARAMS | {"label_coupling": joined}
     expected = model.apply({"params": params}, x, jnp.full(5, 2))
-    alone = potts.PottsEBM(LATTICE, levels=4).apply({"params": potts.class_params(params, 2)}, x)
+    alone = potts.PottsEBM(LATTICE, levels=4).apply({"params": annealed.class_params(params, 2)}, x)
     np.testing.assert_allclose(alone, expected, rtol=1e-5)
 
 

@@ -18,12 +18,12 @@ from jaxgen.potts import (
     ContrastiveSettings,
     PottsEBM,
     contrastive_divergence,
-    label_field,
     mean_statistics,
     moment_errors,
     persistent_chains,
 )
 from jaxgen.potts.contrastive import decay_couplings
+from jaxgen.potts.model import label_field
 from jaxgen.potts.oracles import enumeration
 
 LATTICE, LEVELS = Lattice.grid(3, 3), 2

@@ -7,7 +7,7 @@ import pytest
 from oracles import random_params
 
 from jaxgen import potts
-from jaxgen.potts.latent import draw_hidden, latent_init, pixels_on_grid, visible_part
+from jaxgen.potts.latent import draw_hidden, latent_init, pixels_on_grid, visible_part, visible_sites
 from jaxgen.potts.oracles import enumeration
 
 LATTICE = potts.latent_lattice(3, 2, "4")  # 3 x 4 sites, 6 of them visible
@@ -27,7 +27,7 @@ def visible_log_p(params):
 def test_pixels_and_sites_are_the_same_seen_twice():
     x = pixels_on_grid(PIXELS)
     np.testing.assert_array_equal(visible_part(x), PIXELS)
-    seen = potts.visible_sites(LATTICE)
+    seen = visible_sites(LATTICE)
     assert seen.sum() == 6 and x.shape == (64, 3, 4) and not np.any(np.asarray(x)[:, ~seen])
     one = np.zeros((1, 3, 2), np.uint8)
     one[0, 1, 0] = 1
@@ -37,7 +37,7 @@ def test_pixels_and_sites_are_the_same_seen_twice():
 @pytest.mark.parametrize("neighbourhood, height, width", [("4", 4, 3), ("G8", 6, 4), ("window", 9, 5)])
 def test_no_edge_joins_two_visible_or_two_hidden_sites(neighbourhood, height, width):
     lattice = potts.latent_lattice(height, width, neighbourhood)
-    seen = potts.visible_sites(lattice).ravel()
+    seen = visible_sites(lattice).ravel()
     for offset in lattice.offsets:
         source, target = lattice.edges(offset)
         assert np.all(seen[source] != seen[target])
@@ -93,14 +93,14 @@ def test_both_phases_draw_hidden_sites_with_noise_of_their_own():
     carry = {"chains": pixels_on_grid(PIXELS), "chain_id": jnp.arange(64, dtype=jnp.uint32)}
     grad_fn = potts.latent_contrastive_divergence(potts.PottsEBM(LATTICE, 2), potts.ContrastiveSettings(1, True))
     grads, _, _ = grad_fn(zero, carry, jax.random.key(5), batch)
-    hidden = np.asarray(grads["bias"])[~potts.visible_sites(LATTICE)]
+    hidden = np.asarray(grads["bias"])[~visible_sites(LATTICE)]
     assert np.count_nonzero(hidden) > hidden.size // 2
 
 
 def test_a_start_tells_hidden_sites_apart():
     model = potts.PottsEBM(LATTICE, 2)
     params = latent_init(jax.random.key(0), model, PIXELS[:5], 0.5)
-    seen = potts.visible_sites(LATTICE)
+    seen = visible_sites(LATTICE)
     share = np.asarray(PIXELS[:5]).mean(0)
     logits = np.asarray(visible_part(jnp.moveaxis(params["bias"], -1, 0)))
     np.testing.assert_allclose(np.exp(logits[1]), (5 * share + 1) / 7, rtol=1e-5)

@@ -9,7 +9,8 @@ from torch_reference import potts as reference
 
 from jaxgen.errors import UserError
 from jaxgen.gibbs import Lattice
-from jaxgen.potts import PottsEBM, label_field, log_marginal_init, mean_statistics
+from jaxgen.potts import PottsEBM, log_marginal_init, mean_statistics
+from jaxgen.potts.model import label_field
 from jaxgen.potts.oracles import enumeration
 
 IMAGES = jnp.zeros((1, 28, 28), jnp.uint8)

@@ -10,6 +10,7 @@ import pytest
 
 from jaxgen import UserError, gibbs, potts, runs
 from jaxgen.potts import denoising, pretrained
+from jaxgen.potts.config import build_model
 from jaxgen.potts.denoising.generate import Denoiser, Generation, generate
 
 PIXELS = np.array([0, 2, 3, 5])  # those that the denoising machine draws, of images of 2 x 3
@@ -40,7 +41,7 @@ def test_a_denoising_machine_draws_the_images_of_its_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize("labels", [False, True])
 def test_a_potts_model_gives_the_energies_of_its_run(tmp_path, monkeypatch, labels):
     config = potts.PottsConfig(levels=3, neighbourhood="8", labels=labels)
-    model = potts.build_model(config, (4, 5), 6)
+    model = build_model(config, (4, 5), 6)
     x = np.random.default_rng(0).integers(0, 3, (7, 4, 5), np.uint8)
     label = np.arange(7, dtype=np.int32) % 6 if labels else None
     params = random_leaves(jax.eval_shape(model.init, jax.random.key(0), x, label)["params"], 3)
