@@ -28,7 +28,7 @@ def random_model(levels: int, seed: int = 0, scale: float = 0.5):
     statistics = denoising.fit_statistics(marginals, STEPS)
     model = machine(levels)
     x, y = jnp.zeros((1, PIXELS), jnp.uint8), jnp.zeros(1, jnp.int32)
-    shapes = model.init(jax.random.key(0), statistics, x, x, y, y)["params"]
+    shapes = jax.eval_shape(model.init, jax.random.key(0), statistics, x, x, y, y)["params"]
     params = jax.tree.map(lambda leaf: jnp.asarray(scale * rng.standard_normal(leaf.shape), jnp.float32), shapes)
     return model, params, statistics
 
@@ -65,7 +65,7 @@ def test_the_free_energy_sums_the_hidden_states(levels):
     v = all_states(levels)
     x = np.random.default_rng(1).integers(0, levels, v.shape).astype(np.uint8)
     step, label = np.arange(len(v)) % STEPS, np.arange(len(v)) % CLASSES
-    free = model.apply({"params": params}, statistics, v, x, step, label)
+    free = jax.jit(model.apply)({"params": params}, statistics, v, x, step, label)
     rows = zip(v, x, step, label, strict=True)
     exact = [-np.log(np.exp(-energies(params, statistics, levels, *row)).sum()) for row in rows]
     np.testing.assert_allclose(free, exact, rtol=2e-5, atol=2e-5)
@@ -77,7 +77,7 @@ def test_the_logits_are_those_of_the_energy(levels):
     model, params, statistics = random_model(levels, seed=2)
     x, n, step, label = np.array([1, 0, levels - 1, 1], np.uint8), 20_000, 0, 1
     rows = jnp.tile(x, (n, 1)), jnp.full(n, step), jnp.full(n, label)
-    logits = model.apply({"params": params}, statistics, *rows, method="logits")
+    logits = jax.jit(lambda params: model.apply({"params": params}, statistics, *rows, method="logits"))(params)
     v = gibbs.sample_bipartite(jax.random.key(0), *logits, rows[0], 20)
     states = all_states(levels)
     weights = [np.exp(-energies(params, statistics, levels, row, x, step, label)).sum() for row in states]
@@ -95,9 +95,9 @@ def test_the_gradient_is_that_of_the_denoising_likelihood():
     def free(params):
         return model.apply({"params": params}, statistics, states, *rows)
 
-    exact = jax.grad(lambda params: jax.nn.log_softmax(-free(params))[6])(params)
-    p = jax.nn.softmax(-free(params))
-    gap = jax.grad(lambda params: free(params)[6] - (p * free(params)).sum())(params)
+    exact = jax.jit(jax.grad(lambda params: jax.nn.log_softmax(-free(params))[6]))(params)
+    p = jax.nn.softmax(-jax.jit(free)(params))
+    gap = jax.jit(jax.grad(lambda params: free(params)[6] - (p * free(params)).sum()))(params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, -b, atol=1e-5), exact, gap)
 
 
@@ -111,15 +111,16 @@ def test_the_training_gradient_is_that_of_the_free_energies(levels, updates):
     encode = lambda key, image, ids: jnp.asarray(image)  # noqa: E731
     key, carry = jax.random.key(9), jnp.full(n, updates)
     grad_fn = denoising.denoising_divergence(model, statistics, sweeps, 1, encode)
-    grads, carry, metrics = grad_fn(params, carry, key, batch)
+    grads, carry, metrics = jax.jit(grad_fn)(params, carry, key, batch)
     _, key_noise, key_chains = jax.random.split(key, 3)
     ids, label = batch["position"], jnp.asarray(batch["label"])
     alpha = noise.signal(STEPS)
-    noisy = [noise.corrupt(jax.random.fold_in(key_noise, t), ids, image, alpha[t], levels) for t in range(STEPS)]
+    corrupt = jax.jit(noise.corrupt, static_argnums=4)
+    noisy = [corrupt(jax.random.fold_in(key_noise, t), ids, image, alpha[t], levels) for t in range(STEPS)]
     if updates == 0:
-        pairs = denoising.recovery(key_chains, model, params, statistics, noisy, label, ids, sweeps)
+        pairs = jax.jit(lambda: denoising.recovery(key_chains, model, params, statistics, noisy, label, ids, sweeps))()
     else:
-        pairs = denoising.trajectory(key_chains, model, params, statistics, label, ids, sweeps)[::-1]
+        pairs = jax.jit(lambda: denoising.trajectory(key_chains, model, params, statistics, label, ids, sweeps))()[::-1]
 
     def gap(params):
         total = 0.0
@@ -129,7 +130,7 @@ def test_the_training_gradient_is_that_of_the_free_energies(levels, updates):
                 total += sign * free.mean() / STEPS
         return total
 
-    expected = jax.grad(gap)(params)
+    expected = jax.jit(jax.grad(gap))(params)
     assert expected.keys() == grads.keys() and all(np.abs(leaf).max() > 0.01 for leaf in expected.values())
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), grads, expected)
     assert (carry == updates + 1).all() and 0 <= metrics["level_error"] < 1
@@ -151,7 +152,7 @@ def test_hidden_units_start_with_preferences_for_classes():
     _, _, statistics = random_model(2)
     empty = jnp.zeros((1, PIXELS), jnp.uint8), jnp.zeros((1, PIXELS), jnp.uint8), jnp.zeros(1, int), jnp.zeros(1, int)
     wide = denoising.DenoisingMachine(PIXELS, 2, 4000, STEPS, CLASSES)
-    start = wide.init(jax.random.key(0), statistics, *empty)["params"]["hidden_label"]
+    start = jax.jit(wide.init)(jax.random.key(0), statistics, *empty)["params"]["hidden_label"]
     np.testing.assert_array_equal(start[0], start[1])
     np.testing.assert_allclose(np.std(start), 3.0, rtol=0.05)
     alone = denoising.DenoisingMachine(PIXELS, 2, HIDDEN, STEPS)
@@ -202,8 +203,9 @@ def test_guidance_scales_what_the_label_adds():
     def visible(guidance):
         return model.apply({"params": params}, statistics, x, step, label, guidance, method="logits")[1]
 
-    np.testing.assert_allclose(visible(0.0)[0], visible(0.0)[1], atol=1e-6)
-    np.testing.assert_allclose(visible(3.0) - visible(0.0), 3 * (visible(1.0) - visible(0.0)), atol=1e-5)
+    without, with_label, three = (np.asarray(jax.jit(visible)(guidance)) for guidance in (0.0, 1.0, 3.0))
+    np.testing.assert_allclose(without[0], without[1], atol=1e-6)
+    np.testing.assert_allclose(three - without, 3 * (with_label - without), atol=1e-5)
 
 
 def test_level_frequencies_are_never_0_and_count_classes_apart():
