@@ -4,9 +4,9 @@
   python -m experiments.baselines --dataset=mnist --levels=4 --workdir=runs/baselines_4
 
 With 2 levels both are fitted twice: to stochastically binarised images, for which the literature states likelihoods,
-and to images cut at half grey, which the other 2-level models here learn. Both kinds of samples are evaluated against
-test images cut at half grey, and so are real images, stochastically binarised. The run folder then holds 10,000 exact
-samples of each model in samples/*.npz, figures/samples_*.png and result.json.
+and to images thresholded at half grey, which the other 2-level models here learn. Both kinds of samples, and
+stochastically binarised real images, are evaluated against test images thresholded at half grey. The run folder then
+holds 10,000 exact samples of each model in samples/*.npz, figures/samples_*.png and result.json.
 """
 
 from jaxgen import runs

@@ -1,4 +1,4 @@
-"""Look at a dataset before modelling it: samples of every class, grey values, and what level coding loses.
+"""Explore a dataset before modelling it: samples of every class, grey values, and the loss by level coding.
 
     python -m experiments.data_exploration --dataset=mnist --levels=2,4,16 --workdir=runs/data
     python -m experiments.data_exploration --images=my_images.npz --levels=4 --workdir=runs/my_data

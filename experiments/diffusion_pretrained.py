@@ -16,6 +16,8 @@ from jaxgen.runs import option
 
 @dataclasses.dataclass(frozen=True)
 class PretrainedConfig:
+    """The name of the files to write."""
+
     name: str = option("compact", "name of the two files", group="output")
 
 

@@ -30,8 +30,10 @@ _LONGEST_VALUE = 40  # in the name of a file
 
 @dataclasses.dataclass(frozen=True)
 class SampleConfig:
+    """The settings of a set of samples."""
+
     seed: int = seed_option("seed of the noise", group="sampling")
-    n: int = option(40, "number of images, the classes in turn", group="sampling", low=1, high=1_000_000)
+    n: int = option(40, "number of images, with the classes in turn", group="sampling", low=1, high=1_000_000)
     classes: str = option(
         "all", "classes: 'all', numbers such as '3' or '0,4,7', or 'none'", group="sampling", former="digits"
     )
@@ -57,13 +59,15 @@ class SampleConfig:
         30, "steps of the sampler, at most the timesteps of training", group="sampling", low=1, high=100_000
     )
     time_grid: str = option("best", GRID_HELP, group="sampling", choices=("best", *GRIDS))
-    eta: float = option(0.0, "noise of ddim: 0 none, 1 as much as ancestral", group="sampling", low=0.0, high=1.0)
+    eta: float = option(
+        0.0, "noise of ddim: 0 for none, 1 for as much as ancestral", group="sampling", low=0.0, high=1.0
+    )
     clip_x0: bool = option(True, "clip the predicted image to black and white", group="sampling")
     batch_size: int = option(128, "images at a time", group="sampling", low=1, high=60_000)
-    weights: str = option("average", "parameters: their moving average, or the last", group="sampling",
+    weights: str = option("average", "which parameters: their moving average, or the last ones", group="sampling",
                           choices=("average", "last"))  # fmt: skip
     inpaint: str | None = option(
-        None, "part of test images to draw again; the rest is kept", group="sampling", choices=diffusion.REGIONS
+        None, "part of the test images to draw again; the rest is given", group="sampling", choices=diffusion.REGIONS
     )
     repeats: int = option(
         inpainting.REPEATS, "repetitions of each step of inpainting", group="sampling", low=1, high=1000
@@ -124,7 +128,7 @@ def labels(config: SampleConfig, classes: int) -> np.ndarray:
 
 
 def name(config: SampleConfig, step: int) -> str:
-    """Return the settings in one word."""
+    """Return the settings as a file name."""
     parts = [f"step{step}", f"n{config.n}", config.sampler, f"{config.steps}steps", f"w{config.guidance:g}"]
     parts.append(f"seed{config.seed}")
     defaults = SampleConfig()

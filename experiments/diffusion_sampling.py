@@ -4,8 +4,8 @@
 
 For every guidance w, then for every sampler and number of network evaluations at the best w: the Frechet distance of
 2,000 samples to the held-out images, how many show the class asked for, and the error of the sampler with an exact
-denoiser in place of the network. The numbers are in sampling.json in the run folder. The same command again goes on
-where one was stopped.
+denoiser in place of the network. The numbers are in sampling.json in the run folder. The same command again resumes one
+that was stopped.
 """
 
 from pathlib import Path

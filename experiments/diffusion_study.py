@@ -1,13 +1,13 @@
-"""Eight diffusion models that differ in one setting each: epochs, size, schedule, batch, rate; four guidances.
+"""Compare eight diffusion models that differ in one setting each, at four guidance weights.
 
   python -m experiments.diffusion_study --workdir=runs/study                    hours on a GPU; resumes where it stopped
   python -m experiments.diffusion_study --workdir=runs/study --mode=load        draw and compare the trained runs
   python -m experiments.diffusion_study --workdir=runs/study --mode=baseline    the baseline alone
   python -m experiments.diffusion_study --workdir=runs/quick --quick            everything, with tiny networks
 
-Every configuration, digit (0, 4, 7) and guidance (0, 1, 3, 5) has 16 images. The folder then holds loss_comparison.png,
-comparison_digit0.png, ..4.png, ..7.png, summary.md with the conclusions that the numbers allow, result.json, and a run
-folder for every configuration and seed under runs/.
+The settings are epochs, size, schedule, batch and learning rate. 16 images are drawn for every configuration, digit and
+guidance weight. The folder then holds loss_comparison.png, one comparison_digitD.png per digit, summary.md with the
+conclusions that the numbers allow, result.json, and a run folder for every configuration and seed under runs/.
 """
 
 import dataclasses
@@ -22,8 +22,10 @@ from jaxgen.runs import option, seed_option
 
 @dataclasses.dataclass(frozen=True)
 class StudyConfig:
+    """The settings of the study."""
+
     seed: int = seed_option("first seed", group="study")
-    seeds: int = option(1, "seeds of every configuration", group="study", low=1, high=1000)
+    seeds: int = option(1, "number of seeds per configuration", group="study", low=1, high=1000)
     mode: str = option("train", "train: all; load: only trained runs; baseline: train the baseline alone",
                        group="study", choices=("train", "load", "baseline"))  # fmt: skip
     quick: bool = option(False, "tiny networks and a few updates, to check that everything runs", group="study")

@@ -1,12 +1,13 @@
-"""A blind sheet: can a person tell generated digits from real ones?
+"""Make and score a blind sheet: can a person tell generated digits from real ones?
 
   python -m experiments.ebm_blind --samples=runs/digit3/samples/fresh.npz --classes=3 --workdir=runs/blind
   python -m experiments.ebm_blind --score=runs/blind/answers.csv --key=runs/blind/key.json --workdir=runs/blind
 
-The first command writes sheet.png, generated images and as many real test images, mixed and numbered; answers.csv, to
-be filled with "real" or "generated" (r, g; nothing for no answer); and key.json, which the person asked must not see.
-The second one scores the answers into score.json. Real images have the classes of the generated ones (the labels of
-the file, else what the accuracy network reads among --digits) and are coded with as many levels.
+The first command writes three files: sheet.png with generated images and as many real test images, shuffled and
+numbered; answers.csv, to be filled with "real" or "generated" (r, g; empty for no answer); and key.json, which the
+person asked must not see. The second command scores the answers and writes score.json. The real images have the classes
+of the generated ones (the labels of the file, otherwise those that the accuracy network reads, among --classes) and are
+coded with as many levels.
 """
 
 from jaxgen import runs

@@ -1,12 +1,13 @@
-"""How fast a trained Potts energy-based model mixes, and when its samples become readable.
+"""Measure how fast samplers of a trained Potts energy-based model mix, and when their samples become readable.
 
   python -m experiments.ebm_convergence --workdir=runs/digit3
 
 Chains start far apart: at noise, all black, all white, and at training images. figures/convergence.png shows energies,
 autocorrelation, and the share of chains that a classifier reads as a class of the training set, by sweep.
-convergence.json holds the numbers of block Gibbs, of a sequential scan and of parallel tempering, timed in one run;
-where two colours suffice, of four colours too, as the same model with idle diagonals; with --columns, of sweeps that
-draw every second column at once. The same command again goes on where one was stopped.
+convergence.json holds the numbers of block Gibbs sampling, of a sequential scan and of parallel tempering, timed in one
+run. For lattices with two colours it also holds those of four colours (the same model with zero couplings on the
+diagonals), and with --columns those of sweeps that draw every second column at once. The same command again resumes one
+that was stopped.
 """
 
 from jaxgen import runs

@@ -1,4 +1,4 @@
-"""Train a denoising Potts machine: images in a few short Gibbs runs, from noise to a digit of the class asked for.
+"""Train a denoising Potts machine, which draws images of a given class from noise by a few short Gibbs runs.
 
   python -m experiments.ebm_denoising --flagfile=experiments/flags/denoising_digits.flags --workdir=runs/denoising
   python -m experiments.ebm_denoising --flagfile=experiments/flags/denoising_digits_4levels.flags --workdir=runs/grey

@@ -1,10 +1,10 @@
-"""What a sample of a trained Potts energy-based model costs in operations, bytes and joules, here and on hardware.
+"""Measure the operations, bytes and joules of a sample of a trained Potts model, and project them to hardware.
 
   python -m experiments.ebm_energy --workdir=runs/digit3
 
-Operations and bytes are the compiler's account of the sampler, beside a count by hand. Joules are read from NVML (GPU)
+Operations and bytes of the sampler are counted by the compiler, and beside it by hand. Joules are read from NVML (GPU)
 or RAPL (CPU) where possible; elsewhere CPU time is multiplied by --core_watts. The projection to thermodynamic hardware
-rests on published constants alone; reading and loading are listed separately. energy.json holds the numbers with their
+uses published constants only; reading and loading are listed separately. energy.json holds the numbers with their
 sources; figures/energy.png shows them beside the claim of a factor of 10,000.
 """
 

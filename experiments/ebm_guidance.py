@@ -4,7 +4,7 @@
   python -m experiments.ebm_guidance --workdir=runs/denoising --guidances=1.3,1.5,1.7 --betas=1.2
 
 For every pair: the Frechet distance of 2,000 samples to the validation images, and how many show the class asked for.
-The numbers are in guidance.json in the run folder. The same command again goes on where one was stopped.
+The numbers are in guidance.json in the run folder. The same command again resumes one that was stopped.
 """
 
 from pathlib import Path

@@ -5,8 +5,8 @@
   python -m experiments.ebm_inpaint --workdir=runs/digit3 --images=mine.png --mask=hole.png   white pixels are given
   python -m experiments.ebm_inpaint --workdir=runs/digit3 --mask=all --noise=0.2              clean noisy images
 
-Writes figures/NAME.png and samples/NAME.npz into the run folder; NAME is the settings. In the figure, pixels that were
-unknown to the model are blue. The archive holds the arrays states (completions, those of one image in a row), given,
+Writes figures/NAME.png and samples/NAME.npz into the run folder; NAME holds the settings. In the figure, pixels that
+the model did not know are blue. The archive holds the arrays states (completions, those of one image in a row), given,
 known and originals. In a program, `potts.inpaint` and `potts.denoise` do the same.
 """
 

@@ -1,11 +1,11 @@
-"""Log-likelihood of test images under a trained Potts energy-based model, by annealed importance sampling.
+"""Measure the log-likelihood of test images under a trained Potts model by annealed importance sampling.
 
   python -m experiments.ebm_likelihood --workdir=runs/digit3
 
-log Z is annealed twice: from independent pixels, which is too low on average, and from samples of the model, which is
-too high. Both, at a hundredth, a tenth and all of the temperatures, are in figures/likelihood.png; the numbers are in
-likelihood.json, with those of independent pixels and of the Chow-Liu tree on the same images. The same command again
-goes on where one was stopped.
+log Z is estimated twice: annealed from independent pixels, which is too low on average, and from samples of the model,
+which is too high. figures/likelihood.png shows both at a hundredth, a tenth and all of the temperatures;
+likelihood.json holds the numbers, with those of independent pixels and of the Chow-Liu tree on the same images. The
+same command again resumes one that was stopped.
 """
 
 from jaxgen import runs

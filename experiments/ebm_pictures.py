@@ -1,4 +1,4 @@
-"""Pictures of a trained Potts energy-based model.
+"""Draw pictures of a trained Potts energy-based model.
 
   python -m experiments.ebm_pictures --workdir=runs/digit3
 

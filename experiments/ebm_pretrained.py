@@ -17,6 +17,8 @@ from jaxgen.runs import option
 
 @dataclasses.dataclass(frozen=True)
 class PretrainedConfig:
+    """The name of the files to write."""
+
     name: str = option("denoising_digits", "name of the two files", group="output")
 
 

@@ -3,10 +3,10 @@
   python -m experiments.ebm_restricted --flagfile=experiments/flags/restricted_digits.flags --workdir=runs/restricted
   python -m experiments.ebm_restricted --levels=4 --workdir=runs/restricted_4levels
 
-The log-likelihood of the test images stands between two estimates: annealed importance sampling of log Z from below,
-and the reverse path from the images. With 2 levels the test images are the fixed binarisation of all records. The run
-folder then holds figures/samples.png, figures/curves.png, samples/final.npz for experiments.evaluate, checkpoints,
-metrics.jsonl, tensorboard/ and result.json. The same command again resumes a run that was stopped.
+Two estimates bracket the log-likelihood of the test images: one by annealed importance sampling of log Z from below,
+and one by the reverse path from the images. With 2 levels the test images have the fixed binarisation of all records.
+The run folder then holds figures/samples.png, figures/curves.png, samples/final.npz for experiments.evaluate,
+checkpoints, metrics.jsonl, tensorboard/ and result.json. The same command again resumes a run that was stopped.
 """
 
 from jaxgen import runs, training

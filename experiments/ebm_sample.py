@@ -4,7 +4,8 @@
   python -m experiments.ebm_sample --workdir=runs/digit3 --n=16 --clamp_top=14   inpaint the lower half of test images
   python -m experiments.ebm_sample --workdir=runs/digit3 --n=64 --gif            from noise to digit, as an animation
 
-Writes figures/NAME.png, samples/NAME.npz and, with --gif, figures/NAME.gif into the run folder; NAME is the settings.
+Writes figures/NAME.png, samples/NAME.npz and, with --gif, figures/NAME.gif into the run folder; NAME holds the
+settings.
 """
 
 from jaxgen import runs

@@ -4,10 +4,10 @@
   python -m experiments.ebm_search --quick --workdir=runs/search_quick
   python -m experiments.ebm_cd --flagfile=runs/search/best.flags --workdir=runs/best        repeat the winner
 
-Trials are judged by the annealed likelihood of validation images, or by their pseudo-likelihood (--criterion). The
-folder then holds table.md, every trial with what became of it; figures/*.png; result.json; best.flags, with which
-experiments.ebm_cd trains the very model that won; study.db, the Optuna study; and trials/, a run folder per trial. The
-same command again goes on with a search that was stopped. Needs Optuna 5: pip install "jaxgen[search]".
+The score of a trial is the annealed likelihood of validation images, or their pseudo-likelihood (--criterion). The
+folder then holds table.md with all trials and their results; figures/*.png; result.json; best.flags, with which
+experiments.ebm_cd reproduces the winner; study.db, the Optuna study; and trials/, with one run folder per trial. The
+same command again resumes a search that was stopped. Needs Optuna 5: pip install "jaxgen[search]".
 """
 
 from jaxgen import runs

@@ -1,7 +1,7 @@
 """Run the whole study of Potts energy-based models: its commands in turn, each in a folder of its own.
 
   python -m experiments.ebm_study --workdir=runs/ebm              about two hours on 2 CPU cores
-  python -m experiments.ebm_study --quick --workdir=runs/quick    about ten minutes, to show that everything runs
+  python -m experiments.ebm_study --quick --workdir=runs/quick    about ten minutes, to check that everything runs
 
 The parts are: models of one digit with likelihood, convergence, energy, pictures and blind test; the search; all
 digits; the lattices. The same command resumes a study that was stopped, and a part that fails does not stop the

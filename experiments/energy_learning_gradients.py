@@ -1,9 +1,9 @@
-"""How far is the gradient of each estimator from the exact one, against beta, and during training?
+"""Compare the gradient of each estimator with the exact one, by beta and during training.
 
   python -m experiments.energy_learning_gradients --workdir=runs/gradients
 
 The run folder then holds figures/slopes.png (relative error against beta in float64, with fitted slopes),
-figures/cosines.png (cosine to the exact gradient per layer while MNIST is learnt) and result.json.
+figures/cosines.png (cosine to the exact gradient per layer while MNIST is learned) and result.json.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""All schemes on one network, epochs and optimiser: XOR without labels, or MNIST beside backprop.
+"""Compare all schemes on one network, epochs and optimiser: on XOR without labels, or on MNIST beside backprop.
 
   python -m experiments.energy_learning_schemes --workdir=runs/xor_schemes
   python -m experiments.energy_learning_schemes --dataset=mnist --seeds=3 --epochs=3 --workdir=runs/mnist_schemes

@@ -1,4 +1,4 @@
-"""Evaluate the samples of any generator: one table, with floor and ceilings beside every figure.
+"""Evaluate the samples of any generator in one table, with floor and ceilings beside every measure.
 
   python -m experiments.evaluate --samples=samples.npz --workdir=runs/judged
   python -m experiments.evaluate --samples=runs/digits/samples/fresh.npz --levels=4 --workdir=runs/judged_levels
@@ -6,10 +6,10 @@
   python -m experiments.evaluate --samples=samples.npz --images=my_images.npz --workdir=runs/judged_own
 
 An NPZ file holds `images`, uint8 (n, height, width) or floats in [0, 1], or `states`, 0 to levels - 1, with `levels`;
-and perhaps `labels`, the class each sample should show. 2,000 samples are the least, 256 for images of your own; of
-more than 10,000 a fixed random choice is evaluated. Samples coded with few levels are compared with real images coded
-likewise. The run folder holds evaluation.json, result.json and figures/summary.png. A second start goes on where the
-first was stopped.
+and optionally `labels`, the class that each sample should show. At least 2,000 samples are needed, or 256 for images of
+your own; of more than 10,000 a fixed random choice is evaluated. Samples coded with few levels are compared with real
+images coded likewise. The run folder holds evaluation.json, result.json and figures/summary.png. The same command again
+resumes one that was stopped.
 """
 
 import dataclasses
@@ -25,9 +25,11 @@ from jaxgen.runs.tables import write_json
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
+    """The samples to evaluate, the reference, and the optional score."""
+
     samples: str = option("", "NPZ file to evaluate", group="samples")
     labels: bool | None = option(
-        None, "true requires labels, false ignores them, none uses those in the file", group="samples"
+        None, "true requires labels, false ignores them, none uses them if the file has some", group="samples"
     )
     levels: int | None = option(
         None,
@@ -41,7 +43,7 @@ class EvaluateConfig:
     data_dir: str = data.data_dir_option("reference")
     reference: str = option("", "weights folder of experiments.evaluation_reference", group="reference")
     cas: bool = option(
-        False, "also measure the classification accuracy score, by two trainings of minutes", group="score"
+        False, "also measure the classification accuracy score, by two trainings that take minutes", group="score"
     )
     cas_steps: int = option(
         evaluation.SCORE_STEPS, "parameter updates of each training", group="score", low=1, high=MOST_STEPS
@@ -50,7 +52,7 @@ class EvaluateConfig:
 
 
 def prepare(config: EvaluateConfig) -> runs.Job:
-    """Read and check samples and reference; return the measurement."""
+    """Read and check samples and reference; return the job that measures. UserError if they do not go together."""
     if config.images and (config.reference or config.cas):
         raise UserError("images is given with reference or cas; allowed: images alone, whose reference is made here")
     own = data.open(config.dataset, config.images, config.data_dir) if config.images else None
@@ -75,7 +77,7 @@ def prepare(config: EvaluateConfig) -> runs.Job:
 def measure(
     config: EvaluateConfig, samples: evaluation.Samples, reference: evaluation.Reference, folder: runs.RunFolder
 ) -> runs.Report:
-    """Measure the samples, piece by piece, and write the figure and evaluation.json."""
+    """Measure the samples, saving every finished part, and write the figure and evaluation.json."""
     depends_on = {"images": samples.images, "reference": reference.test_features}
     depends_on |= {} if samples.labels is None else {"labels": samples.labels}
     pieces = runs.Pieces(folder.path / ".evaluate", fingerprints(depends_on))

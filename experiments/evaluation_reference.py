@@ -1,11 +1,11 @@
-"""Train the two classifiers of the evaluation panel, and measure floor and ceilings of every figure with them.
+"""Train the two classifiers of the evaluation panel, and measure floor and ceilings of every measure with them.
 
   python -m experiments.evaluation_reference --dataset=mnist --workdir=runs/evaluation_mnist
   python -m experiments.evaluation_reference --dataset=fashion_mnist --workdir=runs/evaluation_fashion
 
-The networks learn 54,000 training images; the accuracy on 6,000 validation images is logged and used for nothing else.
-The run folder then holds weights/, which `experiments.evaluate --reference=...` reads; a copy in
-jaxgen/evaluation/weights is what the package ships. The same command resumes a run that was stopped.
+The networks learn 54,000 training images; the accuracy on 6,000 validation images is only logged. The run folder then
+holds weights/, which `experiments.evaluate --reference=...` reads; the package ships a copy in
+jaxgen/evaluation/weights. The same command resumes a run that was stopped.
 """
 
 from jaxgen import runs

@@ -1,4 +1,4 @@
-"""Excess risk against the number of examples, the width and the depth of a network.
+"""Measure the excess risk against the number of examples, the width and the depth of a network.
 
 python -m experiments.information_scaling --workdir=runs/scaling
 

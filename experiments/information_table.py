@@ -1,4 +1,4 @@
-"""Everything known exactly about the built-in distribution, at several noise levels and for subsets of its labels.
+"""Tabulate the exact information content of the built-in distribution, by noise level and subset of labels.
 
 python -m experiments.information_table --workdir=runs/table
 

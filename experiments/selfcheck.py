@@ -1,10 +1,10 @@
-"""Is this installation sound? What it runs on, how fast it is, whether it samples the right law, and what to mend.
+"""Check an installation: its devices, its speed, whether it samples the right law, and what to repair.
 
 python -m experiments.selfcheck
 
-Takes about half a minute. Prints devices, versions, XLA's flags, the state of the compilation cache, a throughput taken
-over ten seconds and a check of the sampler against enumeration; then, in words, what is wrong and how to mend it. The
-exit code is 1 if anything is wrong; remarks alone leave it 0.
+Takes about half a minute. Prints devices, versions, XLA's flags, the state of the compilation cache, a throughput
+measured over ten seconds and a check of the sampler against enumeration; then what is wrong and how to repair it. The
+exit code is 1 if anything is wrong, and 0 if there are only remarks.
 """
 
 import dataclasses

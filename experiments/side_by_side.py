@@ -1,6 +1,6 @@
-"""Numbers of different records beside one another: generators, claims of the original notebooks, headlines.
+"""Tables that compare numbers of different records: generators, claims of the original notebooks, headlines.
 
-What is compared stands in `side_by_side.json`; every number and every verdict comes from the records. Used by
+`side_by_side.json` lists what is compared; every number and every verdict comes from the records. Used by
 `experiments.report`.
 """
 
