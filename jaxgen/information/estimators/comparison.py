@@ -70,10 +70,10 @@ def compare(
     check_sizes(sizes)
     from tqdm import tqdm  # here, so that the library does without it
 
-    found = []
+    results = []
     for number, problem in enumerate(tqdm(problems, desc="problems")):
-        found += estimates(jax.random.fold_in(key, number), problem, sizes, samples, options)
-    return found
+        results += estimates(jax.random.fold_in(key, number), problem, sizes, samples, options)
+    return results
 
 
 def estimates(
@@ -83,7 +83,7 @@ def estimates(
     key_data, key_networks = jax.random.split(key)
     places = [(n, number) for n in sizes for number in range(samples)]
     keys = jax.random.split(key_data, len(places))
-    drawn = [_sampled(problem, one, n) for one, (n, _) in zip(keys, places, strict=True)]
+    drawn = [_sampled(problem, sample_key, n) for sample_key, (n, _) in zip(keys, places, strict=True)]
     values = {name: [estimator(sample) for sample in drawn] for name, estimator in _direct(problem).items()}
     pairs = [(sample.x, sample.y) for sample in drawn]
     for number, (name, objective) in enumerate(_objectives(problem).items()):
@@ -104,12 +104,12 @@ def standardised(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     return (x - x.mean(0)) / scale
 
 
-def rows(found: Sequence[Estimate]) -> list[runs.Row]:
+def rows(results: Sequence[Estimate]) -> list[runs.Row]:
     """Return the rows of the record: per problem and estimator the mean at the largest size; mean errors by size."""
-    sizes = sorted({estimate.n for estimate in found})
+    sizes = sorted({estimate.n for estimate in results})
     result = []
-    for problem in dict.fromkeys(estimate.problem for estimate in found):
-        of_problem = [estimate for estimate in found if estimate.problem == problem]
+    for problem in dict.fromkeys(estimate.problem for estimate in results):
+        of_problem = [estimate for estimate in results if estimate.problem == problem]
         for name in dict.fromkeys(estimate.estimator for estimate in of_problem):
             own = [estimate for estimate in of_problem if estimate.estimator == name]
             last = [estimate.value for estimate in own if estimate.n == sizes[-1]]
@@ -118,19 +118,19 @@ def rows(found: Sequence[Estimate]) -> list[runs.Row]:
             note = f"error {statistics.fmean(last) - exact:+.3f}, {first:+.3f} with {sizes[0]:,} pairs"
             note += f"; range of {len(last)} samples {min(last):.3f} to {max(last):.3f}"
             result.append(runs.Row(f"{problem}: {name}", statistics.fmean(last), "nats", f"exact {exact:.4f}", note))
-    for (kind, name), errors in mean_errors(found).items():
+    for (kind, name), errors in mean_errors(results).items():
         note = "; ".join(f"{error:.3f} with {n:,} pairs" for n, error in errors.items())
         result.append(runs.Row(f"mean absolute error, {kind}: {name}", errors[sizes[-1]], "nats", "", note))
     return result
 
 
-def mean_errors(found: Sequence[Estimate]) -> Mapping[tuple[str, str], Mapping[int, float]]:
+def mean_errors(results: Sequence[Estimate]) -> Mapping[tuple[str, str], Mapping[int, float]]:
     """Return the mean of |estimate - exact| in nats over problems of one kind and all their samples, by sample size.
 
     The keys are (kind, estimator), the kinds "continuous Y" and "labels".
     """
     groups: dict[tuple[str, str], dict[int, list[float]]] = {}
-    for estimate in found:
+    for estimate in results:
         kind = "labels" if estimate.labelled else "continuous Y"
         by_size = groups.setdefault((kind, estimate.estimator), {})
         by_size.setdefault(estimate.n, []).append(abs(estimate.value - estimate.exact))
@@ -152,8 +152,8 @@ def _direct(problem: Problem) -> dict[str, Callable[[Sampled], float]]:
 
 
 def _objectives(problem: Problem) -> dict[str, objectives.Objective]:
-    found = {INFO_NCE: objectives.info_nce(), DONSKER_VARADHAN: objectives.donsker_varadhan()}
-    return found | ({CLASSIFIER: objectives.classifier(problem.n_labels)} if problem.n_labels else {})
+    results = {INFO_NCE: objectives.info_nce(), DONSKER_VARADHAN: objectives.donsker_varadhan()}
+    return results | ({CLASSIFIER: objectives.classifier(problem.n_labels)} if problem.n_labels else {})
 
 
 def _sampled(problem: Problem, key: Key[Array, ""], n: int) -> Sampled:

@@ -48,12 +48,12 @@ def ross(x: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"], k: int = 3) 
         if count > 1:
             neighbours[own], sizes[own] = min(k, count - 1), count
             radius[own] = _kth_distance(x[own], min(k, count - 1))
-    kept = sizes > 0
-    if not kept.any():
+    counted = sizes > 0
+    if not counted.any():
         raise UserError("labels are all different; allowed: some label on two points or more")
-    within = _closer(x[kept], radius[kept])
-    terms = digamma(neighbours[kept]) - digamma(sizes[kept]) - digamma(within)
-    return float(digamma(kept.sum()) + terms.mean())
+    within = _closer(x[counted], radius[counted])
+    terms = digamma(neighbours[counted]) - digamma(sizes[counted]) - digamma(within)
+    return float(digamma(counted.sum()) + terms.mean())
 
 
 def _check_neighbours(k: int, n: int) -> None:

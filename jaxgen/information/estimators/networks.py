@@ -121,17 +121,17 @@ def _evaluation(objective: Objective, pool: dict[str, Array]):
 
     @jax.jit
     def evaluate(params: PyTree, pool: dict[str, Array], rows: Int[Array, "n most"], valid: Array):
-        def of_one(network):
+        def estimate(network):
             params, rows, valid = network
             return objective.estimate(params, {name: array[rows] for name, array in pool.items()} | {"valid": valid})
 
         # One network after another: all matrices of scores at once would need much memory.
-        return jax.lax.map(of_one, (params, rows, valid))
+        return jax.lax.map(estimate, (params, rows, valid))
 
     def padded(params: PyTree, lists: Sequence[Int[np.ndarray, "_"]]) -> Float[np.ndarray, "n"]:
         most = max(map(len, lists))
-        rows = np.stack([np.resize(one, most) for one in lists])
-        valid = np.arange(most) < np.array([len(one) for one in lists])[:, None]
+        rows = np.stack([np.resize(own, most) for own in lists])
+        valid = np.arange(most) < np.array([len(own) for own in lists])[:, None]
         return np.asarray(evaluate(params, pool, rows, valid), np.float64)
 
     return padded

@@ -130,8 +130,8 @@ def donsker_varadhan_terms(
     return joint, log_mean
 
 
-def _logsumexp(values: Float[Array, "rows n"], kept: Bool[Array, "_ n"]) -> Float[Array, "rows"]:
-    return jax.scipy.special.logsumexp(jnp.where(kept, values, -jnp.inf), axis=-1)
+def _logsumexp(values: Float[Array, "rows n"], mask: Bool[Array, "_ n"]) -> Float[Array, "rows"]:
+    return jax.scipy.special.logsumexp(jnp.where(mask, values, -jnp.inf), axis=-1)
 
 
 def _scores(critic: Critic, params: PyTree, batch: Batch) -> Float[Array, "n n"]:
