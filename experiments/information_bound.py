@@ -29,12 +29,12 @@ def run(config: information.InformationConfig, workdir) -> None:
 
 
 def prepare_comparison(config: information.InformationConfig) -> runs.Job:
-    """Read nothing yet, but refuse what is no result file."""
+    """Check the result files; return the job that compares them."""
     return functools.partial(report.comparison_report, report.result_files(config.compare))
 
 
 def prepare_data(config: information.InformationConfig) -> runs.Job:
-    """Draw the examples."""
+    """Draw the examples; return the job that writes them."""
     return functools.partial(report.data_report, information.InformationTask.load(config))
 
 

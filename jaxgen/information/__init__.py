@@ -1,4 +1,4 @@
-"""Classifiers beside what can be known exactly: distributions of known information, bounds, excess risk."""
+"""Distributions with exact information content, classifiers beside their bounds, estimators of mutual information."""
 
 from jaxgen.information.bounds import bayes_accuracy as bayes_accuracy
 from jaxgen.information.bounds import bits as bits

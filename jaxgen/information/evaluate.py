@@ -1,4 +1,4 @@
-"""What is measured of a classifier: on validation examples on the way, on fresh examples at the end."""
+"""Evaluation of a classifier: on validation examples during training, on fresh examples afterwards."""
 
 import typing
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How far a classifier q is from the bound, and why.
+"""The excess risk of a classifier q over its bound, and the parts that it consists of.
 
     excess = CE(q) - H(Y|X) = E_x KL(p(. | x) || q(. | x)) >= 0
 

@@ -1,8 +1,8 @@
 """Excess risk against the number of examples, width and depth: networks of one shape trained as one ensemble.
 
 Every network has its own initial parameters, its own examples and its own draws from them. It is tested on validation
-examples on the way and the parameters of its best test are used, so that a small sample is judged by what it can teach,
-not by overfitting.
+examples during training, and the parameters of its best test are used, so that the result of a small sample is not
+dominated by overfitting.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""What a training run starts from: distribution, examples, network, loss.
+"""A training run: distribution, examples, network and loss.
 
 loss = - mean log q(y | x)
 """

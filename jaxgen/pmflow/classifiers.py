@@ -1,6 +1,6 @@
 """The classifiers: images in [0, 1] to logits, with a flow on the latent or a control in its place.
 
-    MLP       logits = W_3 t(W_2 relu(W_1 x))                          784-256-16-10, t: what is done with the latent
+    MLP       logits = W_3 t(W_2 relu(W_1 x))                          784-256-16-10, t: transform of the latent
     CNN       logits = W_2 t(W_1 pool(conv conv pool conv pool x))     32-64-128 channels, 4 x 4 mean pool, latent 64
     BNN       z <- flow(z),  h <- 0.9 h + 0.1 tanh(P z),  h <- h + gain K h,  T = 5 times;  logits = R h
 

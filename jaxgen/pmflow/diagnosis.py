@@ -28,7 +28,7 @@ _REPEATS = 8
 
 
 class Diagnosis(NamedTuple):
-    """What depends on the batch size.
+    """Measures of trained networks by batch size.
 
     Attributes:
         sizes: the batch sizes.

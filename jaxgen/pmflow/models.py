@@ -85,7 +85,7 @@ SMALL = tuple(name for name, model in MODELS.items() if model.kind != "CNN")
 
 
 class Contrast(NamedTuple):
-    """Two models that differ in one thing, what that is, and whether it is the flow."""
+    """Two models that differ in one component, the name of the contrast, and whether that component is the flow."""
 
     model: str
     control: str

@@ -1,4 +1,4 @@
-"""What a comparison shows while it runs: a bar over the epochs of all models, and a table with one row per run.
+"""The progress of a comparison: a bar over the epochs of all models, and a table with one row per run.
 
 On a terminal the bar stays above that of the run being trained. Elsewhere (a log file, a notebook) no bar is drawn, and
 the numbered rows show the progress.
