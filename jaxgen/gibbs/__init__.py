@@ -1,5 +1,6 @@
 """Gibbs sampling of Potts models on lattices, any graph and bipartite machines; THRML models in and out; mixing."""
 
+from jaxgen.gibbs.anneal import anneal as anneal
 from jaxgen.gibbs.bipartite import sample_bipartite as sample_bipartite
 from jaxgen.gibbs.conditionals import conditional_logits as conditional_logits
 from jaxgen.gibbs.conditionals import log_pseudo_likelihood as log_pseudo_likelihood

@@ -68,8 +68,9 @@ def plan(graph: Graph, n_chains: int) -> Plan:
     pieces, start = [], 0
     buckets = _buckets(graph)
     terms = sum(len(b.blocks) * (b.degree * (b.levels - 1) ** 2 + _SITE_COST) for b in buckets)
+    unrolled = _UNROLLED * (2 if n_chains == 1 else 1)  # one chain gains more from bodies of their own
     for bucket in buckets:
-        for tiles in [block[None] for block in bucket.blocks] if terms <= _UNROLLED else [_tiles(bucket, n_chains)]:
+        for tiles in [block[None] for block in bucket.blocks] if terms <= unrolled else [_tiles(bucket, n_chains)]:
             pieces.append((bucket, start, tiles))
             start += tiles.size
     site = np.concatenate([tiles.ravel() for _, _, tiles in pieces])

@@ -199,11 +199,15 @@ MASKS, STRENGTHS, ROWS = "masks", "strengths", "rows"
 
 
 def _form(tiles: Run, tied: bool, n_chains: int) -> str:
-    """Return which form of terms is fastest. Rows are read site by site, masks compare whole vectors of chains."""
+    """Return which form of terms is fastest.
+
+    Rows are read site by site; masks compare whole vectors, of one chain only where the tile is not cut from a table.
+    """
     if tied and tiles.levels > 2:
         return STRENGTHS
     most = max(tiles.levels, tiles.others)
-    return ROWS if most > _MASKED_LEVELS or (n_chains == 1 and most > 2) else MASKS
+    in_loop = len(tiles.sites) > 1
+    return ROWS if most > _MASKED_LEVELS or (n_chains == 1 and most > 2 and in_loop) else MASKS
 
 
 def _join(form: str, products: bool) -> Callable:
