@@ -1,12 +1,13 @@
-"""What does a run survive? Faults are injected into short runs of every family's command, and counted.
+"""Which faults do runs survive? Faults are injected into short runs of every family's command, and counted.
 
   python -m benchmarks.faults --json=faults.json --write              20 kills per family, about 20 minutes
   python -m benchmarks.faults --kills=170 --write                     1,000 kills, some hours
   python -m benchmarks.faults --families=vae --kills=2 --processes_killed=0
 
-survived: the run resumed from the newest whole checkpoint, or damage was named and a good checkpoint used, or a full
-disk or bad numbers ended it within a minute in one line. After all the kills of a family its records are, step by step,
-those of a run that was left alone. lost: the others. `--write` puts the table into benchmarks/README.md.
+A fault is survived if the run resumes from the newest whole checkpoint, if damage is named and a good checkpoint used,
+or if a full disk or bad numbers end the run within a minute in one line. After all the kills of a family, its records
+must equal, step by step, those of an undisturbed run. All other faults count as lost. `--write` puts the table into
+benchmarks/README.md.
 """
 
 import contextlib

@@ -5,9 +5,9 @@
 
 Around a base case (16 centres, latents of 8, batch 128, 4 steps, the PMFlow BNN's) one number varies at a time. The
 paths: jaxgen's array expression under jit, the loop of the original notebook over centres in PyTorch, and the same
-array expression in PyTorch, so that the gains of vectorising and of compiling are told apart. A path is compared with
-numpy in double precision before it is timed; one that is wrong is left out, and the exit code is 1. Devices share the
-batch and nothing else; on a CPU they share its cores as well.
+array expression in PyTorch, which separates the gains of vectorising and of compiling. A path is compared with numpy in
+double precision before it is timed; one that is wrong is left out, and the exit code is 1. Devices split the batch; on
+a CPU they also share its cores.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""How many sites per second does the graph engine update on graphs that are no grids, beside THRML?
+"""How many sites per second does the graph engine update on graphs other than grids, beside THRML?
 
 python -m benchmarks.gibbs_graphs            about 10 minutes on 2 cores
 python -m benchmarks.gibbs_graphs --quick    three graphs, under 3 minutes
@@ -6,8 +6,9 @@ python -m benchmarks.gibbs_graphs --quick    three graphs, under 3 minutes
 Every row is one graph, spins or 4 levels with one coupling matrix per edge, at 1 or 256 chains. THRML runs the same
 model as a FactorSamplingProgram with one block per colour and square factors, `sample_states` under jit and vmap; the
 program is built before the clock starts. `gibbs.sample` takes fresh parameters on every call and is timed with the
-tables that it makes of them. On a lattice's graph the lattice engine runs as well. All of a row are interleaved. Before
-a row counts, the states of both after as many sweeps are compared by chi-square over all sites and edges.
+tables that it makes of them. On the graph of a lattice the lattice engine runs as well. The samplers of a row are
+interleaved. Before a row is accepted, the states of both samplers after equally many sweeps are compared by chi-square
+over all sites and edges.
 """
 
 import functools

@@ -6,8 +6,8 @@ python -m benchmarks.gibbs_throughput --quick    under a minute
 The flags do not make a cross product. Around one base case (28 x 28 sites, 4 levels, 256 chains, edge couplings; the
 first value of a list that lacks its base value) sizes, levels, chains and coupling vary one at a time. Slow paths run
 only at the base case and at one chain. A run takes --sweeps sweeps, or fewer where that would take long; rates are per
-update. Every path must sample the right law (benchmarks.throughput.gate) before it is timed; one that does not is
-left out, and the exit code is 1.
+update. Every path must sample the right law (benchmarks.throughput.gate) before it is timed; one that does not is left
+out, and the exit code is 1.
 """
 
 import dataclasses

@@ -7,8 +7,8 @@
 steps (gather, gradient, update) in one process, round after round through all schemes. A scheme is timed only if its
 gradient points in the direction of the exact one: it is trained for `--train_epochs`, then its cosine with recurrent
 backprop or backprop over all weights is measured at every beta of BETAS, and the largest, which chooses beta, must
-exceed 0.5. A scheme below is left out, and the exit code is 1. At the initial weights the cosine says little: there the
-free states of clipped units hardly reach the output. `--write` puts the table into benchmarks/README.md.
+exceed 0.5. A scheme below is left out, and the exit code is 1. The cosine is not taken at the initial weights, where
+the free states of clipped units hardly reach the output. `--write` puts the table into benchmarks/README.md.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""How far above H(Y|X) does a trained network end, over several seeds? Can an estimate beat the bound?
+"""How far above the bound H(Y|X) is the risk of a trained network, over several seeds?
 
   python -m benchmarks.mlp_vs_bound --flagfile=experiments/flags/information_source.flags --workdir=runs/vs_source
   python -m benchmarks.mlp_vs_bound --flagfile=experiments/flags/information_recommended.flags --workdir=runs/vs_best

@@ -3,18 +3,18 @@
   python -m benchmarks.scaling --json=scaling.json --write         about five minutes
   python -m benchmarks.scaling --quick                             one family, three layouts
 
-Starts the training commands themselves and reads the speed that they record. Strong: the batch of the flag file is
-split. Weak: every device has that batch. Devices of one CPU share its cores, so here the ratios measure the overhead of
-splitting, not a gain; 1.00 would be none. A layout's speed counts only if its first record under strong scaling agrees
-with that of one device.
+Starts the training commands themselves and reads the speed that they record. Strong scaling splits the batch of the
+flag file; weak scaling gives every device that batch. Devices of one CPU share its cores, so here the ratios measure
+the overhead of splitting, not a gain; 1.00 means no overhead. A layout's speed counts only if its first record under
+strong scaling agrees with that of one device.
 
-The plan past one machine is arithmetic. One all-reduce of the gradients, 4 bytes a parameter, follows the backward
-pass:
+The plan past one machine is calculated, not measured. One all-reduce of the gradients, 4 bytes per parameter, follows
+the backward pass:
 
     t_comm = 2 (n - 1) / n * 4 P / bandwidth + 2 ceil(log2 n) * latency        efficiency = t_step / (t_step + t_comm)
 
-P is counted from the model and t_step measured here in one process; bandwidth, latency and what a GPU gains over this
-CPU are assumptions, in the constants below.
+P is the number of parameters, and t_step is measured here in one process; bandwidth, latency and the gain of a GPU over
+this CPU are assumptions, the constants below.
 """
 
 import contextlib

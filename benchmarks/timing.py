@@ -1,4 +1,4 @@
-"""How every benchmark here takes time: peers interleaved, compilation apart, median and range of the repeats."""
+"""Timing for all benchmarks: interleaved peers, separate compilation, median and range of the repeats."""
 
 import contextlib
 import ctypes

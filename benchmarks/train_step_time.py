@@ -4,11 +4,11 @@
   python -m benchmarks.train_step_time --sizes=small --batches=64 --json=steps.json --workdir=runs/steps
   python -m benchmarks.train_step_time --write           puts the table into benchmarks/README.md as well
 
-A training step is the whole of it: gather of the batch, times, noise, label dropout, forward, backward, clipping,
-Adam. A sampling step is one of ancestral sampling with guidance 3, a batch of twice as many images. PyTorch's model is
-the one the tests compare layer by layer (tests/torch_reference); it is timed where torch is installed, compiled where
-there is a C++ compiler. Before its time counts every path computes the same thing: the random draws of jaxgen's own
-step are given to PyTorch, and loss, updated parameters and images must agree, else the program ends with an error.
+A training step includes everything: gather of the batch, times, noise, label dropout, forward and backward pass,
+clipping, Adam. A sampling step is one step of ancestral sampling with guidance 3, on a batch of twice as many images.
+PyTorch's model is the one that the tests compare layer by layer (tests/torch_reference); it is timed if torch is
+installed, and compiled if there is a C++ compiler. Before a path is timed, it must agree: PyTorch is given the random
+draws of jaxgen's own step, and the program ends with an error unless loss, updated parameters and images agree.
 """
 
 import dataclasses

@@ -1,1 +1,1 @@
-"""What `benchmarks.faults` is made of: kinds of faults, and the process that forks the commands."""
+"""Parts of `benchmarks.faults`: kinds of faults, and the process that forks the commands."""

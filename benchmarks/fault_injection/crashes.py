@@ -1,8 +1,8 @@
-"""A kill before every single file operation of a run: exact moments that random kills seldom hit.
+"""A kill before every single file operation of a run, at moments that random kills seldom hit.
 
 The operations (open for writing, mkdir, rename, unlink, rmdir) are counted in one whole run. Then the run is repeated
-once per operation: that operation and all after it fail with an exception that nothing catches, which leaves the disk
-as a kill before it would. Each time the next start must end with the numbers of the whole run and leave nothing behind.
+once per operation: that operation and all later ones fail with an exception that nothing catches, which leaves the disk
+as a kill would. Each time the next start must end with the numbers of the whole run and leave no temporary files.
 """
 
 import builtins

@@ -1,4 +1,4 @@
-"""Runs on disks that are too small: they must end at once, in one line, and leave whole what they saved."""
+"""Runs on disks that are too small: they must end at once, in one line, and leave whole checkpoints."""
 
 import contextlib
 import re

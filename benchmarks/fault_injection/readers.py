@@ -1,4 +1,4 @@
-"""A reader of the newest checkpoint, beside a run that goes on writing and deleting checkpoints."""
+"""A reader of the newest checkpoint beside a run that keeps writing and deleting checkpoints."""
 
 import contextlib
 import time

@@ -1,7 +1,8 @@
-"""Long commands that judge a trained model, stopped again and again until they reach their end.
+"""Long commands that evaluate a trained model, stopped repeatedly until they reach their end.
 
-The results so far of such a command are pieces (`runs.Pieces`). After every stop, by SIGKILL and by SIGTERM in turn,
-no piece may be gone, the next start must go on, and at the end the record must equal that of a command left alone.
+Such a command saves its results so far as pieces (`runs.Pieces`). After every stop, by SIGKILL and by SIGTERM in turn,
+all pieces must still be there, the next start must resume, and at the end the record must equal that of an undisturbed
+command.
 """
 
 import json

@@ -1,1 +1,1 @@
-"""What `benchmarks.gibbs_throughput` is made of: peers, check of the law, training, report, figure."""
+"""Parts of `benchmarks.gibbs_throughput`: peers, check of the law, training step, report, figure."""

@@ -1,4 +1,4 @@
-"""Does a Gibbs path sample the right law? Asked before its time counts.
+"""The check, before a path is timed, that it samples the right law.
 
 Independent chains run SWEEPS sweeps from uniform noise. Pearson's chi-square compares the states of every site and of
 every edge with enumeration on a 3 x 3 grid (with the transfer matrix where L^9 is too many), and with THRML's there and

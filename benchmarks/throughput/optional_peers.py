@@ -1,12 +1,12 @@
-"""Block Gibbs sweeps by PyTorch, numba and adabmDCA, each only where it is installed.
+"""Block Gibbs sweeps by PyTorch, numba and adabmDCA, each if it is installed.
 
-Up to four levels a site's conditional is read from a table over its neighbours' joint state,
+Up to four levels, the conditional of a site is read from a table over the joint state of its neighbours,
 
     k = ((x_1 L + x_2) L + x_3) L + x_4          x_i = #{ a : u > T_i[a, k] }          u uniform on (0, 1)
 
-with T the cumulative conditional probabilities; above, from one row of Boltzmann factors a neighbour. The tables are
-made before the clock starts. Of the forms tried in PyTorch (masks, Gumbel, rows, gather, index_select) this was the
-fastest one.
+with T the cumulative conditional probabilities; with more levels, it is computed from one row of Boltzmann factors per
+neighbour. The tables are made before the clock starts. This was the fastest of the forms tried in PyTorch (masks,
+Gumbel, rows, gather, index_select).
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""What the Gibbs benchmark's record says: limits, cross-over points, tables, figure, the table in README.md."""
+"""The report of the Gibbs benchmark: limits, cross-over points, tables, figure, the table in README.md."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from jaxgen.runs.tables import aligned, markdown, write_between
 COLUMNS = ("engine", "size", "levels", "chains", "coupling", "sweeps", "updates/ns", "range", "samples/s", "x thrml")
 COLUMNS += ("compile s", "memory MB", "note")
 GATE_COLUMNS = ("engine", "size", "levels", "chains", "coupling", "p_exact", "p_thrml", "ok")
-# Estimates in site updates a nanosecond, a core on CPUs with AVX-512: (of what, limit, the paths it is for)
+# Estimates in site updates per nanosecond, per core on CPUs with AVX-512: (of what, limit, its paths)
 LIMITS_FOR = {"size": 28, "levels": 4, "coupling": "edge"}
 CPU_LIMITS = (
     ("code XLA can emit", 1.4, ("thrml", "jaxgen thrml", "lattice", "lattice13", "dense JAX")),

@@ -1,7 +1,8 @@
 """One whole CD-1 step of the Potts model, and where the time of a sweep and of a step goes.
 
-Sampling, both phases' statistics, gradient and Adam's update are one donated, jitted function, as in training; images
-are random states, which cost what real ones do. Reading data, logging and evaluation are not in it.
+Sampling, the statistics of both phases, the gradient and Adam's update are one jitted function with donated buffers, as
+in training; images are random states, which take as long as real ones. Reading data, logging and evaluation are not
+included.
 """
 
 import shutil
