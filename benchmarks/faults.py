@@ -1,7 +1,7 @@
 """Which faults do runs survive? Faults are injected into short runs of every family's command, and counted.
 
   python -m benchmarks.faults --json=faults.json --write              20 kills per family, about 20 minutes
-  python -m benchmarks.faults --kills=170 --write                     1,000 kills, some hours
+  python -m benchmarks.faults --kills=125 --write                     1,000 kills, some hours
   python -m benchmarks.faults --families=vae --kills=2 --processes_killed=0
 
 A fault is survived if the run resumes from the newest whole checkpoint, if damage is named and a good checkpoint used,
