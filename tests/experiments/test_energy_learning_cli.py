@@ -164,4 +164,4 @@ def test_the_notebook_of_local_rules_learns_draws_and_measures():
     assert len(accuracies) == 3 and min(accuracies.values()) > 85
     small, large = re.search(r"20 layers, 20 sweeps: (\S+) with steps of 0.25, (\S+) with steps of 0.9", text).groups()
     assert float(small) < 0.1 < float(large)
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
