@@ -8,6 +8,7 @@ import pytest
 from jaxgen import UserError, data, evaluation, potts
 from jaxgen.potts import denoising
 from jaxgen.potts.denoising import guidance
+from jaxgen.potts.denoising.evaluate import binarization_floor
 
 CONFIG = guidance.GuidanceConfig(guidances="1,1.4,2", betas="1,1.3", n=300)
 
@@ -56,6 +57,22 @@ def test_guidance_raises_the_accuracy_of_the_packaged_machine(restored):
         guidance._figures(CONFIG, task, model, (w, 1.3), reference, held_out)["accuracy"] for w in (0.5, 1.4)
     )
     assert strong > weak + 0.05 and strong > 0.95
+
+
+def test_the_floor_is_the_distance_of_drawn_training_images():
+    """The distance of images that are cut at half grey is smaller: drawing moves every feature."""
+    task = denoising.DenoisingTask.load(denoising.DenoisingConfig())
+    images = data.split(data.open("mnist"), "train")[0][:400]
+
+    def features(greys):
+        return np.stack([greys[:, rows].mean((1, 2)) for rows in (slice(8, 12), slice(12, 16), slice(16, 20))], 1)
+
+    cut = features(data.decode(data.encode(images, 2), 2))
+    reference = types.SimpleNamespace(features=features, test_features=cut)
+    row = binarization_floor(task, reference, len(images))
+    drawn = features(data.decode(task.coded(task.key("evaluation"), images), 2))
+    assert row.value == pytest.approx(evaluation.frechet_distance(evaluation.moments(drawn), evaluation.moments(cut)))
+    assert row.value > 0 and row.note.startswith("400 training images")
 
 
 def test_a_run_without_classes_and_lists_of_no_numbers_are_refused(restored, tmp_path, monkeypatch):

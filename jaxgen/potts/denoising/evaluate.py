@@ -12,6 +12,7 @@ from jaxgen.potts.denoising.generate import Generation, generate
 from jaxgen.potts.studies.energy.thermodynamic import project_bipartite
 
 if typing.TYPE_CHECKING:
+    from jaxgen import evaluation
     from jaxgen.potts.denoising.task import DenoisingTask
 
 _SHOWN = 100
@@ -96,4 +97,21 @@ def judge(task: "DenoisingTask", images: np.ndarray, label: np.ndarray) -> list[
         return []
     grey = data.decode(images, config.levels)
     result = evaluation.evaluate(grey, label.astype(np.uint8) if config.labels else None, reference)
-    return evaluation.rows(result)
+    return evaluation.rows(result) + ([binarization_floor(task, reference, len(images))] if config.levels == 2 else [])
+
+
+def binarization_floor(task: "DenoisingTask", reference: "evaluation.Reference", n: int) -> runs.Row:
+    """Return the Frechet distance of training images whose white is drawn, as the machine sees them.
+
+    The panel's real images are cut at half grey, so that drawing alone has a distance; no machine trained on drawn
+    images can be expected below it.
+    """
+    from jaxgen import evaluation
+
+    config = task.config
+    dataset = data.open(config.dataset, config.images, config.data_dir).grey()
+    drawn = task.coded(task.key("evaluation"), data.split(dataset, "train")[0][:n])
+    moments = evaluation.moments(reference.features(data.decode(drawn, config.levels)))
+    distance = evaluation.frechet_distance(moments, evaluation.moments(reference.test_features))
+    note = f"{len(drawn):,} training images, white with the probability that the grey states"
+    return runs.Row("Frechet distance of binarised training images", distance, note=note)
