@@ -12,6 +12,7 @@ import pytest
 import threadpoolctl
 
 TESTS = Path(__file__).resolve().parent
+GROWTH = 600_000_000  # bytes that compiled programs may take in a worker
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 # A shell that starts the tests in the background has them ignore SIGINT, and every process they start as well.
@@ -37,15 +38,40 @@ if os.environ.get("CHECK_SHAPES"):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _forget_compiled_programs():
-    """Programs of one module are of no use to the next and would add up to gigabytes; Linux takes free memory back."""
+def _forget_after_a_module():
+    """Programs of one module are of no use to the next and would add up to gigabytes."""
     yield
+    forget_compiled_programs()
+
+
+@pytest.fixture(autouse=True)
+def _forget_when_large():
+    """Some modules compile more than a gigabyte of programs by themselves."""
+    yield
+    if resident() > forget_compiled_programs.left + GROWTH:
+        forget_compiled_programs()
+
+
+def forget_compiled_programs():
+    """Forget what JAX compiled; on Linux the C library then gives the free memory back."""
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
     gc.collect()
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError):  # another C library than that of GNU
             ctypes.CDLL(None).malloc_trim(0)
+    forget_compiled_programs.left = resident()
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process holds, 0 on a system that does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+forget_compiled_programs.left = resident()
 
 
 def pytest_configure(config):

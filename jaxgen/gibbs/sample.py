@@ -4,7 +4,7 @@ p(x) proportional to exp(-beta E(x)),    E(x) = - sum_i (b_i + field_i)[x_i] - s
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 from jaxtyping import Array, ArrayLike, Bool, Float, Integer, PRNGKeyArray, UInt8
@@ -44,9 +44,9 @@ def sample(
     *,
     engine: str = "lattice",
     beta: Float[ArrayLike, ""] = 1.0,
-    clamp: Bool[ArrayLike, "*sites"] | Bool[ArrayLike, "n *sites"] | None = None,
-    field: Float[ArrayLike, "*sites L"] | Float[ArrayLike, "n *sites L"] | None = None,
-    chain_ids: Integer[ArrayLike, "n"] | None = None,
+    clamp: Bool[ArrayLike, "*sites"] | Bool[ArrayLike, "n *sites"] | Sequence | None = None,
+    field: Float[ArrayLike, "..."] | Sequence | None = None,
+    chain_ids: Integer[ArrayLike, "n"] | Sequence[int] | None = None,
 ) -> tuple[UInt8[Array, "n *sites"], SampleInfo]:
     """Run `n_sweeps` Gibbs sweeps of every chain, starting from `x`.
 

@@ -6,7 +6,7 @@ codes to `channels` outputs per pixel. Class codes are one-hot (n, classes), of 
 
 from flax import linen as nn
 from jax import numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from jaxgen.errors import UserError
 
@@ -87,7 +87,7 @@ def check_shape(shape: tuple[int, int]) -> None:
         raise UserError(f"shape is {shape}; allowed with network='conv': height and width that are multiples of 4")
 
 
-def depth_to_space(h: Float[Array, "n H W C"]) -> Float[Array, "n 2*H 2*W C//4"]:
+def depth_to_space(h: Num[Array, "n H W C"]) -> Num[Array, "n 2*H 2*W C//4"]:
     """Return the channels of every pixel as a square of 2 x 2 pixels with a quarter of the channels."""
     n, height, width, channels = h.shape
     h = h.reshape(n, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
