@@ -51,6 +51,7 @@ class Machine(NamedTuple):
     chains: int
 
     def params(self) -> tuple[Float[np.ndarray, "V H"], Float[np.ndarray, " V"], Float[np.ndarray, " H"]]:
+        """Return the couplings, visible biases and hidden biases."""
         rng = np.random.default_rng(0)
         scale = 2.0 / np.sqrt(self.visible + self.hidden)
         shapes = (self.visible, self.hidden), (self.visible,), (self.hidden,)
@@ -58,6 +59,7 @@ class Machine(NamedTuple):
 
     @property
     def updates_per_sweep(self) -> int:
+        """Return the number of unit updates per sweep of all chains."""
         return (self.visible + self.hidden) * self.chains
 
 

@@ -284,7 +284,7 @@ def selected(config: FaultsConfig) -> list[str]:
 
 
 def run(config: FaultsConfig, workdir: Path) -> None:
-    """Inject every fault, print and write the table."""
+    """Inject every fault, print and write the table. UserError if a fault was not survived."""
     begin, names, rows = time.perf_counter(), selected(config), []
     with tempfile.TemporaryDirectory() as scratch, ForkServer(Path(scratch)) as server:
         folder = Path(scratch)

@@ -42,6 +42,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 @dataclasses.dataclass(frozen=True)
 class ScalingConfig:
+    """The settings of the benchmark."""
+
     centres: str = option("1,4,16,64,256", "numbers of centres", group="sizes")
     latents: str = option("2,8,32,128", "sizes of the latent", group="sizes")
     batches: str = option("1,32,128,512,2048,8192", "batch sizes", group="sizes")
@@ -210,7 +212,7 @@ def claims(rows: list[dict]) -> list[dict]:
 
 
 def run(config: ScalingConfig, workdir: Path) -> None:
-    """Measure, print, write; exit code 1 if a path was wrong."""
+    """Measure, print, write; exit code 1 if a path was wrong. UserError for more devices than there are."""
     counts = runs.integers("devices", config.devices)
     if max(counts) > 1:
         jax.config.update("jax_num_cpu_devices", max(counts))

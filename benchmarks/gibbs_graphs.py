@@ -87,6 +87,7 @@ class Case(NamedTuple):
     graph: nx.Graph | Lattice
 
     def sized(self, levels: int) -> Graph:
+        """Return the graph with this number of levels per site."""
         if isinstance(self.graph, Lattice):
             return Graph.from_lattice(self.graph, levels)
         numbered = nx.convert_node_labels_to_integers(self.graph)
@@ -94,6 +95,7 @@ class Case(NamedTuple):
 
 
 def cases(quick: bool) -> list[Case]:
+    """Return the graphs of the benchmark, three of them with --quick."""
     some = [
         Case("grid 28 x 28", Lattice.grid(28, 28)),
         Case("6-regular", nx.random_regular_graph(6, 2000, seed=0)),
@@ -135,6 +137,7 @@ def compiled(sampler: Callable, *arguments) -> tuple[Callable, float]:
 
 
 def ours(graph: Graph, params: dict, chains: int, sweeps: int) -> Prepared:
+    """Return prepared sweeps of `gibbs.sample`."""
     x = jnp.zeros((chains, graph.n_sites), jnp.uint8)
     run, seconds = compiled(lambda key, params, x: gibbs.sample(key, graph, params, x, sweeps)[0], params, x)
     return Prepared(run, sweeps, seconds)
@@ -156,6 +159,7 @@ def by_lattice(lattice: Lattice, graph: Graph, params: dict, chains: int, sweeps
 
 
 def by_thrml(graph: Graph, params: dict, chains: int, sweeps: int) -> Prepared:
+    """Return prepared sweeps of THRML on the same model."""
     program, nodes = gibbs.to_thrml(graph, params)
     blocks = program.gibbs_spec.free_blocks
     schedule = SamplingSchedule(n_warmup=sweeps, n_samples=1, steps_per_sample=0)
@@ -199,6 +203,7 @@ def p_value(graph: Graph, a: np.ndarray, b: np.ndarray) -> float:
 
 
 def gate(graph: Graph, params: dict) -> float:
+    """Return the p-value of a chi-square test that both samplers draw from the same law."""
     states = [
         np.asarray(build(graph, params, GATE_CHAINS, GATE_SWEEPS).run(k)) for k, build in enumerate((ours, by_thrml))
     ]

@@ -64,10 +64,12 @@ class Options:
 
     @property
     def target_s(self) -> float:
+        """Return the seconds that one timed run of a row should take."""
         return 0.02 if self.quick else 0.06
 
     @property
     def base(self) -> Problem:
+        """Return the base case."""
         size, levels, chains = (
             BASE[name] if BASE[name] in getattr(self, name) else getattr(self, name)[0] for name in BASE
         )

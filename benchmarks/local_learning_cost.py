@@ -128,7 +128,7 @@ class Runner:
 
 
 def run(config: CostConfig, workdir: Path) -> None:
-    """Check, time, print and write."""
+    """Check, time, print and write. UserError if the gradient of a scheme was wrong."""
     timing.disable_compilation_cache()
     images, labels = data.split(data.load("mnist"), "train")
     flat = images.reshape(len(images), -1).astype(np.float32) / 255

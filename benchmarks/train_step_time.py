@@ -45,6 +45,8 @@ COLUMNS = ("what", "path", "size", "batch", "median_ms", "low_ms", "high_ms", "r
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig:
+    """The settings of the benchmark."""
+
     sizes: str = option("small,medium", "U-Nets, separated by commas", group="cases")
     batches: str = option("64,128", "images per step, separated by commas", group="cases")
     sample_steps: int = option(5, "steps of one timed sampling run", group="cases", low=1, high=TIMES)
@@ -78,7 +80,7 @@ class Timed(NamedTuple):
 
 
 def run(config: BenchmarkConfig, workdir: Path) -> None:
-    """Check and time every case, print, write."""
+    """Check and time every case, print, write. UserError for sizes or batches that are not allowed."""
     start = time.perf_counter()
     timing.disable_compilation_cache()
     sizes, batches = words(config, "sizes", str), words(config, "batches", int)

@@ -42,7 +42,7 @@ def run(config: StudyConfig, workdir: Path) -> None:
 
 
 def measure(config: StudyConfig, workdir: Path) -> runs.Report:
-    """Return the report of the study."""
+    """Return the report of the study. UserError with mode=load if there is no trained run."""
     generation = diffusion.Generation(config.sampler, config.steps, clip_x0=config.clip_x0)
     held_out = min(config.held_out, 128) if config.quick else config.held_out
     settings = study_runs.StudySettings(config.mode != "load", generation, held_out)

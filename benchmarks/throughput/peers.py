@@ -34,13 +34,16 @@ class Problem(NamedTuple):
 
     @property
     def lattice(self) -> gibbs.Lattice:
+        """Return the lattice of the problem."""
         return gibbs.Lattice.grid(self.size, self.size)
 
     @property
     def updates_per_sweep(self) -> int:
+        """Return the number of site updates per sweep of all chains."""
         return self.size**2 * self.chains
 
     def params(self) -> dict:
+        """Return random parameters."""
         rng = np.random.default_rng(0)
         bias = 0.5 * rng.standard_normal((self.size, self.size, self.levels), np.float32)
         if self.coupling == "tied":
@@ -50,6 +53,7 @@ class Problem(NamedTuple):
         return {"bias": jnp.asarray(bias), "coupling": pairs}
 
     def start(self) -> UInt8[np.ndarray, "n H W"]:
+        """Return uniformly distributed states."""
         shape = (self.chains, self.size, self.size)
         return np.random.default_rng(1).integers(0, self.levels, shape, np.uint8)
 
@@ -135,6 +139,7 @@ def thrml_sampler(problem: Problem, schedule: SamplingSchedule) -> Callable[[Arr
 
 
 def prepare_thrml(problem: Problem, sweeps: int) -> Prepared:
+    """Return prepared sweeps of THRML."""
     sampler = thrml_sampler(problem, SamplingSchedule(n_warmup=sweeps, n_samples=1, steps_per_sample=0))
     return compiled_jax(sampler, {}, problem.start())
 
@@ -175,6 +180,7 @@ class Tables(NamedTuple):
 
 
 def numpy_tables(problem: Problem) -> Tables:
+    """Return the parameters as tables over flat sites."""
     neighbours, weights = neighbour_table(problem.lattice, problem.params())
     bias = np.asarray(problem.params()["bias"]).reshape(-1, problem.levels)
     return Tables(bias, neighbours.astype(np.int64), np.asarray(weights))

@@ -136,6 +136,7 @@ def _checked_states(x, image: tuple[int, ...], levels):
 
 
 def checked_beta(beta) -> Array:
+    """Return an inverse temperature as float32. UserError unless it is one finite number, 0 or more."""
     beta = _array("beta", beta)
     if beta.shape != () or not is_real(beta):
         raise UserError(f"beta is {beta.dtype} {beta.shape}; allowed: one finite number, 0 or more")
@@ -148,6 +149,7 @@ def checked_beta(beta) -> Array:
 
 
 def checked_chain_ids(chain_ids, n: int) -> Array:
+    """Return the numbers of n chains as uint32, by default 0 .. n - 1. UserError if they do not fit or repeat."""
     if chain_ids is None:
         return jnp.arange(n, dtype=jnp.uint32)
     chain_ids = _array("chain_ids", chain_ids)
@@ -163,7 +165,7 @@ def checked_chain_ids(chain_ids, n: int) -> Array:
 
 
 def check_energies(name: str, value) -> None:
-    """Check that biases, couplings and fields are real and finite; -inf forbids a level or a pair of levels."""
+    """Raise UserError unless biases, couplings or fields are real and finite; -inf forbids levels or pairs."""
     if not is_real(value):
         raise UserError(f"{name} has dtype {value.dtype}; allowed: real numbers")
     if readable(value):
@@ -190,6 +192,7 @@ def _check_some_level(lattice: Lattice | Graph, bias, field) -> None:
 
 
 def is_real(value) -> bool:
+    """Return whether the values are floating-point numbers or integers."""
     return jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
 
 

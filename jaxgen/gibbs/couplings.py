@@ -25,6 +25,7 @@ def is_tied(params: Params) -> bool:
 
 
 def n_levels(params: Params) -> int:
+    """Return L, the number of levels of the parameters."""
     return params["bias"].shape[-1]
 
 

@@ -126,14 +126,17 @@ class Graph:
 
     @property
     def n_edges(self) -> int:
+        """Return the number of edges."""
         return len(self.edges)
 
     @property
     def max_levels(self) -> int:
+        """Return the largest number of levels of a site."""
         return int(self.levels.max())
 
     @functools.cached_property
     def degrees(self) -> Int[np.ndarray, "n"]:
+        """Return the number of neighbours of every site."""
         return np.bincount(self.edges.ravel(), minlength=self.n_sites)
 
     @functools.cached_property
@@ -160,6 +163,7 @@ class Graph:
 
     @property
     def n_colours(self) -> int:
+        """Return the number of colours, the blocks of a sweep."""
         return int(self.colouring.max()) + 1
 
 

@@ -54,7 +54,7 @@ class Lattice:
 
         "4": nearest neighbours. "8": diagonals too. "G8", "G12", "G16", "G20": nearest neighbours and the jumps (4, 1),
         (10, 9), (11, 14), (23, 6), each with its rotation by 90 degrees (Jelincic et al. 2025, appendix); every jump
-        changes the parity of y + x, so two colours still suffice.
+        changes the parity of y + x, so two colours still suffice. UserError for another neighbourhood or boundary.
         """
         if neighbourhood not in NEIGHBOURHOODS:
             raise UserError(f"neighbourhood is {neighbourhood!r}; allowed: {', '.join(NEIGHBOURHOODS)}")
@@ -92,10 +92,12 @@ class Lattice:
 
     @property
     def n_sites(self) -> int:
+        """Return the number of sites."""
         return self.height * self.width
 
     @property
     def n_edges(self) -> int:
+        """Return the number of edges."""
         return sum(int(np.prod(self.edge_shape(offset))) for offset in self.offsets)
 
     def edge_shape(self, offset: Offset) -> tuple[int, int]:
@@ -136,6 +138,7 @@ class Lattice:
 
     @property
     def n_colours(self) -> int:
+        """Return the number of colours, the blocks of a sweep."""
         return int(self.colouring.max()) + 1
 
     def is_proper(self, colours: Int[np.ndarray, "H W"]) -> bool:

@@ -56,6 +56,7 @@ def scatter_add(shape: tuple[int, ...], places: list[np.ndarray], values: list[A
 
 
 def factor_term(factor) -> Term:
+    """Return the term of a THRML factor. UserError for factors of another kind, of order above two or with loops."""
     if not isinstance(factor, DiscreteEBMFactor):
         raise UserError(
             f"factor {type(factor).__name__} is not one of THRML's discrete factors; allowed: DiscreteEBMFactor and "
@@ -73,6 +74,7 @@ def factor_term(factor) -> Term:
 
 
 def check_order(name: str, order: int) -> None:
+    """Raise UserError if a factor joins more than two nodes."""
     if order > 2:
         raise UserError(
             f"{name} joins {order} nodes; allowed: one or two. Write it as pairs with an auxiliary categorical node "
@@ -81,6 +83,7 @@ def check_order(name: str, order: int) -> None:
 
 
 def check_loops(terms: Sequence[Term]) -> None:
+    """Raise UserError if a factor joins a node to itself."""
     for term in terms:
         if len(term.nodes) == 2 and any(a == b for a, b in zip(*term.nodes, strict=True)):
             raise UserError(

@@ -43,6 +43,7 @@ class SampleInfo(NamedTuple):
 
     @property
     def site_updates(self) -> int:
+        """Return the number of site updates of the call."""
         return int(self.sweeps) * int(self.sites_per_sweep)
 
 

@@ -118,7 +118,7 @@ class Option:
 
 
 def options(config_type: type) -> list[Option]:
-    """Return the options of a Config class, in the order of declaration."""
+    """Return the options of a Config class, in the order of declaration. UserError for a field of another kind."""
     hints = typing.get_type_hints(config_type)
     specs = []
     for field in dataclasses.fields(config_type):

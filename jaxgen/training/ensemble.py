@@ -111,6 +111,7 @@ class EnsembleOrder:
         self._orders = [data.EpochOrder(key, len(own), batch_size) for key, own in zip(keys, rows, strict=True)]
 
     def indices(self, step: int) -> Int[np.ndarray, "batch_models"]:
+        """Return the rows of every model's batch, model by model within an example."""
         columns = [own[order.indices(step)] for own, order in zip(self._rows, self._orders, strict=True)]
         return np.stack(columns, axis=1).ravel()
 

@@ -48,7 +48,9 @@ class NonFiniteError(FloatingPointError):
 class Order(Protocol):
     """Which examples a step uses."""
 
-    def indices(self, step: int) -> Int[np.ndarray, " batch"]: ...
+    def indices(self, step: int) -> Int[np.ndarray, " batch"]:
+        """Return the indices of the examples that this process uses at a step."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +84,7 @@ class FitOptions:
             )
 
     def due(self, step: int, every: int) -> bool:
+        """Return whether something done every `every` steps is due after a step."""
         return step % every == 0 or step == self.steps
 
 

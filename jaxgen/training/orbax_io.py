@@ -34,6 +34,7 @@ def quiet() -> Iterator[None]:
 
 
 def orbax_args() -> Any:
+    """Return the module `args` of orbax, imported on first use."""
     import orbax.checkpoint as ocp
 
     return ocp.args

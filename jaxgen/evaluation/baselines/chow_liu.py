@@ -82,7 +82,7 @@ class ChowLiuTree(NamedTuple):
 
     @classmethod
     def from_counts(cls, pairs: PairCounts, pseudo_count: float) -> "ChowLiuTree":
-        """Return what `fit` returns, from counts that several pseudocounts may share."""
+        """Return what `fit` returns, from counts that several pseudocounts may share. UserError for one <= 0."""
         if not 0 < pseudo_count < np.inf:
             raise UserError(f"pseudo_count: got {pseudo_count}; allowed: a finite number above 0")
         pixels, levels = pairs.counts.shape[:2]

@@ -44,7 +44,7 @@ _MOST_SHARED_WORDS = 56 * 1024
 def on_gpu(kernel: Callable, programs: int, out_types: Sequence, scratch: tuple[int, int]) -> Callable:
     """Return kernel(program, *inputs, *outputs, scratch) by Mosaic GPU.
 
-    `scratch` is the shape of the words in shared memory.
+    `scratch` is the shape of the words in shared memory. UserError for a jax that is too old.
     """
     if jax.__version_info__ < OLDEST_JAX:
         raise UserError(
@@ -103,11 +103,13 @@ class Block:
 
     @property
     def length(self) -> int:
+        """Return the number of cells, rounded up to a multiple of the threads."""
         cells = self.tiles.rows * self.tiles.columns
         return cells + -cells % THREADS
 
     @property
     def reach(self) -> int:
+        """Return the largest distance, in cells, between a cell and a neighbour."""
         if self.tiles.lattice.boundary == "periodic":
             return self.tiles.rows * self.tiles.columns
         shifts = [self.tiles.neighbour(q, o)[1] for q in range(4) for o in by_lattice._directions(self.tiles.lattice)]
@@ -115,6 +117,7 @@ class Block:
 
     @property
     def row(self) -> int:
+        """Return the number of words per chain in shared memory."""
         return self.length + 2 * self.reach
 
     def cells_last(self, array: Array) -> Array:
@@ -123,9 +126,11 @@ class Block:
         return jnp.pad(flat, [(0, 0)] * (flat.ndim - 1) + [(0, self.length - flat.shape[-1])])
 
     def pack(self, x: UInt8[Array, "n H W"]) -> UInt32[Array, "n length"]:
+        """Return states as words, one per cell."""
         return self.cells_last(jnp.moveaxis(self.tiles.pack(x), -1, 0))
 
     def unpack(self, words: UInt32[Array, "n length"]) -> UInt8[Array, "n H W"]:
+        """Return the states in words, the inverse of `pack`."""
         words = words[:, : self.tiles.rows * self.tiles.columns].T
         return self.tiles.unpack(words.reshape(*self.tiles.shape, -1))
 

@@ -46,10 +46,12 @@ class Tiles:
 
     @property
     def rows(self) -> int:
+        """Return the number of rows of tiles."""
         return -(-self.lattice.height // 2)
 
     @property
     def columns(self) -> int:
+        """Return the number of columns of tiles."""
         return -(-self.lattice.width // 2)
 
     @property
