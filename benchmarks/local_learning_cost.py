@@ -34,17 +34,16 @@ COLUMNS = ("scheme", "energy", "sweeps", "s per epoch", "range", "x backprop", "
 COLUMNS += ("compile s",)
 GATE = 0.5  # least cosine of a scheme that is timed
 BETAS = {"clipped": (0.5, 0.2, 0.1), "predictive_coding": (0.05, 0.02)}
-STEP_SIZES = {"pc_soft_nudge": 0.9}  # of inference, where it is not 0.25
 # Schemes with the energy, the free and the nudged sweeps that experiments/flags train with.
 CASES = (
     ("backprop", "predictive_coding", 0, 0, ""),
-    ("ep_centred", "clipped", 8, 4, "<= 2.5"),
-    ("ep_positive", "clipped", 8, 4, "<= 2.5"),
+    ("ep_centred", "clipped", 8, 4, "<= 10"),
+    ("ep_positive", "clipped", 8, 4, "<= 10"),
     ("first_step", "clipped", 8, 1, ""),
     ("contrastive_hebbian", "clipped", 8, 8, ""),
     ("recurrent_backprop", "clipped", 8, 8, ""),
-    ("pc_soft_nudge", "predictive_coding", 0, 2, "<= 2"),
-    ("pc_equilibrium", "predictive_coding", 0, 6, "<= 2"),
+    ("pc_soft_nudge", "predictive_coding", 0, 6, "<= 5"),
+    ("pc_equilibrium", "predictive_coding", 0, 6, "<= 5"),
     ("fixed_prediction", "predictive_coding", 0, 6, ""),
     ("z_il", "predictive_coding", 0, 2, ""),
 )
@@ -73,7 +72,7 @@ class Runner:
         setting = energy_learning.EnergyLearningConfig(
             dataset="mnist", seeds=1, scheme=scheme, energy=energy, widths=config.widths, weight_scale=0.5,
             activation="relu", beta=0.05 if energy == "predictive_coding" else 0.5, free_sweeps=free,
-            nudged_sweeps=nudged, step_size=STEP_SIZES.get(scheme, 0.25), batch_size=config.batch_size,
+            nudged_sweeps=nudged, step_size=0.25, batch_size=config.batch_size,
         )  # fmt: skip
         self.config, self.setting, self.train, self.beta = config, setting, train, setting.beta
         self.model = energy_learning.build_model(setting, train["y"].shape[1])

@@ -8,6 +8,10 @@ If all layers move at once, errors diffuse: the number of sweeps grows as L^2 / 
 more diverges. Layer after layer from the output down, a sweep is successive over-relaxation (Young, 1954) with the
 factor 2 gamma, because the curvature of F in one hidden layer is 2. The number grows as L^2 too for small step sizes,
 but near gamma = 1 it is L itself: 10 instead of 125 for ten layers and gamma = 0.9 instead of 0.25.
+
+Large steps are for layers whose Jacobian J stays near 1, as in residual networks: a layer moves stably while
+gamma (1 + |J|^2) < 2. The plain network of mnist_pc.flags, with which two sweeps of 0.9 learn as well as six of 0.25 in
+the first epoch, diverges in the second (three seeds of three).
 """
 
 import itertools

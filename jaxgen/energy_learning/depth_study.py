@@ -41,7 +41,7 @@ SHARED = {
     "seeds": 1,
 }
 # Rectified units halve the mean square of what passes, for which plain networks need larger weights.
-FORMS = {"plain": {"weight_scale": 1.2}, "residual": {"residual": True}}
+FORMS = {"residual": {"residual": True}, "plain": {"weight_scale": 1.2}}
 _PROBED = 256  # training examples whose energies are averaged
 
 
