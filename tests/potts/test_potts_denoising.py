@@ -241,6 +241,30 @@ def test_known_pixels_stay_and_the_others_change():
     assert (images[:, 0, 0] == 2).all() and len(np.unique(images[:, 1, 2])) > 1
 
 
+def test_noisy_images_are_cleaned_by_bayes_rule():
+    """With one noise level the law is sum_h exp(-beta E(v, h)) q(z | v); a pixel that is not seen says nothing."""
+    _, params, statistics = random_model(3, seed=7)
+    label_terms = {name: params[name][1:] for name in ("visible_label", "hidden_label")}
+    one = denoising.DenoisingMachine(PIXELS, 3, HIDDEN, 1, CLASSES, dtype=jnp.float32)
+    pixels, n, r, beta = np.array([0, 2, 3, 5]), 4000, 0.4, 0.7
+    statistics_of_one = statistics._replace(noisy_mean=statistics.noisy_mean[1:])
+    denoiser = Denoiser(one, params | label_terms, statistics_of_one, pixels, (2, 3))
+    z, seen = np.array([2, 0, 1, 2], np.uint8), np.array([True, True, True, False])
+    whole, mask = np.zeros((n, 6), np.uint8), np.zeros((n, 6), bool)
+    whole[:, pixels], mask[:, pixels] = z, seen
+    known = (whole.reshape(n, 2, 3), mask.reshape(n, 2, 3))
+    images = generate(jax.random.key(2), denoiser, np.ones(n, int), Generation(30, 1.0, beta), known, noise=r)
+    weights = []
+    for v in all_states(3):
+        e = energies(params, statistics, 3, v, np.zeros(PIXELS, int), 1, 1)
+        weights.append(np.exp(-beta * e).sum() * np.where(v == z, 1 - r + r / 3, r / 3)[seen].prod())
+    code = images.reshape(n, -1)[:, pixels] @ [27, 9, 3, 1]
+    p = chi_square_p(np.bincount(code, minlength=81), np.array(weights) / np.sum(weights))
+    assert p > ALPHA
+    with pytest.raises(UserError, match=r"noise is 1.5; allowed: 0 to 1"):
+        generate(jax.random.key(2), denoiser, np.ones(n, int), Generation(), known, noise=1.5)
+
+
 def test_bad_input_is_refused_by_name():
     denoiser = small_denoiser()
     with pytest.raises(UserError, match="sweeps is 0; allowed: an integer, 1 or more"):

@@ -171,8 +171,6 @@ def _potts_model(config: InpaintConfig, workdir: Path) -> Completer:
 
 
 def _denoiser(config: InpaintConfig, workdir: Path) -> Completer:
-    if config.noise:
-        raise UserError(f"noise is {config.noise}; allowed for a run of ebm_denoising: 0")
     task, model = denoising.restore_denoiser(workdir)
     trained = task.config
     how = denoising.Generation(trained.sweeps, trained.guidance, trained.last_beta)
@@ -183,8 +181,9 @@ def _denoiser(config: InpaintConfig, workdir: Path) -> Completer:
 
     def draw(key, states, known, label):
         label = np.zeros(len(states), int) if label is None else label
-        drawn = denoising.generate(key, model, label, how, known=(states, known))
-        return np.where(known, states, drawn)  # the machine draws no pixels that are always black in training
+        drawn = denoising.generate(key, model, label, how, known=(states, known), noise=config.noise)
+        # The machine draws no pixels that are always black in training; known ones are given all the same.
+        return drawn if config.noise else np.where(known, states, drawn)
 
     classes = list(range(model.machine.n_classes)) if trained.labels else []
     return Completer(trained.steps, tuple(task.shape), trained.levels, classes, test, task.coded, draw)
