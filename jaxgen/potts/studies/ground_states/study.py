@@ -64,11 +64,12 @@ def prepare(config: GroundStateConfig) -> runs.Job:
 
         samplers = {"jaxgen": by_jaxgen, "THRML": by_thrml} if config.thrml else {"jaxgen": by_jaxgen}
         rows = [runs.Row("spins", graph.n_sites), runs.Row("couplings", graph.n_edges)]
-        found = {}
-        for name, sampler in samplers.items():
-            run = sampler(graph, config.sweeps)
-            bar = tqdm(instances, desc=f"annealing, {name}", unit="instance")
-            found[name] = [annealed(run, config, planted) for planted in bar]
+        annealers = {name: sampler(graph, config.sweeps) for name, sampler in samplers.items()}
+        found: dict[str, list[Annealed]] = {name: [] for name in samplers}
+        for planted in tqdm(instances, desc="annealing", unit="instance"):
+            for name, run in annealers.items():
+                found[name].append(annealed(run, config, planted))
+        for name in samplers:
             rows += _rows(name, found[name], instances, config.chains)
         if config.thrml:
             ratios = [b.seconds / a.seconds for a, b in zip(found["jaxgen"], found["THRML"], strict=True)]
