@@ -6,8 +6,7 @@
 
 A fault is survived if the run resumes from the newest whole checkpoint, if damage is named and a good checkpoint used,
 or if a full disk or bad numbers end the run within a minute in one line. After all the kills of a family, its records
-must equal, step by step, those of an undisturbed run. All other faults count as lost. `--write` puts the table into
-benchmarks/README.md.
+must equal, step by step, those of an undisturbed run. All other faults count as lost.
 """
 
 import contextlib

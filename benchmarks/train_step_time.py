@@ -45,8 +45,6 @@ COLUMNS = ("what", "path", "size", "batch", "median_ms", "low_ms", "high_ms", "r
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig:
-    """The settings of the benchmark."""
-
     sizes: str = option("small,medium", "U-Nets, separated by commas", group="cases")
     batches: str = option("64,128", "images per step, separated by commas", group="cases")
     sample_steps: int = option(5, "steps of one timed sampling run", group="cases", low=1, high=TIMES)

@@ -46,11 +46,9 @@ class NonFiniteError(FloatingPointError):
 
 @runtime_checkable
 class Order(Protocol):
-    """Which examples a step uses."""
+    """Which examples a step uses; `indices(step)` are those of this process."""
 
-    def indices(self, step: int) -> Int[np.ndarray, " batch"]:
-        """Return the indices of the examples that this process uses at a step."""
-        ...
+    def indices(self, step: int) -> Int[np.ndarray, " batch"]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +82,6 @@ class FitOptions:
             )
 
     def due(self, step: int, every: int) -> bool:
-        """Return whether something done every `every` steps is due after a step."""
         return step % every == 0 or step == self.steps
 
 

@@ -117,7 +117,6 @@ class Block:
 
     @property
     def row(self) -> int:
-        """Return the number of words per chain in shared memory."""
         return self.length + 2 * self.reach
 
     def cells_last(self, array: Array) -> Array:
@@ -126,11 +125,9 @@ class Block:
         return jnp.pad(flat, [(0, 0)] * (flat.ndim - 1) + [(0, self.length - flat.shape[-1])])
 
     def pack(self, x: UInt8[Array, "n H W"]) -> UInt32[Array, "n length"]:
-        """Return states as words, one per cell."""
         return self.cells_last(jnp.moveaxis(self.tiles.pack(x), -1, 0))
 
     def unpack(self, words: UInt32[Array, "n length"]) -> UInt8[Array, "n H W"]:
-        """Return the states in words, the inverse of `pack`."""
         words = words[:, : self.tiles.rows * self.tiles.columns].T
         return self.tiles.unpack(words.reshape(*self.tiles.shape, -1))
 
