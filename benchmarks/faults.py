@@ -182,11 +182,9 @@ def killed_row(config: FaultsConfig, command: str, start: Callable[[Path], Any],
     process = start(alone)
     # As many steps as will be compared; a run left alone on a busy machine need not do all.
     deadline = time.monotonic() + START_S
-    while (
-        process.poll() is None
-        and max(numbers(alone), default=0) < max(broken, default=0)
-        and time.monotonic() < deadline
-    ):
+    while process.poll() is None and time.monotonic() < deadline:
+        if max(numbers(alone), default=0) >= max(broken, default=0):
+            break
         time.sleep(0.2)
     process.kill()
     process.communicate()

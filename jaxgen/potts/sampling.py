@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
-from jaxgen import gibbs
+from jaxgen import gibbs, runs
 from jaxgen.potts.likelihood.annealed_importance import draw_independent, independent_params
 from jaxgen.potts.likelihood.log_likelihood import base_biases
 from jaxgen.potts.model import label_field
@@ -66,8 +66,6 @@ def fresh_samples(task: "PottsTask", params: dict, key: Key[Array, ""], n: int, 
     Raises:
         UserError: what `gibbs.sample` refuses.
     """
-    from tqdm import tqdm  # here, so that the library does without it
-
     key_start, key_anneal, key_control, key_sweeps = jax.random.split(key, 4)
     label = task.chain_labels(n)
     temperatures = n_sweeps // 2
@@ -76,7 +74,7 @@ def fresh_samples(task: "PottsTask", params: dict, key: Key[Array, ""], n: int, 
     conditions = {"engine": task.config.engine, "beta": task.config.beta}
     watched = np.linspace(0, n - 1, min(_CONTROLS, n)).astype(int)
     control, control_label = _training_images(task, key_control, label, watched)
-    with tqdm(total=n_sweeps, desc=f"sampling {n} chains", unit="sweep") as bar:
+    with runs.progress(n_sweeps, f"sampling {n} chains", "sweep") as bar:
         x = draw_independent(key_start, base, n, task.config.beta)
         field = None if label is None else label_field(params, label)
         x = annealed_sweeps(

@@ -1,5 +1,7 @@
 """Annealed fresh samples: their law by enumeration, and the check of two starts."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +55,8 @@ def test_stages_of_a_dispatch_change_nothing(monkeypatch):
     assert seen == [3, 3, 1]
 
 
-def test_samples_that_mix_need_no_further_sweeps():
+def test_samples_that_mix_need_no_further_sweeps(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)  # as in a program without a console: no bar, and no error
     samples = potts.fresh_samples(tiny_task(PARAMS), PARAMS, KEY, 2000, 20)
     assert (samples.temperatures, samples.sweeps) == (10, 10) and set(samples.r_hats) == {
         "energy",
