@@ -45,7 +45,7 @@ class ThrmlModel(NamedTuple):
     clamped_blocks: tuple[Block, ...]
     dtypes: dict
 
-    def sites(self, block: Sequence[AbstractNode]) -> np.ndarray:
+    def sites(self, block: Block | Sequence[AbstractNode]) -> np.ndarray:
         """Return the sites of the nodes of a block; UserError for a node that is not in the model."""
         number = {node: i for i, node in enumerate(self.nodes)}
         missing = [node for node in block if node not in number]
@@ -81,7 +81,9 @@ class ThrmlModel(NamedTuple):
         """Return the states as THRML has them: of the free blocks and of the clamped blocks, each (chains, block)."""
         return tuple([self.state(x, block) for block in blocks] for blocks in (self.free_blocks, self.clamped_blocks))
 
-    def state(self, x: UInt8[Array, "chains sites"], block: Sequence[AbstractNode]) -> Shaped[Array, "chains block"]:
+    def state(
+        self, x: UInt8[Array, "chains sites"], block: Block | Sequence[AbstractNode]
+    ) -> Shaped[Array, "chains block"]:
         """Return the states of any nodes of one type, in their order and in THRML's dtype."""
         return jnp.asarray(x)[:, self.sites(block)].astype(self.dtypes[type(block[0])])
 

@@ -11,6 +11,7 @@ and the update of the optimiser are traced together and compiled to one XLA exec
 import dataclasses
 from collections.abc import Callable
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +20,7 @@ from jaxtyping import Array, ArrayLike, Float, Integer, PRNGKeyArray, UInt8
 
 from jaxgen import gibbs
 from jaxgen.errors import UserError
-from jaxgen.potts.model import PottsEBM, label_field
+from jaxgen.potts.model import label_field
 from jaxgen.potts.statistics import mean_statistics
 from jaxgen.training.parallel import mean_over_devices
 
@@ -84,7 +85,7 @@ def persistent_chains(
 
 
 def contrastive_divergence(
-    model: PottsEBM, settings: ContrastiveSettings, centre: dict | None = None
+    model: nn.Module, settings: ContrastiveSettings, centre: dict | None = None
 ) -> Callable[..., tuple[dict, dict | None, dict]]:
     """Return a `grad_fn(params, carry, key, batch) -> (grads, carry, metrics)` for the common training step.
 
@@ -213,7 +214,7 @@ def centred(lattice: gibbs.Lattice, difference: dict, centre: dict) -> dict:
     return centred_difference | {"bias": db - shift.reshape(db.shape)}
 
 
-def _class_weight(model: PottsEBM, chains: dict) -> Float[Array, "C"] | None:
+def _class_weight(model: nn.Module, chains: dict) -> Float[Array, "C"] | None:
     """Return the weight of each class, taken from its chains; a class without chains on this device contributes 0."""
     if chains.get("weight") is None:
         return None

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float64, Key, Shaped, UInt8
+from jaxtyping import Array, ArrayLike, Bool, Float, Float64, Key, Shaped, UInt8
 
 from jaxgen import gibbs
 from jaxgen.errors import UserError
@@ -75,7 +75,7 @@ def draw_hidden(
     lattice: gibbs.Lattice,
     params: dict,
     v: UInt8[Array, "n H W"],
-    beta: float = 1.0,
+    beta: Float[ArrayLike, ""] = 1.0,
     chain_ids: Array | None = None,
 ) -> UInt8[Array, "n H W2"]:
     """Return (v, h) with h ~ p(h | v): one clamped sweep, exact because no edge joins two hidden sites."""
@@ -116,7 +116,7 @@ def latent_init(key: Key[Array, ""], model: PottsEBM, v: UInt8[Array, "n H W"], 
 
 @functools.partial(jax.jit, static_argnums=0)
 def log_sum_hidden(
-    lattice: gibbs.Lattice, params: dict, v: UInt8[Array, "n H W"], beta: float = 1.0
+    lattice: gibbs.Lattice, params: dict, v: UInt8[Array, "n H W"], beta: Float[ArrayLike, ""] = 1.0
 ) -> Float[Array, "n"]:
     """Return the exact log sum_h exp(-beta E(v, h)) of every image, in nats.
 
@@ -141,7 +141,7 @@ def log_sum_hidden(
 
 
 def latent_log_likelihood(
-    lattice: gibbs.Lattice, params: dict, v: UInt8[Array, "n H W"], log_z: float, beta: float = 1.0
+    lattice: gibbs.Lattice, params: dict, v: UInt8[Array, "n H W"], log_z: float, beta: Float[ArrayLike, ""] = 1.0
 ) -> Float64[np.ndarray, "n"]:
     """Return log p(v) of every image in nats; exact up to `log_z`, that of visible and hidden sites together."""
     pieces = [log_sum_hidden(lattice, params, v[i : i + _CHUNK], beta) for i in range(0, len(v), _CHUNK)]

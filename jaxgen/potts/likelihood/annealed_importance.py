@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, ArrayLike, Float, Key, UInt8
 
 from jaxgen import gibbs
 from jaxgen.errors import UserError
@@ -51,13 +51,13 @@ class PartitionEstimate(NamedTuple):
 
 def estimate_log_partition(
     key: Key[Array, ""],
-    lattice: gibbs.Lattice,
+    lattice: gibbs.Lattice | gibbs.Graph,
     params: dict,
-    base_bias: Float[Array, "H W L"],
+    base_bias: Float[Array, "..."],
     n_chains: int,
     n_temperatures: int,
     *,
-    beta: float = 1.0,
+    beta: Float[ArrayLike, ""] = 1.0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> PartitionEstimate:
     """Estimate log Z of a model from below, annealed from the independent pixels of `base_bias`.
@@ -89,13 +89,13 @@ def estimate_log_partition(
 
 def bound_log_partition(
     key: Key[Array, ""],
-    lattice: gibbs.Lattice,
+    lattice: gibbs.Lattice | gibbs.Graph,
     params: dict,
-    base_bias: Float[Array, "H W L"],
-    samples: UInt8[Array, "n H W"],
+    base_bias: Float[Array, "..."],
+    samples: UInt8[Array, "n *sites"],
     n_temperatures: int,
     *,
-    beta: float = 1.0,
+    beta: Float[ArrayLike, ""] = 1.0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> PartitionEstimate:
     """Estimate log Z from above: log Z_0 - log mean (1/w) over paths that start at samples of the model.
@@ -111,15 +111,15 @@ def bound_log_partition(
 
 def anneal(
     key: Key[Array, ""],
-    lattice: gibbs.Lattice,
+    lattice: gibbs.Lattice | gibbs.Graph,
     start: dict,
     end: dict,
-    x: UInt8[Array, "n H W"],
+    x: UInt8[Array, "n *sites"],
     n_temperatures: int,
     *,
-    beta: float = 1.0,
+    beta: Float[ArrayLike, ""] = 1.0,
     progress: Callable[[int], None] = lambda done: None,
-) -> tuple[Float[np.ndarray, "n"], UInt8[Array, "n H W"]]:
+) -> tuple[Float[np.ndarray, "n"], UInt8[Array, "n *sites"]]:
     """Return log w of every chain, float64, along the straight path from `start` to `end`, and the last states."""
     start, end = ({name: params[name] for name in ("bias", "coupling")} for params in (start, end))
     log_w = np.zeros(len(x))
@@ -174,14 +174,14 @@ def linear_energy(lattice: gibbs.Lattice | gibbs.Graph, params: dict, x: UInt8[A
     return model.apply({"params": params}, x)
 
 
-def log_partition_independent(bias: Float[Array, "..."], beta: float = 1.0) -> float:
+def log_partition_independent(bias: Float[Array, "..."], beta: Float[ArrayLike, ""] = 1.0) -> float:
     """Return log Z_0 = sum_i log sum_l exp(beta b_i[l]), in nats; for spins sum_i log 2 cosh(beta b_i)."""
     logits = beta * np.asarray(_of_levels(bias), np.float64)
     return float(np.logaddexp.reduce(logits, axis=-1).sum())
 
 
 def draw_independent(
-    key: Key[Array, ""], bias: Float[Array, "..."], n: int, beta: float = 1.0
+    key: Key[Array, ""], bias: Float[Array, "..."], n: int, beta: Float[ArrayLike, ""] = 1.0
 ) -> UInt8[Array, "n *sites"]:
     """Return n exact samples of independent pixels or sites; sample c depends on the key and on c alone."""
     bias = _of_levels(bias)
