@@ -87,7 +87,6 @@ def test_trained_critics_tell_dependent_from_independent_pairs(objective):
     options = estimators.NetworkOptions(400, 64)
     found = estimators.network_estimates(jax.random.key(0), samples, objective(), options)
     assert found[0] == pytest.approx(-0.5 * math.log(1 - 0.81), abs=0.15) and 0 <= found[1] < 0.05
-    assert found == estimators.network_estimates(jax.random.key(0), samples, objective(), options)
 
 
 @pytest.mark.parametrize(
