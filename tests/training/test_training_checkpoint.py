@@ -11,7 +11,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgen.training import Checkpoints, checkpoint, create
+from jaxgen.errors import UserError
+from jaxgen.training import Checkpoints, checkpoint, create, restore_state
 
 TX = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
 
@@ -70,6 +71,17 @@ def test_nothing_to_restore(tmp_path):
     checkpoints = Checkpoints(filled(tmp_path / "unevaluated", {1: None}, best="fid"), best="fid")
     assert checkpoints.restore_best(state_at(0.0)) is None
     checkpoints.close()
+
+
+def test_a_run_folder_gives_its_last_or_best_state_or_says_how_to_train_on(tmp_path):
+    template, best = state_at(0.0), ("fid", "max")
+    with pytest.raises(
+        UserError, match=r"holds no checkpoint yet; .* Train on: python -m experiments\.toy --flagfile="
+    ):
+        restore_state(tmp_path, template, "experiments.toy")
+    filled(tmp_path / "checkpoints", {1: 9.0, 2: 1.0, 3: None}, best="fid", mode="max")
+    assert int(restore_state(tmp_path, template, "experiments.toy").step) == 3
+    assert int(restore_state(tmp_path, template, "experiments.toy", "best", best).step) == 1
 
 
 @pytest.mark.parametrize("damage", ["truncate", "remove", "flip", "empty"])
