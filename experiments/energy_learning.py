@@ -3,6 +3,7 @@
   python -m experiments.energy_learning --flagfile=experiments/flags/xor.flags --workdir=runs/xor
   python -m experiments.energy_learning --flagfile=experiments/flags/xor.flags --scheme=first_step --workdir=runs/first
   python -m experiments.energy_learning --flagfile=experiments/flags/mnist_ep.flags --workdir=runs/mnist_ep
+  python -m experiments.energy_learning --flagfile=experiments/flags/mnist_ep_conv.flags --workdir=runs/mnist_ep_conv
   python -m experiments.energy_learning --flagfile=experiments/flags/mnist_pc.flags --workdir=runs/mnist_pc
   python -m experiments.energy_learning --flagfile=experiments/flags/mnist_pc_deep.flags --workdir=runs/mnist_pc_deep
   python -m experiments.energy_learning --faithful --workdir=runs/xor_original

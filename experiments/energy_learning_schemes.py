@@ -1,7 +1,7 @@
 """Compare all schemes on one network, epochs and optimiser: on XOR without labels, or on MNIST beside backprop.
 
   python -m experiments.energy_learning_schemes --workdir=runs/xor_schemes
-  python -m experiments.energy_learning_schemes --dataset=mnist --seeds=3 --epochs=3 --workdir=runs/mnist_schemes
+  python -m experiments.energy_learning_schemes --dataset=mnist --seeds=3 --epochs=4 --workdir=runs/mnist_schemes
 
 The run folder then holds one run folder per scheme and result.json: on XOR the number of networks without a wrong
 answer, read from a cold start; on MNIST the test accuracy with a 95 % interval by t over the networks, and the time.
