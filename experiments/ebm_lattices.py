@@ -1,8 +1,9 @@
-"""Compare lattices from tied couplings to hidden sites, at equal training time, on binarised MNIST.
+"""Compare lattices from tied couplings to hidden sites, at equal training time, on binarised MNIST or your own images.
 
   python -m experiments.ebm_lattices --workdir=runs/lattices
   python -m experiments.ebm_lattices --quick --workdir=runs/lattices_quick
   python -m experiments.ebm_lattices --lattices=latent_window --seconds=3600 --workdir=runs/latent
+  python -m experiments.ebm_lattices --images=mine.npz --workdir=runs/lattices_mine
 
 The folder then holds table.md, figures/lattices.png, figures/samples.png, result.json, and a run folder per lattice.
 Likelihoods are of the fixed binarisation of the test images, by annealed importance sampling; sums over hidden sites

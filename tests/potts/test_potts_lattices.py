@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import evaluation, gibbs, potts, training
+from jaxgen import data, evaluation, gibbs, potts, training
 from jaxgen.potts.figures.lattices import lattices_figure
 from jaxgen.potts.latent import visible_part
 from jaxgen.potts.oracles import enumeration
 from jaxgen.potts.studies.lattices import task as lattices
+from jaxgen.potts.studies.lattices.comparison import load_images
 from jaxgen.potts.studies.lattices.measure import (
     LatticeFigures,
     lattice_rows,
@@ -122,6 +123,20 @@ def test_the_record_names_the_best_and_its_distance_from_the_anchor(tmp_path):
     assert "| edge | 100 | 10 | -120.00 ± 0.50 | +0.20 | 3.00 | 4.5 |" in lattice_table(measured)
     lattices_figure(tmp_path / "x.png", measured, 0.3)
     assert (tmp_path / "x.png").stat().st_size > 5000
+
+
+def test_images_of_ones_own_have_their_size_and_no_anchor(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (1500, 5, 7), np.uint8)
+    np.savez(tmp_path / "mine.npz", images=images)
+    config = dataclasses.replace(CONFIG, images=str(tmp_path / "mine.npz"))
+    own = load_images(config)
+    assert own.train.shape == (1215, 5, 7) and own.test.shape == (150, 5, 7) and set(np.unique(own.test)) == {0, 1}
+    task = LatticeTask.of(config, "latent_G8", own)
+    assert (task.model.lattice.height, task.model.lattice.width) == (5, 14) and "binarised mine" in task.title
+    x = data.decode(np.asarray(own.train), 2)
+    assert evaluation.evaluate(x, None, own.reference).figures["frechet"] < 5
+    rows = {row.quantity: row for row in lattice_rows({"edge": ONE}, 0.3, 2000, 150, None)}
+    assert rows["best log-likelihood of all lattices"].note == "edge"
 
 
 def test_an_unknown_lattice_is_refused():

@@ -9,11 +9,16 @@ from jaxgen import visualization
 from jaxgen.potts.studies.lattices.measure import ANCHOR, LatticeFigures
 
 
-def lattices_figure(path: Path, figures: Mapping[str, LatticeFigures], floor: float) -> None:
-    """Write bars of likelihood, Frechet distance and mixing time, one bar per lattice."""
+def lattices_figure(
+    path: Path, figures: Mapping[str, LatticeFigures], floor: float, anchor: float | None = ANCHOR
+) -> None:
+    """Write bars of likelihood, Frechet distance and mixing time, one bar per lattice.
+
+    `anchor` is the published likelihood drawn beside them; None for images of which none is known.
+    """
     names = list(figures)
     panels: Sequence[tuple[str, list[float], float | None, str]] = [
-        ("log-likelihood (nats)", [figures[n].log_p for n in names], ANCHOR, "RBM, 500 hidden"),
+        ("log-likelihood (nats)", [figures[n].log_p for n in names], anchor, "RBM, 500 hidden"),
         ("MNIST-Frechet, two levels", [figures[n].frechet for n in names], floor, "binarised training images"),
         ("mixing time (sweeps)", [figures[n].tau or 0.0 for n in names], None, ""),
     ]

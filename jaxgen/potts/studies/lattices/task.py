@@ -22,7 +22,6 @@ from jaxtyping import Array, Float64, UInt8
 
 from jaxgen import data, gibbs, runs, training
 from jaxgen.errors import UserError
-from jaxgen.potts.config import SIDE
 from jaxgen.potts.contrastive import ContrastiveSettings, contrastive_divergence, persistent_chains
 from jaxgen.potts.keys import hidden_key, lattice_order_key, run_keys
 from jaxgen.potts.latent import (
@@ -75,6 +74,7 @@ class LatticesConfig:
     seconds: float = option(
         120.0, "training time per lattice, without compilation", group="study", low=1.0, high=86_400.0
     )
+    images: str = data.images_option(group="study")
     data_dir: str = option("", "folder with MNIST's four IDX files instead of the built-in ones", group="study")
 
     batch_size: int = option(256, "images per step, and persistent chains", group="training", low=1, high=60_000)
@@ -110,10 +110,10 @@ def with_quick(config: LatticesConfig) -> LatticesConfig:
 
 
 class Images(NamedTuple):
-    """Fixed binarisations of MNIST, states 0 and 1, and the reference that samples are judged against."""
+    """Fixed binarisations of the images, states 0 and 1, and the reference that samples are judged against."""
 
-    train: UInt8[Array, "n 28 28"]
-    test: UInt8[np.ndarray, "m 28 28"]
+    train: UInt8[Array, "n h w"]
+    test: UInt8[np.ndarray, "m h w"]
     reference: Any = None
 
 
@@ -124,7 +124,7 @@ class LatticeTask:
     Attributes:
         config: the settings of the comparison.
         name: one of LATTICES.
-        model: the model; images are (n, 28, 28), chains are states of its whole grid.
+        model: the model; images are (n, h, w), chains are states of its whole grid.
         images: training and test images.
         steps: parameter updates.
     """
@@ -140,12 +140,13 @@ class LatticeTask:
         """Return the task of a name in LATTICES."""
         kind = LATTICES[name]
         make = latent_lattice if kind.latent else gibbs.Lattice.grid
-        return cls(config, name, PottsEBM(make(SIDE, SIDE, kind.neighbourhood), 2, kind.coupling), images)
+        lattice = make(*images.train.shape[1:], kind.neighbourhood)
+        return cls(config, name, PottsEBM(lattice, 2, kind.coupling), images)
 
     @property
     def title(self) -> str:
         """Return what is trained, in a line for records."""
-        return f"binarised mnist, lattice {self.name}, {self.steps} updates"
+        return f"binarised {data.name_of('mnist', self.config.images)}, lattice {self.name}, {self.steps} updates"
 
     @property
     def latent(self) -> bool:
@@ -205,20 +206,20 @@ class LatticeTask:
         rows = figure_rows(self.name, figures, self.config.chains, len(self.images.test))
         return runs.Report(self.title, "Potts energy-based model", rows)
 
-    def on_grid(self, key, params: dict, v: UInt8[Array, "n 28 28"]) -> UInt8[Array, "n H W"]:
+    def on_grid(self, key, params: dict, v: UInt8[Array, "n h w"]) -> UInt8[Array, "n H W"]:
         """Return states of the whole grid with the images v at its visible sites and hidden sites drawn given them."""
         return draw_hidden(key, self.model.lattice, params, v) if self.latent else v
 
-    def pixels(self, x: UInt8[Array, "n H W"]) -> UInt8[Array, "n 28 28"]:
+    def pixels(self, x: UInt8[Array, "n H W"]) -> UInt8[Array, "n h w"]:
         """Return the images at the visible sites of states of the grid."""
         return visible_part(x) if self.latent else x
 
-    def direction(self, component: Float64[np.ndarray, "28 28"]) -> Array:
+    def direction(self, component: Float64[np.ndarray, "h w"]) -> Array:
         """Return a direction in the space of pixels as one on the grid, 0 at hidden sites."""
         component = jnp.asarray(component, jnp.float32)
         return pixels_on_grid(component[None])[0] if self.latent else component
 
-    def log_likelihood(self, params: dict, v: UInt8[np.ndarray, "n 28 28"], log_z: float) -> Float64[np.ndarray, "n"]:
+    def log_likelihood(self, params: dict, v: UInt8[np.ndarray, "n h w"], log_z: float) -> Float64[np.ndarray, "n"]:
         """Return log p(v) of every image in nats, exact up to log Z."""
         if self.latent:
             return latent_log_likelihood(self.model.lattice, params, jnp.asarray(v), log_z)
