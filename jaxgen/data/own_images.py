@@ -82,7 +82,7 @@ def _read(path: Path) -> tuple[dict[str, _Part], int]:
 
 
 def _assembled(name: str, parts: dict[str, tuple[np.ndarray, np.ndarray]], levels: int, path: Path) -> Dataset:
-    """Sort, split and freeze."""
+    """Return the dataset: images sorted, split into parts, and frozen."""
     train = _sorted(*parts["train"])
     if "test" in parts:
         test = _sorted(*parts["test"])

@@ -23,14 +23,16 @@ MOST_LEVELS = 256
 class Graph:
     """A simple undirected graph; hashable by its content, so it can be a static argument of a jitted function.
 
-    edges: pairs of sites (E, 2), each pair once, in either direction; E may be 0.
-    n_sites: number of sites, isolated ones included.
-    levels: number of levels, 2..256, of all sites or of each.
-    colours: colour of every site, 0, 1, ..; None for a colouring by DSATUR (Brelaz 1979), which is exact for bipartite
-        graphs. It fixes the order of a sweep.
+    Attributes:
+        edges: pairs of sites (E, 2), each pair once, in either direction; E may be 0.
+        n_sites: number of sites, isolated ones included.
+        levels: number of levels, 2..256, of all sites or of each.
+        colours: colour of every site, 0, 1, ..; None for a colouring by DSATUR (Brelaz 1979), which is exact for
+            bipartite graphs. It fixes the order of a sweep.
 
-    Raises UserError naming the field: a site out of range, a self-loop, a repeated edge, levels out of range, a
-    colouring that gives both ends of an edge one colour.
+    Raises:
+        UserError: a site out of range, a self-loop, a repeated edge, levels out of range, or a colouring that gives
+            both ends of an edge one colour; names the field.
     """
 
     edges: Integer[ArrayLike, "E 2"] | Sequence[Sequence[int]]
@@ -154,7 +156,7 @@ class Graph:
 
     @functools.cached_property
     def colouring(self) -> Int[np.ndarray, "n"]:
-        """Colour of every site, 0 to n_colours - 1: as given, or by DSATUR. Proper."""
+        """Return the colour of every site, 0 to n_colours - 1, as given or by DSATUR, checked to be proper."""
         if self.colours is not None:
             return self.colours
         colours = _dsatur(*self.incidence[:2])

@@ -126,7 +126,7 @@ class Lattice:
 
     @functools.cached_property
     def colouring(self) -> Int[np.ndarray, "H W"]:
-        """Colour of every site, 0 to n_colours - 1: checkerboard, else 2 x 2 tiles, else greedy. Verified."""
+        """Return the colour of every site, 0 to n_colours - 1: checkerboard, 2 x 2 tiles, or greedy; verified."""
         y, x = np.indices((self.height, self.width))
         for colours in ((y + x) % 2, 2 * (y % 2) + x % 2):
             if self.is_proper(colours):
