@@ -140,6 +140,8 @@ def depth_figure(path: str | Path, outcomes: Sequence[Outcome]) -> None:
     energy.set(
         xlabel="place of the layer, from input (0) to output (1)", ylabel="|e|² / 2β²", title="energy per layer, nudged"
     )
+    for axes in (accuracy, reach):
+        axes.set_xticks(sorted({outcome.depth for outcome in outcomes}))
     for axes in (accuracy, reach, energy):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)

@@ -47,7 +47,8 @@ IMAGE_SCHEMES = (
     ("contrastive_hebbian", IMAGES_HOPFIELD | {"nudged_sweeps": 8}),
     ("backprop", IMAGES_PREDICTIVE),
     ("pc_soft_nudge", IMAGES_PREDICTIVE),
-    # The held output is far from the forward pass: six sweeps keep its error in the last layer, and training diverges.
+    # The held output is far from the forward pass: six sweeps keep its error in the last layer, and training diverges;
+    # with twenty, one network of three still fails.
     ("pc_equilibrium", IMAGES_PREDICTIVE | {"nudged_sweeps": 20}),
     ("fixed_prediction", IMAGES_PREDICTIVE),
     ("z_il", IMAGES_PREDICTIVE),
