@@ -33,8 +33,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import shape_checks  # noqa: E402
 
-if os.environ.get("CHECK_SHAPES"):
-    shape_checks.install()  # before jaxgen is imported
+shape_checks.install()  # before jaxgen is imported
 
 
 @pytest.fixture(autouse=True, scope="module")

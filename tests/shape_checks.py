@@ -1,6 +1,7 @@
 """The type checker that makes the jaxtyping annotations of jaxgen checks while tests run, and where they are off."""
 
 import contextlib
+import os
 
 import jax
 import jaxtyping
@@ -13,14 +14,18 @@ _scalars = FrozenDict({int: int | np.integer, float: float | int | np.integer | 
 typechecker = beartype(conf=BeartypeConf(hint_overrides=_scalars))
 _raises = pytest.raises
 
+# The rooms whose whole test run has been checked. CHECK_SHAPES=diffusion,potts adds others for one run.
+ROOMS = ["errors", "runs", "data", "gibbs", "visualization", "training", "evaluation", "pmflow", "vae"]
+ROOMS += filter(None, os.environ.get("CHECK_SHAPES", "").split(","))
+
 
 def install() -> None:
-    """Make every annotated function of jaxgen that is imported from now on check the shapes and types of its arrays.
+    """Make every function of ROOMS that is imported from now on check the types and shapes in its signature.
 
     Where an array of JAX is asked for, one of NumPy will do, as it does for JAX itself.
     """
     jaxtyping.Array = jax.Array | np.ndarray
-    jaxtyping.install_import_hook("jaxgen", "shape_checks.typechecker")
+    jaxtyping.install_import_hook([f"jaxgen.{room}" for room in ROOMS], "shape_checks.typechecker")
     pytest.raises = raises
 
 

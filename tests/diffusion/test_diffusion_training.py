@@ -239,8 +239,8 @@ def test_shapes_that_do_not_fit_are_refused(changes, message):
 
 
 def test_means_with_errors():
-    assert evaluate.mean_of([1.0, 3.0]) == (2.0, 1.0)
-    assert math.isnan(evaluate.mean_of([1.0]).error)
+    assert evaluate.mean_of(np.array([1.0, 3.0])) == (2.0, 1.0)
+    assert math.isnan(evaluate.mean_of(np.array([1.0])).error)
 
 
 def test_last_epoch_is_the_last_epoch():

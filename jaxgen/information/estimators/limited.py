@@ -6,15 +6,16 @@ The class V is what a classifier of scikit-learn can represent. It is fitted to 
 other half.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import scipy.special
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 from jaxgen.errors import UserError
 
 
+@runtime_checkable
 class Classifier(Protocol):
     """The part of a classifier of scikit-learn that is used here."""
 
@@ -26,7 +27,7 @@ class Classifier(Protocol):
 
 
 def limited_information(
-    x: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"], classifier: Classifier | None = None
+    x: Float[np.ndarray, "n d"], labels: Integer[np.ndarray, "n"], classifier: Classifier | None = None
 ) -> float:
     """Return an estimate of I_V from the first half of a sample, evaluated on the second half.
 
