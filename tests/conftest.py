@@ -79,6 +79,12 @@ def pytest_configure(config):
         config.option.loadscopereorder = False
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    with shape_checks.for_test(item):
+        return (yield)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     """Start the files that hold slow tests first, so that at the end no worker waits for a long file."""

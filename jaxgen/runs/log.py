@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import ArrayLike, Float, Shaped
 
 from jaxgen.errors import UserError
 from jaxgen.runs.atomic import atomic_write, naming
@@ -60,13 +60,13 @@ class Logger:
         for name, value in values.items():
             self._events().add(summary.scalar(name, value), step)
 
-    def histogram(self, step: int, name: str, values: Float[np.ndarray, "..."]) -> None:
+    def histogram(self, step: int, name: str, values: Float[ArrayLike, "..."]) -> None:
         """Record the distribution of an array's entries."""
         from tensorboardX import summary
 
         self._events().add(summary.histogram(name, np.asarray(values).ravel(), _BINS), step)
 
-    def images(self, step: int, name: str, images: Shaped[np.ndarray, "n h w"]) -> None:
+    def images(self, step: int, name: str, images: Shaped[ArrayLike, "n h w"]) -> None:
         """Record a grid of grey images, uint8 or floats in [0, 1]. UserError on another shape or range."""
         from tensorboardX import summary
 

@@ -5,15 +5,15 @@ are plain additions, rotations and exclusive ors over a counter, and no random n
 """
 
 import numpy as np
-from jaxtyping import Array, UInt32
+from jaxtyping import Array, ArrayLike, UInt32
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
 
 
 def threefry2x32(
-    key: tuple[UInt32[Array, "..."], UInt32[Array, "..."]],
-    counter: tuple[UInt32[Array, "..."], UInt32[Array, "..."]],
+    key: tuple[UInt32[ArrayLike, "..."], UInt32[ArrayLike, "..."]],
+    counter: tuple[UInt32[ArrayLike, "..."], UInt32[ArrayLike, "..."]],
     rounds: int = 20,
 ) -> tuple[UInt32[Array, "..."], UInt32[Array, "..."]]:
     """Return two random words for a two-word key and a two-word counter; the arrays broadcast.
