@@ -6,11 +6,12 @@ At a large last beta the states are near the minima of E. The law is that of `gi
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8, UInt32
+from jaxtyping import Array, ArrayLike, Bool, Float, Integer, PRNGKeyArray, Real, UInt8
 
 from jaxgen.errors import UserError
 from jaxgen.gibbs.arguments import check_key, check_sweeps, checked_arguments, on_common_devices, readable
@@ -24,13 +25,13 @@ def anneal(
     key: PRNGKeyArray,
     lattice: Lattice | Graph,
     params: Params,
-    x: UInt8[Array, "n *sites"],
-    betas: Float[Array | np.ndarray, "M"],
+    x: UInt8[ArrayLike, "n *sites"],
+    betas: Real[ArrayLike, "M"] | Sequence[float],
     n_sweeps: int = 1,
     *,
-    clamp: Bool[Array, "*sites"] | Bool[Array, "n *sites"] | None = None,
-    field: Float[Array, "*sites L"] | Float[Array, "n *sites L"] | None = None,
-    chain_ids: UInt32[Array, "n"] | None = None,
+    clamp: Bool[ArrayLike, "*sites"] | Bool[ArrayLike, "n *sites"] | Sequence | None = None,
+    field: Float[ArrayLike, "..."] | Sequence | None = None,
+    chain_ids: Integer[ArrayLike, "n"] | Sequence[int] | None = None,
 ) -> UInt8[Array, "n *sites"]:
     """Return the states after `n_sweeps` Gibbs sweeps at every inverse temperature in turn, in one compiled loop.
 
