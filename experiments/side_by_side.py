@@ -117,7 +117,10 @@ def mean_of(entry: dict, column: str, records: Records) -> float | None:
     """Return the mean of a quantity over the records that match the entry's pattern; None where it names none."""
     if column not in entry:
         return None
-    rows = rows_of(entry["records"], entry[column], records)
+    pattern, quantity = entry["records"], entry[column]
+    if not isinstance(quantity, str):  # a pair, for a quantity of other records
+        pattern, quantity = quantity
+    rows = rows_of(pattern, quantity, records)
     return sum(row["value"] for row in rows) / len(rows)
 
 
