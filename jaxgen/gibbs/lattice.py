@@ -45,7 +45,7 @@ class Lattice:
 
     height: int
     width: int
-    offsets: Sequence[Offset]
+    offsets: Sequence[Sequence[int]]
     boundary: str = "open"
 
     @classmethod

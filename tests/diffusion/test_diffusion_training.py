@@ -180,8 +180,15 @@ def test_weights_are_shipped_with_their_config_and_hash(running, tmp_path, monke
     model, params = diffusion.load_pretrained("mini", tmp_path / "weights")
     assert model.unet == task.diffusion.unet and model.prediction == "eps"
     np.testing.assert_allclose(flat(params), flat(state.ema_params), rtol=1e-3, atol=1e-6)
-    description_path.write_text(description_path.read_text().replace('"sha256": "', '"sha256": "0'))
-    with pytest.raises(UserError, match=r"mini\.npz has SHA-256 .* of its arrays; allowed: 0"):
+    description = description_path.read_text()
+    description_path.write_text(description.replace('"sha256": "', '"sha256": "0'))
+    with pytest.raises(UserError, match=r"mini\.json has been changed; allowed: the file that was shipped"):
+        diffusion.load_pretrained("mini", tmp_path / "weights")
+    description_path.write_text(description)
+    with np.load(description_path.with_suffix(".npz")) as weights:
+        changed = {name: array + np.float16(1) for name, array in weights.items()}
+    np.savez(description_path.with_suffix(".npz"), **changed)
+    with pytest.raises(UserError, match=r"mini\.npz has SHA-256 .* of its arrays; allowed: "):
         diffusion.load_pretrained("mini", tmp_path / "weights")
     with pytest.raises(UserError, match="name is 'other'; allowed: mini"):
         diffusion.load_pretrained("other", tmp_path / "weights")
