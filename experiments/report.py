@@ -160,10 +160,27 @@ def _origins(records: Sequence[dict]) -> list[str]:
     for (command, device, commit), group in groups.items():
         seeds = _seeds([record["seed"] for record in group if record["seed"] is not None])
         seeds = f"seed{'s' * (len(group) > 1)} {seeds}, " if seeds else ""
-        times = sorted(record["wall_time_s"] for record in group)
-        time = f"{times[0]:.0f} s" if len(group) == 1 else f"{times[0]:.0f} to {times[-1]:.0f} s each"
+        time = _seconds([record["wall_time_s"] for record in group]) + " each" * (len(group) > 1)
+        if all(_trained_before(record) for record in group):
+            time += f" after {_seconds([_training_time(record) for record in group])} of training by an earlier start"
         lines.append(f"- `{command}`: {seeds}{device}, {time}{commit}")
     return lines
+
+
+def _seconds(times: Sequence[float]) -> str:
+    """Return wall times as text, "12 s" or "12 to 15 s"."""
+    ends = [f"{time:.0f}" for time in (min(times), max(times))]
+    return " to ".join(dict.fromkeys(ends)) + " s"
+
+
+def _training_time(record: dict) -> float:
+    """Return the training time of a record in seconds, 0 if it states none."""
+    return next((row["value"] for row in record["rows"] if row["quantity"] == "training time"), 0.0)
+
+
+def _trained_before(record: dict) -> bool:
+    """Return whether the start that wrote the record cannot have trained: it took less time than the training."""
+    return _training_time(record) > record["wall_time_s"]
 
 
 def _seeds_of(record: dict) -> list[int]:

@@ -145,6 +145,12 @@ def test_seeds_of_one_command_share_a_line_and_their_notes_a_cell(tmp_path):
     assert "| loss | 2.5 (1.5 to 3.5) | 1,000 images; error 0.15 to 0.35 |" in text
 
 
+def test_a_run_that_was_only_drawn_again_says_how_long_it_had_trained(tmp_path, monkeypatch):
+    (tmp_path / "results").mkdir()
+    record(tmp_path / "results" / "toy.json", monkeypatch, [Row("training time", 300.4, "s")])  # in 12.34 s
+    assert "12 s after 300 s of training by an earlier start, commit " in report.build(tmp_path)
+
+
 def test_the_contents_lead_to_headings():
     text = (ROOT / "experiments" / "RESULTS.md").read_text()
     anchors = [report.anchor(heading) for heading in re.findall(r"^##+ (.*)$", text, re.MULTILINE)]
