@@ -151,17 +151,17 @@ def _markdown(lines: Sequence[dict]) -> str:
 
 def _origins(records: Sequence[dict]) -> list[str]:
     """Return one line per command, device and commit: records that differ only by seed share it."""
-    groups: dict[tuple[str, str, str], list[dict]] = {}
+    groups: dict[tuple[str, str, str, bool], list[dict]] = {}
     for record in records:
         shared = re.sub(r"--seed=\d+", "--seed=SEED", record["command"]) if len(records) > 1 else record["command"]
         commit = f", commit {record['commit']}" if "commit" in record else ""
-        groups.setdefault((shared, record["device"], commit), []).append(record)
+        groups.setdefault((shared, record["device"], commit, _trained_before(record)), []).append(record)
     lines = []
-    for (command, device, commit), group in groups.items():
+    for (command, device, commit, trained_before), group in groups.items():
         seeds = _seeds([record["seed"] for record in group if record["seed"] is not None])
         seeds = f"seed{'s' * (len(group) > 1)} {seeds}, " if seeds else ""
         time = _seconds([record["wall_time_s"] for record in group]) + " each" * (len(group) > 1)
-        if all(_trained_before(record) for record in group):
+        if trained_before:
             time += f" after {_seconds([_training_time(record) for record in group])} of training by an earlier start"
         lines.append(f"- `{command}`: {seeds}{device}, {time}{commit}")
     return lines
