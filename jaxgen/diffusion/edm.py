@@ -13,12 +13,12 @@ serve such a network too. c_noise is limited to that of r = 80, the largest leve
 information on the image.
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer, Key, UInt32
 
 from jaxgen.diffusion.guidance import Network
 from jaxgen.diffusion.process import DATA_SCALE, Images, Process, at, check_shape
+from jaxgen.diffusion.rectified_flow import draw
 from jaxgen.diffusion.unet import NO_LABEL
 
 EDM = "edm"
@@ -30,13 +30,7 @@ def edm_draw(
     key: Key[Array, ""], position: UInt32[Array, "batch"], shape: tuple[int, ...], label_dropout: float
 ) -> tuple[Float[Array, "batch"], Images, Bool[Array, "batch"]]:
     """Return levels r, noise (batch, *shape) and dropout, those of each example from its own key."""
-
-    def draw_example(k):
-        key_level, key_noise, key_label = jax.random.split(jax.random.fold_in(key, k), 3)
-        level = jnp.exp(_LOG_MEAN + _LOG_SCALE * jax.random.normal(key_level))
-        return level, jax.random.normal(key_noise, shape), jax.random.bernoulli(key_label, label_dropout)
-
-    return jax.vmap(draw_example)(position)
+    return draw(key, position, shape, label_dropout, lambda z: jnp.exp(_LOG_MEAN + _LOG_SCALE * z))
 
 
 def edm_losses(

@@ -186,14 +186,7 @@ def bound_of_images(
 ) -> Bound:
     """Return the variational bound of images given their class, or without a class where the label is NO_LABEL."""
     arrays = (diffusion.process, params, images, label, index, variances)
-    return _bound(key, diffusion.unet, diffusion.prediction, arrays)
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _bound(key, unet, prediction, arrays):
-    process, params, images, label, index, variances = arrays
-    denoise = Diffusion(unet, process, prediction).denoiser(params, label, 1.0, True)
-    return variational_bound(key, process, denoise, to_unit(images), index, variances)
+    return _of_images(key, diffusion.unet, diffusion.prediction, variational_bound, arrays)
 
 
 def variances_of_images(
@@ -206,14 +199,7 @@ def variances_of_images(
 ) -> Float[Array, "T"]:
     """Return the best scalar variances of the reverse steps, measured on these images given their class."""
     arrays = (diffusion.process, params, images, label, index)
-    return _variances(key, diffusion.unet, diffusion.prediction, arrays)
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _variances(key, unet, prediction, arrays):
-    process, params, images, label, index = arrays
-    denoise = Diffusion(unet, process, prediction).denoiser(params, label, 1.0, True)
-    return best_variances(key, process, denoise, to_unit(images), index)
+    return _of_images(key, diffusion.unet, diffusion.prediction, best_variances, arrays)
 
 
 def last_levels_of_images(
@@ -226,14 +212,7 @@ def last_levels_of_images(
 ) -> Int[Array, "n height width channels"]:
     """Return the grey levels at which the last reverse step is centred for these images; see `last_levels`."""
     arrays = (diffusion.process, params, images, label, index)
-    return _last_levels(key, diffusion.unet, diffusion.prediction, arrays)
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _last_levels(key, unet, prediction, arrays):
-    process, params, images, label, index = arrays
-    denoise = Diffusion(unet, process, prediction).denoiser(params, label, 1.0, True)
-    return last_levels(key, process, denoise, to_unit(images), index)
+    return _of_images(key, diffusion.unet, diffusion.prediction, last_levels, arrays)
 
 
 def flow_bound_of_images(
@@ -248,14 +227,7 @@ def flow_bound_of_images(
     """Return the bound of images by the probability-flow ODE in bits per pixel; see `flow_bound`."""
     times = time_grid(diffusion.process, min(steps, diffusion.process.n_steps), "log_snr")
     arrays = (diffusion.process, params, images, label, index, times)
-    return _flow_bound(key, diffusion.unet, diffusion.prediction, arrays)
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _flow_bound(key, unet, prediction, arrays):
-    process, params, images, label, index, times = arrays
-    denoise = Diffusion(unet, process, prediction).denoiser(params, label, 1.0, True)
-    return flow_bound(key, process, denoise, to_unit(images), index, times)
+    return _of_images(key, diffusion.unet, diffusion.prediction, flow_bound, arrays)
 
 
 def to_grey(x: Images | np.ndarray) -> UInt8[np.ndarray, "n height width"] | UInt8[np.ndarray, "n height width c"]:
@@ -263,3 +235,11 @@ def to_grey(x: Images | np.ndarray) -> UInt8[np.ndarray, "n height width"] | UIn
     x = np.asarray(x)
     x = x[..., 0] if x.shape[-1] == 1 else x
     return np.rint((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _of_images(key, unet, prediction, measure, arrays):
+    """Return `measure` of the images with the model's denoiser, their classes given."""
+    process, params, images, label, index, *rest = arrays
+    denoise = Diffusion(unet, process, prediction).denoiser(params, label, 1.0, True)
+    return measure(key, process, denoise, to_unit(images), index, *rest)

@@ -30,13 +30,20 @@ Velocity = Callable[[Images, Float[Array, ""]], Images]
 
 
 def draw(
-    key: Key[Array, ""], position: UInt32[Array, "batch"], shape: tuple[int, ...], label_dropout: float
+    key: Key[Array, ""],
+    position: UInt32[Array, "batch"],
+    shape: tuple[int, ...],
+    label_dropout: float,
+    time_of: Callable[[Float[Array, ""]], Float[Array, ""]] = jax.nn.sigmoid,
 ) -> tuple[Float[Array, "batch"], Images, Bool[Array, "batch"]]:
-    """Return times in (0, 1), noise (batch, *shape) and dropout, those of each example from its own key."""
+    """Return times, noise (batch, *shape) and dropout, those of each example from its own key.
+
+    A time is `time_of` a standard normal number: by default logit-normal, in (0, 1).
+    """
 
     def draw_example(k):
         key_time, key_noise, key_label = jax.random.split(jax.random.fold_in(key, k), 3)
-        t = jax.nn.sigmoid(jax.random.normal(key_time))
+        t = time_of(jax.random.normal(key_time))
         return t, jax.random.normal(key_noise, shape), jax.random.bernoulli(key_label, label_dropout)
 
     return jax.vmap(draw_example)(position)

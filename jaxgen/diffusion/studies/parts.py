@@ -69,26 +69,26 @@ def recipe(seed: int, steps: int, part: str = WHOLE) -> DiffusionConfig:
 def measure(config: PartsConfig, workdir: Path) -> runs.Report:
     """Train and judge every part and seed; return the report."""
     pieces = runs.Pieces(workdir / ".parts", {"steps": config.steps, "n": config.n})
-    found: dict[str, list[Judged]] = {}
+    judged: dict[str, list[Judged]] = {}
     for part in PARTS:
         for seed in range(config.seed, config.seed + config.seeds):
             name = f"{part}_seed{seed}"
             run = functools.partial(_judged, recipe(seed, config.steps, part), workdir / "runs" / name, config.n)
             arrays = pieces.get(name, run)
-            found.setdefault(part, []).append(Judged(float(arrays["frechet"]), float(arrays["accuracy"])))
+            judged.setdefault(part, []).append(Judged(float(arrays["frechet"]), float(arrays["accuracy"])))
     pieces.clear()
     title = f"parts of the compact recipe, {config.steps} updates, {config.seeds} seeds"
-    return runs.Report(title, "Diffusion", part_rows(found))
+    return runs.Report(title, "Diffusion", part_rows(judged))
 
 
-def part_rows(found: Mapping[str, Sequence[Judged]]) -> list[runs.Row]:
+def part_rows(judged: Mapping[str, Sequence[Judged]]) -> list[runs.Row]:
     """Return a row per part: the mean distance, the gap to the whole recipe with its interval, the accuracy."""
     rows = []
-    whole = np.array([one.frechet for one in found[WHOLE]])
-    for part, group in found.items():
-        values = np.array([one.frechet for one in group])
+    whole = np.array([row.frechet for row in judged[WHOLE]])
+    for part, group in judged.items():
+        values = np.array([row.frechet for row in group])
         seeds = ", ".join(f"{value:.3g}" for value in values)
-        accuracy = np.mean([one.accuracy for one in group])
+        accuracy = np.mean([row.accuracy for row in group])
         note = f"by seed {seeds}; conditional accuracy {accuracy:.4f}"
         if part != WHOLE:
             gap = mean_of(values - whole)
