@@ -61,9 +61,11 @@ def test_a_run_leaves_all_that_is_promised(finished):
     assert {"loss", "mse", "grad_norm", "held_out_loss", "learning_rate"} <= set(records[1])
 
 
-@pytest.mark.parametrize("size, objective", [("tiny", "v"), ("compact", "flow")])
-def test_the_flag_files_are_of_this_program(size, objective):
-    lines = (ROOT / "experiments" / "flags" / f"diffusion_{size}.flags").read_text().splitlines()
+@pytest.mark.parametrize(
+    "name, size, objective", [("tiny", "tiny", "v"), ("compact", "compact", "flow"), ("compact_long", "compact", "flow")]
+)
+def test_the_flag_files_are_of_this_program(name, size, objective):
+    lines = (ROOT / "experiments" / "flags" / f"diffusion_{name}.flags").read_text().splitlines()
     flags = [line for line in lines if not line.startswith("#")]
     seen = []
     runs.main(diffusion.DiffusionConfig, lambda config, _: seen.append(config), ["program", *flags])
