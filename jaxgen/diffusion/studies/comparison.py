@@ -123,6 +123,7 @@ def summary(runs_by_name: Mapping[str, Sequence[Run]]) -> str:
     losses, accuracies = [], []
     for name, group in runs_by_name.items():
         last = np.mean([run.epochs[-1] for run in group])
+        lowest = np.mean([run.epochs.min() for run in group])
         held = mean_of(np.mean([run.held_out for run in group], axis=0))
         low, high = held.value - 1.96 * held.error, held.value + 1.96 * held.error
         losses.append(
@@ -130,7 +131,8 @@ def summary(runs_by_name: Mapping[str, Sequence[Run]]) -> str:
                 "configuration": name,
                 "updates": group[0].task.steps,
                 "training loss, last epoch": f"{last:.4f}",
-                "original notebook": f"{NOTEBOOK_LOSSES[name][1]:.4f}",
+                "lowest epoch": f"{lowest:.4f}",
+                "original notebook, last epoch": f"{NOTEBOOK_LOSSES[name][1]:.4f}",
                 "held-out loss": f"{held.value:.4f}",
                 "95 % interval": f"{low:.4f} to {high:.4f}",
             }
