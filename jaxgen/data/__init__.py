@@ -18,6 +18,7 @@ from jaxgen.data.levels import encode as encode
 from jaxgen.data.levels import psnr as psnr
 from jaxgen.data.own_images import load_images as load_images
 from jaxgen.data.own_images import read_images as read_images
+from jaxgen.data.shifts import shift as shift
 from jaxgen.data.source import data_dir_option as data_dir_option
 from jaxgen.data.source import dataset_option as dataset_option
 from jaxgen.data.source import images_option as images_option

@@ -43,6 +43,9 @@ class EnergyLearningConfig:
 
     dataset: str = option("xor", "what to learn", group="data", choices=("xor", "mnist", "fashion_mnist"))
     data_dir: str = option("", "folder with the IDX files of the dataset, instead of the usual places", group="data")
+    shift: int = option(
+        0, "largest shift of a training image, drawn anew at every step, in pixels", group="data", low=0, high=8
+    )
 
     energy: str = option(
         "sigmoid",
@@ -94,9 +97,9 @@ class EnergyLearningConfig:
     )
     sweep: str = option(
         "asynchronous",
-        "update layer after layer, or all at once",
+        "update layer after layer, all at once, or, in predictive coding, all errors downwards and then states upwards",
         group="relaxation",
-        choices=("asynchronous", "synchronous"),
+        choices=("asynchronous", "synchronous", "errors"),
     )
     step_size: float = option(
         0.5, "step size of inference in predictive coding", group="relaxation", low=0.0, high=100.0
@@ -180,11 +183,13 @@ def build_model(config: EnergyLearningConfig, n_outputs: int) -> Model:
 
 
 def energy_of(config: EnergyLearningConfig, network: Network) -> Model:
-    """Return the energy that a config describes, of any network."""
-    synchronous, cost = config.sweep == "synchronous", COSTS[config.cost]
+    """Return the energy that a config describes, of any network. UserError if its sweeps are not for that energy."""
+    synchronous, by_errors, cost = config.sweep == "synchronous", config.sweep == "errors", COSTS[config.cost]
     if config.energy == "predictive_coding":
         phi = ACTIVATIONS[config.activation]
-        return PredictiveCoding(network, phi, cost, config.step_size, synchronous, config.residual)
+        return PredictiveCoding(network, phi, cost, config.step_size, synchronous, config.residual, by_errors)
+    if by_errors:
+        raise UserError(f"sweep is errors; allowed with energy {config.energy}: asynchronous, synchronous")
     return hopfield.Hopfield(network, getattr(hopfield, config.energy), cost, synchronous)
 
 
@@ -198,7 +203,9 @@ def build_settings(config: EnergyLearningConfig) -> Settings:
     if sweeps is None:
         if not coding:
             raise UserError(f"nudged_sweeps is none; allowed with energy {config.energy}: an integer, 0 or more")
-        sweeps = sweeps_for_depth(depth_of(config), config.step_size, config.sweep == "synchronous")
+        # By errors a force reaches every layer in one sweep, as in a network of one.
+        depth = 1 if config.sweep == "errors" else depth_of(config)
+        sweeps = sweeps_for_depth(depth, config.step_size, config.sweep == "synchronous")
     nudged = Minimiser(sweeps, config.tolerance)
     return Settings(config.beta, config.points, Phases(Minimiser(free, config.tolerance), nudged, config.continuation))
 

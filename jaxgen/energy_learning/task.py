@@ -61,7 +61,7 @@ class WholeOrder:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EnergyTask:
-    """A model with its data. On XOR all three parts are the four examples."""
+    """A model with its data. On XOR all three parts are the four examples, and there is no size of images."""
 
     config: EnergyLearningConfig
     model: Model
@@ -69,6 +69,7 @@ class EnergyTask:
     train: Examples
     validation: Examples
     test: Examples
+    image_size: tuple[int, int] | None = None
 
     @classmethod
     def load(cls, config: EnergyLearningConfig) -> "EnergyTask":
@@ -77,13 +78,16 @@ class EnergyTask:
         if config.dataset == "xor":
             if config.convolutions:
                 raise UserError(f"convolutions is {config.convolutions!r}; allowed with dataset xor: empty")
-            parts = [Examples(XOR_X, XOR_Y, 2)] * 3
+            if config.shift:
+                raise UserError(f"shift is {config.shift}; allowed with dataset xor: 0")
+            parts, size = [Examples(XOR_X, XOR_Y, 2)] * 3, None
         else:
             dataset = data.load(config.dataset, data_dir=config.data_dir or None)
             split = [data.split(dataset, part) for part in ("train", "validation", "test")]
             n_labels = 1 + int(max(labels.max() for _, labels in split))
-            check_sizes(config, *dataset.size)
-            shape = (*dataset.size, 1) if config.convolutions else (-1,)
+            size = dataset.size
+            check_sizes(config, *size)
+            shape = (*size, 1) if config.convolutions else (-1,)
             parts = [
                 Examples(images.reshape(len(images), *shape) / np.float32(255), y, n_labels) for images, y in split
             ]
@@ -95,7 +99,7 @@ class EnergyTask:
             )
         if config.persistent and not SCHEMES[config.scheme].feedback:
             raise UserError(f"persistent is true; allowed with scheme {config.scheme}: false, the free phase is a pass")
-        task = cls(config, model, build_settings(config), *parts)
+        task = cls(config, model, build_settings(config), *parts, size)
         build_scheme(config.scheme, model, task.settings)
         return task
 
@@ -122,7 +126,8 @@ class EnergyTask:
         """Return the estimator of the scheme for all networks at once, on one batch."""
         grad_fn = build_scheme(self.config.scheme, self.model, self.settings)
         grad_fn = states_by_example(grad_fn) if self.by_example else grad_fn
-        return training.vmapped_grad_fn(grad_fn, self.config.seeds, shared_batch=True)
+        grad_fn = training.vmapped_grad_fn(grad_fn, self.config.seeds, shared_batch=True)
+        return on_shifted_images(grad_fn, self.config.shift, self.image_size) if self.config.shift else grad_fn
 
     def initial_params(self) -> Params:
         """Return the stacked initial parameters of all networks."""
@@ -164,6 +169,18 @@ def states_by_example(grad_fn: GradFn) -> GradFn:
         rows = batch["example"]
         grads, states, metrics = grad_fn(params, jax.tree.map(lambda s: s[rows], carry), key, batch)
         return grads, jax.tree.map(lambda s, new: s.at[rows].set(new), carry, states), metrics
+
+    return wrapped
+
+
+def on_shifted_images(grad_fn: GradFn, most: int, size: tuple[int, int]) -> GradFn:
+    """Return a gradient function of batches whose images, of that height and width, move by up to `most` pixels."""
+
+    def wrapped(params: PyTree, carry: States | None, key: Key[Array, ""], batch: dict[str, Array]):
+        key_shift, key = jax.random.split(key)
+        images = batch["x"].reshape(-1, *size)
+        moved = data.shift(key_shift, images, batch["position"], most).reshape(batch["x"].shape)
+        return grad_fn(params, carry, key, batch | {"x": moved})
 
     return wrapped
 

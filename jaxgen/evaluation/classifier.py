@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Integer, Key, PyTree, UInt8, UInt32
+from jaxtyping import Array, Integer, Key, PyTree, UInt8
 
 from jaxgen import data, runs, training
 from jaxgen.evaluation.networks import NETWORKS, apply_network
@@ -80,28 +80,12 @@ def shifted_loss(network: nn.Module, largest: int) -> training.step.LossFn:
     """Return loss(params, key, batch) for a batch {"image" uint8, "label", "position"}; the accuracy is a metric."""
 
     def loss_fn(params: PyTree, key: Key[Array, ""], batch: dict[str, Array]):
-        images = shift(key, batch["image"], batch["position"], largest).astype(jnp.float32) / 255
+        images = data.shift(key, batch["image"], batch["position"], largest).astype(jnp.float32) / 255
         logits, _ = network.apply({"params": params}, images)
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"].astype(jnp.int32)).mean()
         return loss, {"accuracy": (logits.argmax(1) == batch["label"]).mean()}
 
     return loss_fn
-
-
-def shift(
-    key: Key[Array, ""], images: Float[Array, "n H W"] | UInt8[Array, "n H W"], position: UInt32[Array, "n"], most: int
-) -> Float[Array, "n H W"] | UInt8[Array, "n H W"]:
-    """Return each image moved by whole pixels, -most to most down and right; zeros come in.
-
-    The shift of an image is a function of `key` and its position, so it does not depend on the number of devices.
-    """
-    height, width = images.shape[1:]
-
-    def shift_one(image: Array, place: Array) -> Array:
-        corner = jax.random.randint(jax.random.fold_in(key, place), (2,), 0, 2 * most + 1)
-        return jax.lax.dynamic_slice(jnp.pad(image, most), corner, (height, width))
-
-    return jax.vmap(shift_one)(images, position)
 
 
 def accuracy(name: str, params: dict, images: UInt8[np.ndarray, "n 28 28"], labels: Integer[np.ndarray, "n"]) -> float:

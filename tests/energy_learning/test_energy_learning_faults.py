@@ -72,8 +72,11 @@ def test_sweeps_by_depth_and_what_arrives():
     starved = el.EnergyTask.load(config)
     deep = el.EnergyTask.load(dataclasses.replace(config, nudged_sweeps=None))
     assert deep.settings.phases.nudged.iterations == sweeps_for_depth(10, 0.25)
+    errors = el.EnergyTask.load(dataclasses.replace(config, nudged_sweeps=None, sweep="errors", step_size=1.0))
+    assert errors.settings.phases.nudged.iterations == 1
     params = starved.initial_params()
     assert reach_of_errors(starved)(params) < 0.01 and reach_of_errors(deep)(params) > 0.15
+    assert reach_of_errors(errors)(params) == pytest.approx(1, abs=0.01)
 
 
 def test_starving_layers_are_warned_of_once(capsys):

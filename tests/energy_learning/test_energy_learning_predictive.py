@@ -157,6 +157,55 @@ def test_at_finite_beta_the_soft_nudge_is_an_exact_gradient():
     assert direction @ estimated == pytest.approx(difference, rel=1e-7)
 
 
+@pytest.mark.parametrize("clamped", [False, True])
+def test_a_sweep_by_errors_is_a_gradient_step_of_the_errors(clamped):
+    """F + beta C as a function of e_1 ... e_L, by automatic differentiation through z_l = p_l(z_{l-1}) + e_l."""
+    (model, params), data = coding(by_errors=True, step_size=0.2), batch()
+    drive, rng, nudge = model.drive(params, data["x"]), np.random.default_rng(4), el.Nudge(0.3, data["y"])
+    errors = [jnp.asarray(rng.normal(size=z.shape)) for z in model.start(params, drive)]
+
+    def states_of(errors):
+        states = []
+        for number, error in enumerate(errors, 1):
+            states.append(model.prediction(params, drive, states, number) + error)
+        return states
+
+    held = states_of(errors)[-1]
+
+    def total(errors):
+        if clamped:  # the last error is what is left to the held output
+            hidden = states_of(errors)
+            errors = [*errors[:-1], held - model.prediction(params, drive, hidden, 3)]
+            return sum(0.5 * (e**2).sum() for e in errors)
+        return sum(0.5 * (e**2).sum() for e in errors) + 0.3 * model.cost.value(states_of(errors)[-1], data["y"]).sum()
+
+    slopes = jax.grad(total)(errors)
+    wanted = states_of([e - 0.2 * slope for e, slope in zip(errors, slopes, strict=True)])
+    wanted = [*wanted[:-1], held] if clamped else wanted
+    swept = model.sweep(params, drive, None if clamped else nudge, clamped)(tuple(states_of(errors)))
+    for new, expected in zip(swept, wanted, strict=True):
+        np.testing.assert_allclose(new, expected, atol=1e-14)
+
+
+def test_sweeps_by_errors_end_where_the_others_do_and_reach_every_layer_at_once():
+    """Twelve layers: the same equilibrium, and all of the gradient after one sweep of step size 1."""
+    widths = (6,) * 11 + (3,)
+    (model, params), data = coding(widths=widths), batch()
+    fast = dataclasses.replace(model, by_errors=True, step_size=1.0)
+    exact = gradient(el.backprop(model), params, data)
+    far = el.Phases(el.Minimiser(0), el.Minimiser(20_000, 1e-13))
+    slow, quick = (
+        gradient(el.equilibrium_propagation(one, el.centred(0.05), far), params, data) for one in (model, fast)
+    )
+    assert off(quick, slow) < 1e-8
+    once = el.Phases(el.Minimiser(0), el.Minimiser(1))
+    assert off(gradient(el.equilibrium_propagation(fast, el.centred(1e-4), once), params, data), exact) < 1e-6
+    assert off(gradient(el.equilibrium_propagation(model, el.centred(1e-4), once), params, data), exact) > 0.5
+    assert off(gradient(el.z_il(fast), params, data), exact) < 1e-12
+    with pytest.raises(ValueError, match="by_errors is true; allowed with synchronous: false"):
+        dataclasses.replace(fast, synchronous=True)
+
+
 def test_activations_need_not_be_tanh():
     (model, params), data = coding(activation=jax.nn.gelu), batch()
     exact = gradient(el.backprop(model), params, data)

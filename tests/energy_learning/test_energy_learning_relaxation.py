@@ -111,8 +111,8 @@ def test_asynchronous_sweeps_never_raise_the_energy_and_synchronous_ones_do(unit
 
 @pytest.mark.parametrize("clamped", [False, True])
 def test_predictive_coding_sweeps_lower_its_energy(clamped):
-    for synchronous in (False, True):
-        (model, params), data = coding(step_size=0.2, synchronous=synchronous), batch(20)
+    for order in ({}, {"synchronous": True}, {"by_errors": True}):
+        (model, params), data = coding(step_size=0.2, **order), batch(20)
         sweep = jax.jit(model.sweep(params, model.drive(params, data["x"]), clamped=clamped))
         states, before = random_states(model, params, data), np.inf
         output = states[-1]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from energy_learning_cases import flat, off
 
+from jaxgen import data, training
 from jaxgen import energy_learning as el
-from jaxgen import training
 from jaxgen.energy_learning import original, playground
 from jaxgen.energy_learning.task import XOR_X, XOR_Y, Examples
 
@@ -73,6 +73,34 @@ def test_networks_trained_together_are_those_trained_alone():
     alone = flat(state.params)
     np.testing.assert_allclose(flat(jax.tree.map(lambda leaf: leaf[1], both.params)), alone, atol=1e-5)
     assert off(flat(jax.tree.map(lambda leaf: leaf[0], both.params)), alone) > 0.1
+
+
+@pytest.mark.parametrize("convolutions, widths", [("", "4"), ("2x5,2x3", "")], ids=["dense", "convolutional"])
+def test_training_images_are_shifted_anew_at_every_step(convolutions, widths):
+    """The gradient of a step is that of images moved by its key; validation and test images stay."""
+    config = el.EnergyLearningConfig(
+        dataset="mnist", convolutions=convolutions, widths=widths, energy="predictive_coding", scheme="backprop",
+        seeds=2, shift=2,
+    )  # fmt: skip
+    task, plain = el.EnergyTask.load(config), el.EnergyTask.load(dataclasses.replace(config, shift=0))
+    key, position = jax.random.key(1), jnp.arange(6, dtype=jnp.uint32)
+    batch = {name: array[:6] for name, array in task.arrays().items()} | {"position": position}
+    images = np.asarray(batch["x"]).reshape(6, 28, 28)
+    moved = np.asarray(data.shift(jax.random.split(key)[0], jnp.asarray(images), position, 2))
+    assert (moved != images).any((1, 2)).sum() > 3
+    params = task.initial_params()
+    found, _, _ = jax.jit(task.grad_fn())(params, None, key, batch)
+    shifted = batch | {"x": jnp.asarray(moved.reshape(batch["x"].shape))}
+    wanted, _, _ = jax.jit(plain.grad_fn())(params, None, key, shifted)
+    np.testing.assert_allclose(flat(found), flat(wanted), atol=1e-7)
+    np.testing.assert_array_equal(task.test.x, plain.test.x)
+    with pytest.raises(ValueError, match="shift is 2; allowed with dataset xor: 0"):
+        el.EnergyTask.load(el.EnergyLearningConfig(shift=2))
+
+
+def test_sweeps_by_errors_are_for_predictive_coding():
+    with pytest.raises(ValueError, match="sweep is errors; allowed with energy clipped: asynchronous, synchronous"):
+        el.EnergyTask.load(el.EnergyLearningConfig(energy="clipped", sweep="errors"))
 
 
 def test_persistent_states_are_the_last_free_equilibria():

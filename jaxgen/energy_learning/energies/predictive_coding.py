@@ -12,7 +12,13 @@ gradient descent,
 
     z_l <- z_l - gamma (e_l - J_{l+1}^T e_{l+1} + [l = L] beta dC/dz_L),     J_l = dp_l(z) / dz,
 
-layer after layer from the output down, or all layers at once.
+layer after layer from the output down, or all layers at once. As functions of the errors instead, with the states
+z_l = p_l(z_{l-1}) + e_l built from the input up, F + beta C has the gradient e_l - g_l in e_l, and a sweep is
+
+    g_L = - beta dC/dz_L,     g_l = J_{l+1}^T g_{l+1},     e_l <- e_l + gamma (g_l - e_l)     Goemaere et al. (2025)
+
+where g_L = e_L while z_L is held. Here a force reaches every layer in one sweep, whatever the depth, and with gamma = 1
+the distance to the minimum shrinks by a factor of order beta |J_{L<-l}|^2 per sweep.
 """
 
 import dataclasses
@@ -35,7 +41,11 @@ class PredictiveCoding:
     """A network, the activation phi, its cost, the step size gamma of inference, > 0, and the form of its predictions.
 
     The methods are those of `jaxgen.energy_learning.Model`, on states z_1 ... z_L; the cost reads z_L. The
-    hidden layers of a residual network have one shape.
+    hidden layers of a residual network have one shape. Sweeps move states layer after layer, all states at once if
+    `synchronous`, or errors if `by_errors`.
+
+    Raises:
+        UserError: step_size not positive, or both kinds of sweeps.
     """
 
     network: Network
@@ -44,12 +54,15 @@ class PredictiveCoding:
     step_size: float = 0.5
     synchronous: bool = False
     residual: bool = False
+    by_errors: bool = False
 
     holomorphic = False
 
     def __post_init__(self):
         if not self.step_size > 0:
             raise UserError(f"step_size is {self.step_size}; allowed: a number above 0")
+        if self.synchronous and self.by_errors:
+            raise UserError("by_errors is true; allowed with synchronous: false")
 
     def drive(self, params: Params, x: Float[Array, "batch ..."]) -> Array:
         """Return a_1(x), which no sweep changes."""
@@ -86,6 +99,8 @@ class PredictiveCoding:
 
     def sweep(self, params: Params, drive: Array, nudge: Nudge | None = None, clamped: bool = False) -> Sweep:
         """Return one gradient step of every layer on F + beta C; see `Model.sweep`."""
+        if self.by_errors:
+            return lambda states: self._errors_moved(params, drive, states, nudge, clamped)
         depth = self.network.depth
 
         def sweep(states: States) -> States:
@@ -135,6 +150,20 @@ class PredictiveCoding:
         """Return the input after one gradient step on F with the states held: x + gamma J_1^T e_1."""
         predicted, back = jax.vjp(lambda x: self._function(1)(self.network.drive(params, 1, x)), x)
         return x + self.step_size * back(states[0] - predicted)[0]
+
+    def _errors_moved(self, params: Params, drive: Array, states: States, nudge: Nudge | None, clamped: bool) -> States:
+        """Return the states after one gradient step on F + beta C as a function of the errors."""
+        errors, depth = list(self.errors(params, drive, states)), self.network.depth
+        force = 0.0 * errors[-1] if nudge is None else -nudge.beta * self.cost.gradient(states[-1], nudge.target)
+        force = errors[-1] if clamped else force
+        for number in range(depth, 0, -1):
+            errors[number - 1] = errors[number - 1] + self.step_size * (force - errors[number - 1])
+            if number > 1:
+                force = self.back_error(params, states, number, force)
+        new = []
+        for number, error in enumerate(errors, 1):
+            new.append(self.prediction(params, drive, new, number) + error)
+        return (*new[:-1], states[-1] if clamped else new[-1])
 
     def _from(self, params: Params, z: Array, number: int) -> Array:
         predicted = self._function(number)(self.network.drive(params, number, self._read(z)))

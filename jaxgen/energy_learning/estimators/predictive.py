@@ -47,7 +47,7 @@ def pc_equilibrium(model: PredictiveCoding, minimiser: Minimiser) -> GradFn:
 
 def z_il(model: PredictiveCoding, step_size: float = 1.0) -> GradFn:
     """Return zero-divergence inference learning; it equals backprop for step_size = 1 only."""
-    model = dataclasses.replace(model, synchronous=True, step_size=step_size)
+    model = dataclasses.replace(model, synchronous=True, by_errors=False, step_size=step_size)
 
     def grad_fn(params: Params, carry: None, key: Array | None, batch: dict[str, Array]):
         x = batch["x"]
