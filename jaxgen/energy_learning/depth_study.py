@@ -1,9 +1,10 @@
 """Predictive coding against depth: plain and residual networks, with as many sweeps as their depth asks for.
 
-For every depth and form one network is trained by predictive coding with a centred soft nudge and one by backprop, from
-the same initial weights and on the same batches. Reported: accuracy without labels, and the error reach, the smallest
-share of backprop's gradient that any layer gets (`reach.py`). Drawn: accuracy and reach against depth, and how the
-energy of a nudged equilibrium spreads over the layers,
+For every depth and form one network is trained by backprop and two by predictive coding with a centred soft nudge, all
+from the same initial weights and on the same batches: one whose sweeps move the states, as many as it has layers, and
+one whose single sweep moves the errors. Reported: accuracy without labels, and the error reach, the smallest share of
+backprop's gradient that any layer gets (`reach.py`). Drawn: wrong answers and reach against depth, and how the energy
+of a nudged equilibrium spreads over the layers,
 
     energy of layer l = 1/2 |e_l|^2 / beta^2,     mean over examples
 """
@@ -42,6 +43,8 @@ SHARED = {
 }
 # Rectified units halve the mean square of what passes, for which plain networks need larger weights.
 FORMS = {"residual": {"residual": True}, "plain": {"weight_scale": 1.2}}
+BY_ERRORS = {"sweep": "errors", "step_size": 1.0}
+_BY_ERRORS = ", by errors"
 _PROBED = 256  # training examples whose energies are averaged
 
 
@@ -58,7 +61,10 @@ class Outcome(NamedTuple):
 
 
 def settings(base: EnergyLearningConfig, depths: Sequence[int], width: int) -> dict[tuple[int, str], tuple]:
-    """Return (depth, form) -> (config of predictive coding, config of backprop). UserError for a depth below 2."""
+    """Return (depth, form and kind of sweep) -> (config of predictive coding, config of backprop).
+
+    UserError for a depth below 2.
+    """
     if min(depths) < 2:
         raise UserError(f"depths has {min(depths)}; allowed: integers, each 2 or more")
     pairs = {}
@@ -66,7 +72,9 @@ def settings(base: EnergyLearningConfig, depths: Sequence[int], width: int) -> d
         for form, special in FORMS.items():
             widths = ",".join([str(width)] * (depth - 1))
             local = dataclasses.replace(base, **SHARED, **special, widths=widths, eval_every=base.epochs)
-            pairs[depth, form] = local, dataclasses.replace(local, scheme="backprop")
+            exact = dataclasses.replace(local, scheme="backprop")
+            pairs[depth, form] = local, exact
+            pairs[depth, form + _BY_ERRORS] = dataclasses.replace(local, **BY_ERRORS), exact
     return pairs
 
 
@@ -80,8 +88,9 @@ def prepare(base: EnergyLearningConfig, depths: Sequence[int], width: int) -> ru
     def job(folder: runs.RunFolder) -> runs.Report:
         outcomes = []
         for (depth, form), configs in pairs.items():
-            task, params = _trained(configs[0], folder, f"{form}_{depth}")
-            exact_task, exact_params = _trained(configs[1], folder, f"{form}_{depth}_backprop")
+            task, params = _trained(configs[0], folder, f"{form}_{depth}".replace(_BY_ERRORS, "_errors"))
+            # Trained once for both kinds of sweep: a finished run folder is read.
+            exact_task, exact_params = _trained(configs[1], folder, f"{form.removesuffix(_BY_ERRORS)}_{depth}_backprop")
             outcomes.append(
                 Outcome(
                     depth,
@@ -116,35 +125,39 @@ def layer_energies(task: EnergyTask, params: Params) -> Float[np.ndarray, "L"]:
 
 
 def depth_figure(path: str | Path, outcomes: Sequence[Outcome]) -> None:
-    """Draw accuracy and error reach against depth, and the energy of every layer."""
+    """Draw wrong answers and error reach against depth, and the energy of every layer."""
     import matplotlib
     from matplotlib.figure import Figure
 
     from jaxgen import visualization
 
-    figure = Figure(figsize=(12.5, 3.8), dpi=110, layout="constrained")
-    accuracy, reach, energy = figure.subplots(1, 3)
+    figure = Figure(figsize=(12.5, 4.8), dpi=110, layout="constrained")
+    wrong, reach, energy = figure.subplots(1, 3)
     colours = matplotlib.colormaps["tab10"].colors
-    for number, form in enumerate(FORMS):
+    for number, form in enumerate(dict.fromkeys(outcome.form for outcome in outcomes)):
         own = [outcome for outcome in outcomes if outcome.form == form]
         depths, colour = [outcome.depth for outcome in own], colours[number]
-        accuracy.plot(depths, [o.accuracy for o in own], "o-", color=colour, label=f"{form}, predictive coding")
-        accuracy.plot(depths, [o.backprop for o in own], "s--", color=colour, label=f"{form}, backprop")
-        reach.plot(depths, [o.reach for o in own], "o-", color=colour, label=form)
+        mark = "^-" if form.endswith(_BY_ERRORS) else "o-"
+        wrong.semilogy(depths, [100 - o.accuracy for o in own], mark, color=colour, label=form)
+        if mark == "o-":
+            wrong.semilogy(depths, [100 - o.backprop for o in own], "s--", color=colour, label=f"{form}, backprop")
+        reach.plot(depths, [o.reach for o in own], mark, color=colour, label=form)
         for outcome, style in zip(own, (":", "--", "-", "-."), strict=False):
             place = np.linspace(0, 1, outcome.depth)
             energy.semilogy(place, outcome.energies, style, color=colour, label=f"{form}, {outcome.depth} layers")
-    accuracy.set(xlabel="layers", ylabel="label-free accuracy, %", title="test accuracy")
-    reach.set(xlabel="layers", ylabel="error reach", title="least share of backprop's gradient", ylim=(0, 1.3))
+    wrong.set(xlabel="layers", ylabel="% (logarithmic)", title="wrong answers, test images without labels")
+    reach.set(xlabel="layers", ylabel="error reach", title="least share of backprop's gradient", ylim=(0, None))
     reach.axhline(1.0, color="grey", linewidth=0.8)
     energy.set(
         xlabel="place of the layer, from input (0) to output (1)", ylabel="|e|² / 2β²", title="energy per layer, nudged"
     )
-    for axes in (accuracy, reach):
+    for axes in (wrong, reach):
         axes.set_xticks(sorted({outcome.depth for outcome in outcomes}))
-    for axes in (accuracy, reach, energy):
+    wrong.set_yticks([3, 5, 10, 20, 50, 100], ["3", "5", "10", "20", "50", "100"])
+    wrong.minorticks_off()
+    for axes in (wrong, reach, energy):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     visualization.save_figure(path, figure)
 
 
@@ -159,5 +172,6 @@ def _accuracy(task: EnergyTask, params: Params) -> float:
 
 
 def _row(outcome: Outcome) -> runs.Row:
-    note = f"backprop {outcome.backprop:.2f} %; {outcome.sweeps} sweeps per nudge; error reach {outcome.reach:.2f}"
+    sweeps = "1 sweep" if outcome.sweeps == 1 else f"{outcome.sweeps} sweeps"
+    note = f"backprop {outcome.backprop:.2f} %; {sweeps} per nudge; error reach {outcome.reach:.2f}"
     return runs.Row(f"{outcome.form}, {outcome.depth} layers: accuracy", outcome.accuracy, "%", "", note)

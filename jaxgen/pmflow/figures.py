@@ -128,10 +128,11 @@ def _effect(axis: Axes, models: Sequence[Trained]) -> None:
     """Draw the difference of accuracy of every contrast about the flow against the displacement by its flow."""
     moved = {model.name: model for model in models if model.displacement is not None}
     pairs = [pair for pair in contrasts(models) if pair.contrast.about_flow and pair.contrast.model in moved]
-    axis.set_title("effect of the flow against its displacement", fontsize=11)
+    axis.set_title("effect of the flow against its displacement\n(contrasts of one flow side by side)", fontsize=11)
     axis.axhline(0, color="black", linewidth=1)
     for place, pair in enumerate(pairs):
-        x = 100 * moved[pair.contrast.model].displacement[-1]
+        before = sum(other.contrast.model == pair.contrast.model for other in pairs[:place])
+        x = 100 * moved[pair.contrast.model].displacement[-1] * 1.3**before
         half = np.nan_to_num(pair.difference.half)
         colour = _COLOURS[place % len(_COLOURS)]
         axis.errorbar(x, pair.difference.mean, half, fmt="o", color=colour, capsize=3, label=pair.contrast.question)
@@ -155,7 +156,9 @@ def _displacement(axis: Axes, models: Sequence[Trained]) -> None:
         )
     if moving:
         axis.set_yscale("log")
-        axis.legend(fontsize=7)
+        low, high = axis.get_ylim()
+        axis.set_ylim(low * (low / high) ** 0.8, high)  # room for the legend
+        axis.legend(fontsize=7, loc="lower left")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     _label(axis, "epoch", "%")
 

@@ -163,7 +163,8 @@ def test_the_study_of_depths(tmp_path, monkeypatch):
     code, _, err = commands.run("experiments.energy_learning_depth", *flags)
     assert code == 0, err
     rows = json.loads((tmp_path / "depth" / "result.json").read_text())["rows"]
-    names = [f"{form}, {depth} layers: accuracy" for depth in (2, 4) for form in ("residual", "plain")]
-    assert [row["quantity"] for row in rows] == names
-    assert all(" sweeps per nudge; error reach " in row["note"] for row in rows)
+    forms = [form + kind for form in ("residual", "plain") for kind in ("", ", by errors")]
+    assert [row["quantity"] for row in rows] == [f"{form}, {d} layers: accuracy" for d in (2, 4) for form in forms]
+    assert all((", by errors" in row["quantity"]) == ("; 1 sweep per nudge" in row["note"]) for row in rows)
+    assert all(" per nudge; error reach " in row["note"] for row in rows)
     assert (tmp_path / "depth" / "figures" / "depth.png").stat().st_size > 10_000
