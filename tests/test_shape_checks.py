@@ -38,7 +38,7 @@ def test_a_wrong_shape_or_type_is_refused_by_the_name_of_the_argument(name, call
 
 
 def test_what_jaxgen_refuses_itself_reaches_it():
-    with pytest.raises(ValueError, match="images: got dtype float32; allowed: uint8"):
+    with pytest.raises(ValueError, match="images has dtype float32; allowed: uint8"):
         data.encode(np.zeros((1, 2), np.float32), 4)
 
 

@@ -60,7 +60,7 @@ class EpochOrder:
     def _first_position(self, step: int) -> int:
         step = operator.index(step)  # a Python integer: step * batch_size may not wrap round
         if step < 0:
-            raise UserError(f"step: got {step}; allowed: 0 or more")
+            raise UserError(f"step is {step}; allowed: 0 or more")
         return step * self.batch_size
 
 
@@ -84,4 +84,4 @@ def evaluation_slices(n_examples: int, batch_size: int) -> Iterator[slice]:
 def _check(n_examples: int, batch_size: int) -> None:
     for name, value in (("n_examples", n_examples), ("batch_size", batch_size)):
         if value < 1:
-            raise UserError(f"{name}: got {value}; allowed: 1 or more")
+            raise UserError(f"{name} is {value}; allowed: 1 or more")

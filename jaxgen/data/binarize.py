@@ -38,9 +38,9 @@ def binarize(
         UserError: images that are not uint8, or not one index per row.
     """
     if images.dtype != np.uint8:
-        raise UserError(f"images: got dtype {images.dtype}; allowed: uint8 grey values, 0 to 255")
+        raise UserError(f"images has dtype {images.dtype}; allowed: uint8 grey values, 0 to 255")
     if index.shape != images.shape[:1]:
-        raise UserError(f"index: got shape {index.shape} for {images.shape[0]} images; allowed: one number per image")
+        raise UserError(f"index has shape {index.shape} for {images.shape[0]} images; allowed: one number per image")
 
     def binarize_one(number: Array, image: Array) -> Array:
         words = jax.random.bits(jax.random.fold_in(key, number), image.shape, jnp.uint32)
@@ -63,7 +63,7 @@ def fixed_binarization(images: UInt8[np.ndarray, "n h w"], part: str) -> UInt8[n
         UserError: another part, or images that are not uint8.
     """
     if part not in _PARTS:
-        raise UserError(f"part: got {part!r}; allowed: {', '.join(_PARTS)}")
+        raise UserError(f"part is {part!r}; allowed: {', '.join(_PARTS)}")
     key = jax.random.fold_in(jax.random.key(_FIXED_SEED), _PARTS.index(part))
     draw = jax.jit(binarize)
     index = np.arange(len(images))

@@ -73,7 +73,7 @@ def split(dataset: Dataset, part: str) -> tuple[UInt8[np.ndarray, "n H W *C"], U
         UserError: another part.
     """
     if part not in PARTS:
-        raise UserError(f"part: got {part!r}; allowed: {', '.join(PARTS)}")
+        raise UserError(f"part is {part!r}; allowed: {', '.join(PARTS)}")
     if part == "test":
         return dataset.test_images, dataset.test_labels
     cut = len(dataset.train_images) - dataset.n_validation
@@ -96,9 +96,9 @@ def select(
         UserError: no class, a class outside 0 to n_classes - 1, or images and labels of different lengths.
     """
     if len(images) != len(labels):
-        raise UserError(f"labels: got {len(labels)} for {len(images)} images; allowed: one label per image")
+        raise UserError(f"labels has {len(labels)} numbers for {len(images)} images; allowed: one label per image")
     if len(classes) == 0 or any(number not in range(n_classes) for number in classes):
-        raise UserError(f"classes: got {quoted(list(classes))}; allowed: one or more of 0 to {n_classes - 1}")
+        raise UserError(f"classes is {quoted(list(classes))}; allowed: one or more of 0 to {n_classes - 1}")
     chosen = np.isin(labels, list(classes))
     return images[chosen], labels[chosen]
 

@@ -85,7 +85,7 @@ def load(name: str = "mnist", *, data_dir: str | Path | None = None, download: b
         MissingDataError: a file is missing and cannot be downloaded; the message names it and what to do.
     """
     if name not in SOURCES:
-        raise UserError(f"name: got {name!r}; allowed: {', '.join(SOURCES)}")
+        raise UserError(f"name is {name!r}; allowed: {', '.join(SOURCES)}")
     source = SOURCES[name]
     if data_dir is not None:
         directories, mirrors = (expanded(data_dir, "data_dir"),), ()

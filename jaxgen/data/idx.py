@@ -42,8 +42,14 @@ def read_idx(path: str | Path, sha256: str | None = None) -> UInt8[np.ndarray, "
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; fetch it, or give the path of an existing IDX file")
+        raise FileNotFoundError(f"{path}: no such file; allowed: the path of an existing IDX file")
     return parse_idx(path.read_bytes(), str(path), sha256)
+
+
+def is_idx(path: Path) -> bool:
+    """Return whether a file starts like an IDX file, plain or compressed."""
+    with path.open("rb") as stream:
+        return stream.read(2) in (b"\0\0", _GZIP_MAGIC)
 
 
 def parse_idx(content: bytes, source: str, sha256: str | None = None) -> UInt8[np.ndarray, "..."]:
@@ -62,19 +68,23 @@ def parse_idx(content: bytes, source: str, sha256: str | None = None) -> UInt8[n
     """
     raw = _decompress(content, source)
     if len(raw) < 4 or raw[:2] != b"\0\0":
-        raise UserError(f"{source}: not an IDX file: starts with {raw[:4].hex() or 'nothing'}, not 0000; {_FIX}")
+        raise UserError(
+            f"{source}: starts with {raw[:4].hex() or 'nothing'}; allowed: an IDX file, which starts with 0000; {_FIX}"
+        )
     if raw[2] != _UNSIGNED_BYTE:
-        raise UserError(f"{source}: IDX type code 0x{raw[2]:02x}; only 0x08 (unsigned byte) is allowed; {_FIX}")
+        raise UserError(f"{source}: IDX type code 0x{raw[2]:02x}; allowed: 0x08 (unsigned byte); convert it, or {_FIX}")
     header = 4 + 4 * raw[3]
     if raw[3] == 0 or len(raw) < header:
-        raise UserError(f"{source}: IDX header of {raw[3]} dimensions in a file of {len(raw)} bytes; {_FIX}")
+        raise UserError(
+            f"{source}: IDX header of {raw[3]} dimensions in {len(raw)} bytes; allowed: a whole header; {_FIX}"
+        )
     shape = struct.unpack(f">{raw[3]}I", raw[4:header])
     expected = _raw_size(raw, source)
     if len(raw) != expected:
         fault = "truncated" if len(raw) < expected else "trailing bytes"
-        raise UserError(f"{source}: {fault}: {len(raw)} bytes where shape {shape} needs {expected}; {_FIX}")
+        raise UserError(f"{source}: {fault}: {len(raw)} bytes; allowed for shape {shape}: {expected}; {_FIX}")
     if sha256 is not None and (digest := hashlib.sha256(raw).hexdigest()) != sha256.lower():
-        raise UserError(f"{source}: SHA-256 of the raw content is {digest}, expected {sha256}; {_FIX}")
+        raise UserError(f"{source}: SHA-256 of the raw content is {digest}; allowed: {sha256}; {_FIX}")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
@@ -92,7 +102,9 @@ def _raw_size(start: bytes, source: str) -> int:
 def _decompress(content: bytes, source: str) -> bytes:
     if not content.startswith(_GZIP_MAGIC):
         if source.endswith(".gz"):
-            raise UserError(f"{source}: not gzip: starts with {content[:2].hex() or 'nothing'}, not 1f8b; {_FIX}")
+            raise UserError(
+                f"{source}: starts with {content[:2].hex() or 'nothing'}; allowed: gzip, which starts with 1f8b; {_FIX}"
+            )
         return content
     try:
         # A stream of zeros packs a thousand to one, so the size is bounded before memory is taken.
@@ -100,6 +112,6 @@ def _decompress(content: bytes, source: str) -> bytes:
             start = stream.read(_LONGEST_HEADER)
             return start + stream.read(max(0, _raw_size(start, source) + 1 - len(start)))
     except EOFError:
-        raise UserError(f"{source}: truncated gzip ({len(content)} bytes); {_FIX}") from None
+        raise UserError(f"{source}: truncated gzip of {len(content)} bytes; allowed: a whole one; {_FIX}") from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{source}: broken gzip ({error}); {_FIX}") from None
+        raise UserError(f"{source}: broken gzip ({error}); allowed: a whole one; {_FIX}") from None

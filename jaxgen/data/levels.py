@@ -41,7 +41,7 @@ def encode(images: UInt8[Array | np.ndarray, "..."], levels: int) -> UInt8[Array
     """
     _check(levels)
     if images.dtype != np.uint8:
-        raise UserError(f"images: got dtype {images.dtype}; allowed: uint8 grey values, 0 to 255")
+        raise UserError(f"images has dtype {images.dtype}; allowed: uint8 grey values, 0 to 255")
     if levels in ALLOWED_LEVELS:
         # No L g lies in [255 k, 256 k) with 0 < k < L, so dividing by 256 gives the same bins as dividing by 255; it
         # needs no wider type, and puts white into the last bin by itself.
@@ -65,9 +65,9 @@ def decode(states: Integer[Array | np.ndarray, "..."], levels: int) -> UInt8[Arr
     """
     _check(levels)
     if not np.issubdtype(states.dtype, np.integer):
-        raise UserError(f"states: got dtype {states.dtype}; allowed: an integer type, values 0 to {levels - 1}")
+        raise UserError(f"states has dtype {states.dtype}; allowed: an integer type, values 0 to {levels - 1}")
     if not isinstance(states, jax.core.Tracer) and states.size and (states.min() < 0 or states.max() >= levels):
-        raise UserError(f"states: got values {states.min()} to {states.max()}; allowed: 0 to {levels - 1}")
+        raise UserError(f"states has values {states.min()} to {states.max()}; allowed: 0 to {levels - 1}")
     if levels in ALLOWED_LEVELS:
         return states.astype(np.uint8) * np.uint8(255 // (levels - 1))
     return _look_up(_tables(levels)[1], states.astype(np.uint8))
@@ -88,7 +88,7 @@ def psnr(images: Num[Array | np.ndarray, "..."], reconstructed: Num[Array | np.n
     """
     if images.shape != reconstructed.shape or images.size == 0:
         raise UserError(
-            f"reconstructed: got shape {reconstructed.shape} for images of {images.shape}; allowed: the same, not empty"
+            f"reconstructed has shape {reconstructed.shape} for images of {images.shape}; allowed: the same, not empty"
         )
     # float32 holds every squared difference of two greys exactly, at half the memory; the sum over pixels is float64
     difference = np.asarray(images, np.float32) - np.asarray(reconstructed, np.float32)

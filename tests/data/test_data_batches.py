@@ -77,14 +77,14 @@ def test_evaluation_slices_cover_everything_once(n_examples, batch_size):
 
 @pytest.mark.parametrize("build", [lambda n, b: EpochOrder(KEY, n, b), evaluation_slices])
 def test_sizes_below_one_are_refused(build):
-    with pytest.raises(ValueError, match="n_examples: got 0; allowed: 1 or more"):
+    with pytest.raises(ValueError, match="n_examples is 0; allowed: 1 or more"):
         build(0, 4)
-    with pytest.raises(ValueError, match="batch_size: got -2; allowed: 1 or more"):
+    with pytest.raises(ValueError, match="batch_size is -2; allowed: 1 or more"):
         build(4, -2)
 
 
 def test_negative_step_is_refused():
     order = EpochOrder(KEY, 10, 4)
     for ask in (order.indices, order.epoch):
-        with pytest.raises(ValueError, match="step: got -1; allowed: 0 or more"):
+        with pytest.raises(ValueError, match="step is -1; allowed: 0 or more"):
             ask(-1)

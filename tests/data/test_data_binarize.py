@@ -53,9 +53,9 @@ def test_the_fixed_binarisation_is_fixed():
 
 
 def test_bad_input_is_refused_by_name():
-    with pytest.raises(ValueError, match="images: got dtype float32; allowed: uint8"):
+    with pytest.raises(ValueError, match="images has dtype float32; allowed: uint8"):
         data.binarize(jax.random.key(0), np.zeros((2, 3), np.float32), np.arange(2))
-    with pytest.raises(ValueError, match=r"index: got shape \(3,\) for 2 images; allowed: one number per image"):
+    with pytest.raises(ValueError, match=r"index has shape \(3,\) for 2 images; allowed: one number per image"):
         data.binarize(jax.random.key(0), np.zeros((2, 3), np.uint8), np.arange(3))
-    with pytest.raises(ValueError, match="part: got 'holdout'; allowed: train, validation, test"):
+    with pytest.raises(ValueError, match="part is 'holdout'; allowed: train, validation, test"):
         data.fixed_binarization(np.zeros((2, 3), np.uint8), "holdout")

@@ -20,7 +20,7 @@ def test_numbers_and_figure(tmp_path, capsys):
 
 def test_images_of_ones_own(tmp_path, capsys):
     images = np.random.default_rng(0).integers(0, 17, (300, 8, 8))
-    np.savez(tmp_path / "own.npz", images=images, labels=np.arange(300) % 3 * 2, levels=17)
+    np.savez(tmp_path / "own.npz", images=images, labels=np.arange(300) % 3, levels=17)
     data_exploration.run(ExplorationConfig(images=str(tmp_path / "own.npz"), levels="17"), tmp_path)
     printed = capsys.readouterr().out
     assert "own: 243 training images of 8 x 8" in printed and "17 levels: PSNR inf dB" in printed

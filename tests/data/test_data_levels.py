@@ -74,15 +74,15 @@ def test_other_levels_are_refused(levels):
 
 
 def test_wrong_arrays_are_refused():
-    with pytest.raises(ValueError, match="images: got dtype float64; allowed: uint8"):
+    with pytest.raises(ValueError, match="images has dtype float64; allowed: uint8"):
         encode(GREYS / 255, 4)
-    with pytest.raises(ValueError, match="states: got dtype float32; allowed: an integer type"):
+    with pytest.raises(ValueError, match="states has dtype float32; allowed: an integer type"):
         decode(np.zeros(3, np.float32), 4)
-    with pytest.raises(ValueError, match="states: got values 0 to 4; allowed: 0 to 3"):
+    with pytest.raises(ValueError, match="states has values 0 to 4; allowed: 0 to 3"):
         decode(np.array([0, 4], np.uint8), 4)
-    with pytest.raises(ValueError, match="states: got values -1 to 3; allowed: 0 to 3"):
+    with pytest.raises(ValueError, match="states has values -1 to 3; allowed: 0 to 3"):
         decode(jnp.array([-1, 3]), 4)
-    with pytest.raises(ValueError, match=r"reconstructed: got shape \(3,\) for images of \(2,\)"):
+    with pytest.raises(ValueError, match=r"reconstructed has shape \(3,\) for images of \(2,\)"):
         psnr(GREYS[:2], GREYS[:3])
     with pytest.raises(ValueError, match="not empty"):
         psnr(GREYS[:0], GREYS[:0])

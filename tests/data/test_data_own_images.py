@@ -73,7 +73,9 @@ def test_states_become_greys_that_code_back(tmp_path):
         assert sorted(x.tobytes() for x in data.encode(whole, 17)) == sorted(
             x.astype(np.uint8).tobytes() for x in states
         )
-    with pytest.raises(UserError, match=r"own\.npz, whose images are not all states; allowed: integers 0 to 15"):
+    with pytest.raises(
+        UserError, match=r"own\.npz, whose levels is 16 and .* not all states; allowed: integers 0 to 15"
+    ):
         data.load_images(archive(tmp_path, images=states, levels=16))
 
 
@@ -90,30 +92,45 @@ def test_colour_floats_and_sixteen_bits(tmp_path):
     for i, image in enumerate(IMAGES):
         Image.fromarray(image.astype(np.uint16) * 257).save(tmp_path / "deep" / f"{i}.png")
     assert data.load_images(tmp_path / "deep").fingerprint == grey.fingerprint
+    for i, image in enumerate(IMAGES):  # 12 bits, as of a camera, in files of 16
+        Image.fromarray(image.astype(np.uint16) * 16).save(tmp_path / "deep" / f"{i}.png")
+    with pytest.raises(UserError, match="deep, whose brightest grey is 15 of 255; allowed: 32 or more"):
+        data.load_images(tmp_path / "deep")
 
 
 @pytest.mark.parametrize(
     "arrays, message",
     [
-        ({"pixels": IMAGES}, "own.npz, which holds 'pixels'; allowed: an NPZ file with images"),
-        ({"images": IMAGES[:19]}, "whose train images are 19; allowed: 20 or more"),
+        ({"pixels": IMAGES}, "own.npz, whose arrays are 'pixels'; allowed: an NPZ file with an array images"),
+        ({"images": IMAGES[:19]}, "with 19 train images; allowed: 20 or more"),
         (
             {"images": IMAGES.reshape(60, 35)},
             r"whose train images have shape \(60, 35\); allowed: \(n, height, width\)",
         ),
         ({"images": np.zeros((20, 2, 1025), np.uint8)}, "up to 1024 pixels"),
-        ({"images": IMAGES / 16.0}, r"floats from 0 to 15.9375; allowed: \[0, 1\], uint8, or integers 0 to L - 1"),
-        ({"images": np.full((20, 2, 2), np.nan)}, r"floats from nan to nan; allowed: \[0, 1\]"),
-        ({"images": IMAGES.astype(int)}, "type int64; allowed: uint8 grey, or floats"),
-        ({"images": IMAGES, "labels": LABELS[1:]}, r"labels are int64 of shape \(59,\); allowed: integers \(60,\)"),
+        (
+            {"images": IMAGES / 16.0},
+            r"floats from 0 to 15.9375; allowed: uint8 greys 0 to 255, floats",
+        ),
+        ({"images": np.full((20, 2, 2), np.nan)}, "have a value that is NaN or infinite; allowed: uint8 greys"),
+        ({"images": IMAGES.astype(int)}, "dtype int64; allowed: uint8 greys 0 to 255, floats"),
+        ({"images": IMAGES, "labels": LABELS[1:]}, r"labels are int64 \(59,\); allowed: integers \(60,\)"),
         ({"images": IMAGES, "labels": LABELS - 1}, "labels go from -1 to 1; allowed: 0 to 255"),
         ({"images": IMAGES, "labels": LABELS / 2}, "labels are float64"),
-        ({"images": IMAGES, "levels": 257}, r"whose levels is array\(257\); allowed: an integer from 2 to 256"),
+        ({"images": IMAGES, "labels": LABELS * 2}, "labels go up to 4 and have no image of class 1; allowed: numbers"),
+        (
+            {"images": IMAGES, "labels": LABELS, "test_images": IMAGES},
+            "has labels and only them beside",
+        ),
+        ({"images": IMAGES, "test_labels": LABELS, "test_images": IMAGES}, "has test_labels and only them"),
+        ({"images": IMAGES // 16}, "whose brightest grey is 15 of 255; allowed: 32 or more. Give states 0 to L - 1"),
+        ({"images": IMAGES > 99}, "dtype bool; allowed: uint8 greys 0 to 255"),
+        ({"images": IMAGES, "levels": 257}, r"whose levels is 257; allowed: one integer, 2 to 256"),
         (
             {"images": IMAGES, "test_images": IMAGES[:, 1:]},
             r"test images have shape \(4, 7\) and training images \(5, 7\)",
         ),
-        ({"images": IMAGES, "test_images": IMAGES[:0]}, "whose test images are 0; allowed: 1 or more"),
+        ({"images": IMAGES, "test_images": IMAGES[:0]}, "with 0 test images; allowed: 1 or more"),
     ],
 )
 def test_bad_archives_are_refused_by_name(tmp_path, arrays, message):
@@ -121,17 +138,29 @@ def test_bad_archives_are_refused_by_name(tmp_path, arrays, message):
         data.load_images(archive(tmp_path, **arrays))
 
 
+def test_numbered_folders_are_classes_in_the_order_of_their_numbers(tmp_path):
+    names = ["9", "10", "b", "cats"]
+    for number, name in enumerate(names):
+        (tmp_path / name).mkdir()
+        pictures(tmp_path / name, np.full((5, 3, 3), 50 * number, np.uint8))
+    images, labels = data.read_images(tmp_path)
+    np.testing.assert_array_equal(labels, images[:, 0, 0] // 50)
+
+
 def test_bad_folders_are_refused_by_name(tmp_path):
     with pytest.raises(UserError, match="which does not exist; allowed: an NPZ file"):
         data.load_images(tmp_path / "none")
     with pytest.raises(UserError, match="has no pictures and no sub-folder of any; allowed: PNG or JPEG files"):
         data.load_images(tmp_path)
+    np.save(tmp_path / "images.npy", IMAGES)
+    with pytest.raises(UserError, match=r"images\.npy, which is neither an NPZ nor an IDX file; allowed: an NPZ file"):
+        data.load_images(tmp_path / "images.npy")
     pictures(tmp_path, IMAGES[:20])
     (tmp_path / "000.png").write_bytes(b"not a picture")
-    with pytest.raises(UserError, match=r"000\.png cannot be read as a picture"):
+    with pytest.raises(UserError, match=r"000\.png cannot be read as a picture \(Unid.*\); allowed: .*intact"):
         data.load_images(tmp_path)
     pictures(tmp_path, IMAGES[:1, :4])
-    with pytest.raises(UserError, match=r"001\.png is 5 x 7 pixels, 000\.png is 4 x 7; allowed: one size"):
+    with pytest.raises(UserError, match=r"where 000\.png has 4 x 7 pixels and 001\.png 5 x 7; allowed: one size"):
         data.load_images(tmp_path)
     pictures(tmp_path, IMAGES[:1], LABELS)
     with pytest.raises(UserError, match="has pictures beside sub-folders of pictures"):
