@@ -14,7 +14,15 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Integer, PRNGKeyArray, Real, UInt8
 
 from jaxgen.errors import UserError
-from jaxgen.gibbs.arguments import check_key, check_sweeps, checked_arguments, on_common_devices, readable
+from jaxgen.gibbs.arguments import (
+    as_array,
+    check_key,
+    check_sweeps,
+    checked_arguments,
+    is_real,
+    on_common_devices,
+    readable,
+)
 from jaxgen.gibbs.couplings import Params
 from jaxgen.gibbs.graph import Graph
 from jaxgen.gibbs.lattice import Lattice
@@ -63,13 +71,16 @@ def anneal(
 
 
 def _checked_betas(betas) -> Float[Array, "M"]:
-    betas = jnp.asarray(betas)
-    if betas.ndim != 1 or not len(betas) or not jnp.issubdtype(betas.dtype, jnp.number):
-        raise UserError(f"betas is {betas.dtype} {betas.shape}; allowed: a vector of numbers, 0 or more")
-    betas = betas.astype(jnp.float32)
-    if readable(betas) and not (np.isfinite(betas) & (np.asarray(betas) >= 0)).all():
-        raise UserError(f"betas go from {betas.min()} to {betas.max()}; allowed: finite numbers, 0 or more")
-    return betas
+    allowed = "a vector of finite numbers, 0 or more"
+    betas = as_array("betas", betas, allowed)
+    if betas.ndim != 1 or not len(betas) or not is_real(betas):
+        raise UserError(f"betas is {betas.dtype} {betas.shape}; allowed: {allowed}")
+    if readable(betas):
+        with np.errstate(over="ignore"):
+            values = np.asarray(betas).astype(np.float32)
+        if not (np.isfinite(values) & (values >= 0)).all():
+            raise UserError(f"betas go from {values.min()} to {values.max()}; allowed: {allowed}")
+    return jnp.asarray(betas, jnp.float32)
 
 
 @functools.partial(jax.jit, static_argnames=("lattice", "n_sweeps"))

@@ -26,7 +26,10 @@ def checked_arguments(
 ) -> tuple[Params, Array, Conditions]:
     """Return (params, x, conditions) as the engines take them. Raises UserError naming the argument."""
     if not isinstance(lattice, Lattice | Graph):
-        raise UserError(f"lattice is {type(lattice).__name__}; allowed: a Lattice or a Graph")
+        raise UserError(
+            f"lattice is {type_name(lattice)}; allowed: a gibbs.Lattice or a gibbs.Graph, such as "
+            "gibbs.Graph(list(network.edges), n_sites) of a networkx graph with nodes 0 to n_sites - 1"
+        )
     params = _checked_params(lattice, params)
     logits = params["bias"].shape
     if isinstance(lattice, Graph):
@@ -35,14 +38,14 @@ def checked_arguments(
         image, levels = (lattice.height, lattice.width), n_levels(params)
     x = _checked_states(x, image, levels)
     n = len(x)
-    clamp = None if clamp is None else _array("clamp", clamp)
+    clamp = None if clamp is None else as_array("clamp", clamp, f"bool {image} or {(n, *image)}")
     if clamp is not None and (clamp.dtype != bool or clamp.shape not in (image, (n, *image))):
         raise UserError(f"clamp is {clamp.dtype} {clamp.shape}; allowed: bool {image} or {(n, *image)}")
-    field = None if field is None else _array("field", field)
+    field = None if field is None else as_array("field", field, f"real numbers of shape {logits} or {(n, *logits)}")
     if field is not None:
         if field.shape not in (logits, (n, *logits)):
             raise UserError(f"field has shape {field.shape}; allowed: {logits} or {(n, *logits)}")
-        check_energies("field", field)
+        check_energies("field", field, forbids=len(params["bias"].shape) > 1)
         if field.ndim == len(logits):
             params, field = params | {"bias": params["bias"] + field}, None
     _check_some_level(lattice, params["bias"], field)
@@ -114,30 +117,44 @@ def _checked_params(lattice: Lattice | Graph, params) -> Params:
         raise UserError(f"params {got}; allowed: a mapping with 'bias' and 'coupling'")
     coupling = params["coupling"]
     if isinstance(coupling, Mapping):
-        coupling = {name: _array(f"params['coupling'][{name!r}]", coupling[name]) for name in coupling}
+        coupling = {name: as_array(f"params['coupling'][{name!r}]", coupling[name]) for name in coupling}
     else:
-        coupling = _array("params['coupling']", coupling)
-    core = {"bias": _array("params['bias']", params["bias"]), "coupling": coupling}
+        coupling = as_array("params['coupling']", coupling)
+    core = {"bias": as_array("params['bias']", params["bias"]), "coupling": coupling}
     (check_graph_params if isinstance(lattice, Graph) else check_params)(lattice, core)
-    for leaf in jax.tree.leaves(core):
-        check_energies("params", leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(core):
+        check_energies(f"params{jax.tree_util.keystr(path)}", leaf, forbids=core["bias"].ndim > 1)
     return core
 
 
 def _checked_states(x, image: tuple[int, ...], levels):
-    x = _array("x", x)
+    x = as_array("x", x, f"uint8 (n, {', '.join(map(str, image))})")
     if x.dtype != jnp.uint8 or x.ndim != len(image) + 1 or x.shape[1:] != image or len(x) < 1:
         raise UserError(
             f"x is {x.dtype} {x.shape}; allowed: uint8 (n, {', '.join(map(str, image))}) with n of 1 or more"
         )
-    if readable(x) and np.any(np.asarray(x) >= levels):
-        raise UserError(f"x has a state of {np.asarray(x).max()}; allowed: 0..{np.max(levels) - 1}")
+    check_levels(x, levels)
     return x
+
+
+def check_levels(x, levels) -> None:
+    """Raise UserError if a state is not below the number of levels, one for all sites or one per site."""
+    if not readable(x):
+        return
+    x = np.asarray(x)
+    beyond = x >= levels
+    if x.dtype.kind != "u":
+        beyond |= x < 0
+    if beyond.any():
+        place = tuple(np.argwhere(beyond)[0])
+        most = np.broadcast_to(levels, x.shape)[place] - 1
+        where = "" if np.ndim(levels) == 0 else f" at site {place[-1]}"
+        raise UserError(f"x has a state of {x[place]}{where}; allowed{where and ' there'}: 0..{most}")
 
 
 def checked_beta(beta) -> Array:
     """Return an inverse temperature as float32. UserError unless it is one finite number, 0 or more."""
-    beta = _array("beta", beta)
+    beta = as_array("beta", beta, "one finite number, 0 or more")
     if beta.shape != () or not is_real(beta):
         raise UserError(f"beta is {beta.dtype} {beta.shape}; allowed: one finite number, 0 or more")
     if readable(beta):
@@ -152,7 +169,7 @@ def checked_chain_ids(chain_ids, n: int) -> Array:
     """Return the numbers of n chains as uint32, by default 0 .. n - 1. UserError if they do not fit or repeat."""
     if chain_ids is None:
         return jnp.arange(n, dtype=jnp.uint32)
-    chain_ids = _array("chain_ids", chain_ids)
+    chain_ids = as_array("chain_ids", chain_ids, f"integers of shape ({n},)")
     if chain_ids.shape != (n,) or not jnp.issubdtype(chain_ids.dtype, jnp.integer):
         raise UserError(f"chain_ids is {chain_ids.dtype} {chain_ids.shape}; allowed: integers of shape ({n},)")
     if readable(chain_ids):
@@ -160,12 +177,12 @@ def checked_chain_ids(chain_ids, n: int) -> Array:
         if int(numbers[0]) < 0 or int(numbers[-1]) > _MOST_CHAIN_ID:
             raise UserError(f"chain_ids has {numbers[0]}..{numbers[-1]}; allowed: 0..{_MOST_CHAIN_ID}")
         if count.max() > 1:
-            raise UserError(f"chain_ids has {numbers[count.argmax()]} {count.max()} times; allowed: every number once")
+            raise UserError(f"chain_ids repeats {numbers[count.argmax()]}; allowed: every number once")
     return chain_ids.astype(jnp.uint32)
 
 
-def check_energies(name: str, value) -> None:
-    """Raise UserError unless biases, couplings or fields are real and finite; -inf forbids levels or pairs."""
+def check_energies(name: str, value, forbids: bool = True) -> None:
+    """Raise UserError unless biases, couplings or fields are real and finite; if `forbids`, -inf forbids levels."""
     if not is_real(value):
         raise UserError(f"{name} has dtype {value.dtype}; allowed: real numbers")
     if readable(value):
@@ -173,6 +190,11 @@ def check_energies(name: str, value) -> None:
             value = np.asarray(value).astype(np.float32)
         if np.isnan(value).any() or (value == np.inf).any():
             raise UserError(f"{name} has an entry that is NaN or +inf; allowed: finite, or -inf for forbidden")
+        if not forbids and (value == -np.inf).any():
+            raise UserError(
+                f"{name} has an entry of -inf, which multiplies spins and forbids no level; allowed: finite numbers. "
+                "Forbid levels in params['bias'] of shape (n, 2) with one 2 x 2 matrix per edge"
+            )
 
 
 def _check_some_level(lattice: Lattice | Graph, bias, field) -> None:
@@ -196,7 +218,13 @@ def is_real(value) -> bool:
     return jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
 
 
-def _array(name: str, value):
+def type_name(value) -> str:
+    """Return the name of the type of a value, with its module unless it is built in."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def as_array(name: str, value, allowed: str = "an array"):
     """Return an array as it is, and a number or nested lists as a numpy array."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return value
@@ -205,5 +233,5 @@ def _array(name: str, value):
     except ValueError:  # rows of different lengths
         array = None
     if array is None or array.dtype == object:
-        raise UserError(f"{name} is {type(value).__name__}; allowed: an array")
+        raise UserError(f"{name} is {type_name(value)}; allowed: {allowed}")
     return array

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, UInt8
 
-from jaxgen.gibbs.couplings import Params, edge_couplings
+from jaxgen.errors import UserError
+from jaxgen.gibbs.arguments import check_levels
+from jaxgen.gibbs.couplings import Params, edge_couplings, n_levels
 from jaxgen.gibbs.graph import Graph
 from jaxgen.gibbs.graph_params import edge_matrices, is_spin
 from jaxgen.gibbs.lattice import Lattice
@@ -24,7 +26,13 @@ def conditional_logits(
 
     Differentiable in `params`. On a graph, levels that a site does not have get -inf; field: of the shape of the bias,
     for all chains or for each.
+
+    Raises UserError for states of another shape or, outside jit, beyond the levels.
     """
+    sites = (lattice.n_sites,) if isinstance(lattice, Graph) else (lattice.height, lattice.width)
+    if jnp.shape(x)[1:] != sites:
+        raise UserError(f"x has shape {jnp.shape(x)}; allowed: (n, {', '.join(map(str, sites))})")
+    check_levels(x, lattice.levels if isinstance(lattice, Graph) else n_levels(params))
     bias, groups = _bias_and_edges(lattice, params, field)
     levels = bias.shape[-1]
     flat = x.reshape(len(x), -1)

@@ -17,6 +17,7 @@ from jaxgen.errors import UserError
 from jaxgen.gibbs.lattice import Lattice
 
 MOST_LEVELS = 256
+_EDGES = "pairs of site numbers, shape (edges, 2), such as list(network.edges) of a networkx graph with nodes 0, 1, .."
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ class Graph:
     def __post_init__(self):
         if isinstance(self.n_sites, bool) or not isinstance(self.n_sites, int | np.integer) or self.n_sites < 1:
             raise UserError(f"n_sites is {self.n_sites!r}; allowed: an integer, 1 or more")
-        edges = _integers("edges", self.edges, "pairs of site numbers, shape (edges, 2)")
+        edges = _integers("edges", self.edges, _EDGES)
         edges = edges.reshape(0, 2) if edges.size == 0 else edges
         levels = _integers("levels", self.levels, "2..256, one integer or one per site")
         self._check_edges(edges)
@@ -70,7 +71,7 @@ class Graph:
 
     def _check_edges(self, edges: Integer[np.ndarray, "E 2"]) -> None:
         if edges.ndim != 2 or edges.shape[1] != 2:
-            raise UserError(f"edges has shape {edges.shape}; allowed: pairs of site numbers, shape (edges, 2)")
+            raise UserError(f"edges has shape {edges.shape}; allowed: {_EDGES}")
         outside = np.flatnonzero((edges < 0).any(1) | (edges >= self.n_sites).any(1))
         if len(outside):
             e = outside[0]
@@ -212,7 +213,9 @@ def _integers(name: str, value, allowed: str) -> Integer[np.ndarray, "..."]:
     try:
         array = np.asarray(value)
     except ValueError:  # rows of different lengths
-        raise UserError(f"{name} is no array; allowed: {allowed}") from None
+        raise UserError(f"{name} has rows of different lengths; allowed: {allowed}") from None
+    if array.ndim == 0 and array.dtype.kind not in "iu":  # a set, a dictionary, a generator, None
+        raise UserError(f"{name} is a {type(value).__name__}; allowed: {allowed}")
     if array.size and not np.issubdtype(array.dtype, np.integer):
         raise UserError(f"{name} has dtype {array.dtype}; allowed: {allowed}")
     return array.astype(np.int64)

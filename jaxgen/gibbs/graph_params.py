@@ -76,7 +76,12 @@ def from_lattice_params(lattice: Lattice, params: dict) -> GraphParams:
 
 
 def graph_energy(graph: Graph, params: GraphParams, x: UInt8[Array, "chains n"]) -> Float[Array, "chains"]:
-    """Return E(x) of every chain. It is linear in `params` and differentiable in them."""
+    """Return E(x) of every chain. It is linear in `params` and differentiable in them.
+
+    Raises UserError if x has another number of sites.
+    """
+    if jnp.ndim(x) != 2 or x.shape[1] != graph.n_sites:
+        raise UserError(f"x has shape {jnp.shape(x)}; allowed: (chains, {graph.n_sites})")
     params = edge_matrices(graph, params)
     first, second = graph.edges.T
     sites, edges = jnp.arange(graph.n_sites), jnp.arange(graph.n_edges)

@@ -24,6 +24,7 @@ from thrml.models.ebm import AbstractFactorizedEBM
 from thrml.pgm import DEFAULT_NODE_SHAPE_DTYPES, AbstractNode
 
 from jaxgen.errors import UserError
+from jaxgen.gibbs.arguments import as_array, check_levels, type_name
 from jaxgen.gibbs.graph import Graph
 from jaxgen.gibbs.graph_params import GraphParams
 from jaxgen.gibbs.thrml_factors import WAY_ROUND, Term, check_loops, check_order, factor_term, numpy_for, scatter_add
@@ -56,10 +57,14 @@ class ThrmlModel(NamedTuple):
     def pack(self, free_state: Sequence[Array], clamped_state: Sequence[Array] = ()) -> UInt8[Array, "chains sites"]:
         """Return block states (block,) or (chains, block), bool for spins, as states of `gibbs.sample`.
 
-        Clamped states may lack the axis of chains. UserError for lists or shapes that do not fit the blocks.
+        Clamped states may lack the axis of chains. UserError for lists, shapes or dtypes that do not fit the blocks
+        and, outside jit, for states beyond the levels.
         """
+        for name, states in (("free_state", free_state), ("clamped_state", clamped_state)):
+            if not isinstance(states, list | tuple):
+                raise UserError(f"{name} is a {type(states).__name__}; allowed: a list of arrays, one per block")
         blocks = (*self.free_blocks, *self.clamped_blocks)
-        given = [*free_state, *clamped_state]
+        given = [as_array(f"state {k}", state) for k, state in enumerate((*free_state, *clamped_state))]
         wanted = [len(self.free_blocks), len(self.clamped_blocks)]
         if [len(free_state), len(clamped_state)] != wanted:
             raise UserError(
@@ -67,6 +72,8 @@ class ThrmlModel(NamedTuple):
                 f"{wanted[1]}, as in the program"
             )
         for k, (block, state) in enumerate(zip(blocks, given, strict=True)):
+            if not (state.dtype == bool or jnp.issubdtype(state.dtype, jnp.integer)):
+                raise UserError(f"state {k} has dtype {state.dtype}; allowed: bool for spins, integers for levels")
             if state.ndim not in (1, 2) or state.shape[-1] != len(block):
                 raise UserError(
                     f"state {k} has shape {state.shape}; allowed: ({len(block)},) or (chains, {len(block)})"
@@ -74,7 +81,9 @@ class ThrmlModel(NamedTuple):
         chains = max([len(state) for state in given if state.ndim == 2], default=1)
         x = jnp.zeros((chains, self.graph.n_sites), jnp.uint8)
         for block, state in zip(blocks, given, strict=True):
-            x = x.at[:, self.sites(block)].set(jnp.asarray(state).astype(jnp.uint8))
+            sites = self.sites(block)
+            check_levels(state, self.graph.levels[sites])
+            x = x.at[:, sites].set(jnp.asarray(state).astype(jnp.uint8))
         return x
 
     def unpack(self, x: UInt8[Array, "chains sites"]) -> tuple[list[Array], list[Array]]:
@@ -84,7 +93,12 @@ class ThrmlModel(NamedTuple):
     def state(
         self, x: UInt8[Array, "chains sites"], block: Block | Sequence[AbstractNode]
     ) -> Shaped[Array, "chains block"]:
-        """Return the states of any nodes of one type, in their order and in THRML's dtype."""
+        """Return the states of any nodes of one type, in their order and in THRML's dtype.
+
+        UserError for a node that is not in the model, or if x has another number of sites.
+        """
+        if jnp.ndim(x) != 2 or jnp.shape(x)[1] != self.graph.n_sites:
+            raise UserError(f"x has shape {jnp.shape(x)}; allowed: (chains, {self.graph.n_sites})")
         return jnp.asarray(x)[:, self.sites(block)].astype(self.dtypes[type(block[0])])
 
 
@@ -107,7 +121,7 @@ def from_thrml(model: BlockSamplingProgram | AbstractFactorizedEBM) -> ThrmlMode
     if isinstance(model, BlockSamplingProgram):
         return _from_program(model)
     raise UserError(
-        f"model is a {type(model).__name__}; allowed: FactorSamplingProgram, IsingEBM or another FactorizedEBM of THRML"
+        f"model is a {type_name(model)}; allowed: FactorSamplingProgram, IsingEBM or another FactorizedEBM of THRML"
     )
 
 

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 from jaxgen import gibbs
 from jaxgen.errors import UserError
 from jaxgen.potts.contrastive import ContrastiveSettings, contrastive_divergence
+from jaxgen.potts.model import check_below
 
 KINDS = ("edge", "tied", "spin")
 
@@ -50,6 +51,10 @@ class GraphEBM(nn.Module):
 
     @nn.compact
     def __call__(self, x: UInt8[Array, "chains n"]) -> Float[Array, "chains"]:
+        if not isinstance(self.graph, gibbs.Graph):
+            raise UserError(
+                f"graph is a {type(self.graph).__module__}.{type(self.graph).__name__}; allowed: a gibbs.Graph"
+            )
         if self.coupling not in KINDS:
             raise UserError(f"coupling is {self.coupling!r}; allowed: {', '.join(KINDS)}")
         n, edges, levels = self.graph.n_sites, self.graph.n_edges, self.levels
@@ -59,7 +64,9 @@ class GraphEBM(nn.Module):
         coupling = (edges, levels, levels) if self.coupling == "edge" else (edges,)
         zeros = nn.initializers.zeros
         params = {"bias": self.param("bias", zeros, bias), "coupling": self.param("coupling", zeros, coupling)}
-        return gibbs.graph_energy(self.graph, params, x)
+        energy = gibbs.graph_energy(self.graph, params, x)
+        check_below("x", x, self.graph.levels)
+        return energy
 
 
 def with_hidden(visible: Bool[np.ndarray, "n"], v: UInt8[Array, "chains visible"]) -> UInt8[Array, "chains n"]:

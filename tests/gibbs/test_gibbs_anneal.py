@@ -44,11 +44,15 @@ def test_a_lattice_is_annealed_too():
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"betas": np.array([0.5, -1.0])}, "betas go from -1.0 to 0.5; allowed: finite numbers, 0 or more"),
+        ({"betas": np.array([0.5, -1.0])}, "betas go from -1.0 to 0.5; allowed: a vector of finite numbers, 0 or more"),
         ({"betas": np.array([np.nan])}, "betas go from nan to nan; allowed"),
-        ({"betas": np.float32(1)}, r"betas is float32 \(\); allowed: a vector"),
+        ({"betas": np.float32(1)}, r"betas is float32 \(\); allowed: a vector of finite numbers"),
+        ({"betas": None}, "betas is NoneType; allowed: a vector"),
+        ({"betas": [[1], [2, 3]]}, "betas is list; allowed: a vector"),
+        ({"betas": np.array([1j])}, r"betas is complex128 \(1,\); allowed: a vector"),
+        ({"betas": [1e39]}, "betas go from inf to inf; allowed: a vector"),
         ({"n_sweeps": 0}, "n_sweeps is 0; allowed"),
-        ({"x": np.full((2, 4), 2, np.uint8)}, "x has a state of 2; allowed"),
+        ({"x": np.full((2, 4), 2, np.uint8)}, "x has a state of 2 at site 0; allowed there"),
         ({"key": 0}, "key is int; allowed"),
     ],
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from graph_oracles import random_graph_params
 
-from jaxgen import gibbs
+from jaxgen import gibbs, potts
 from jaxgen.errors import UserError
 from jaxgen.gibbs import Graph, Lattice, graph_plan
 
@@ -24,8 +24,12 @@ TRIANGLE = [(0, 1), (1, 2), (2, 0)]
         (([(0, 3)], 3), r"edges\[0\] is \(0, 3\); allowed: sites 0..2"),
         (([(0, -1)], 3), r"edges\[0\] is \(0, -1\)"),
         (([(0, 1, 2)], 3), "edges has shape"),
-        (([(0, 1), (2,)], 3), "edges is no array"),
+        (([(0, 1), (2,)], 3), "edges has rows of different lengths; allowed: pairs"),
         (([(0.0, 1.0)], 3), "edges has dtype float64"),
+        ((set(TRIANGLE), 3), r"edges is a set; allowed: pairs .* list\(network.edges\)"),
+        ((None, 3), "edges is a NoneType; allowed: pairs"),
+        ((TRIANGLE, 3, None), "levels is a NoneType; allowed: 2..256"),
+        ((TRIANGLE, 3, 2, {0: 0, 1: 1, 2: 2}), "colours is a dict; allowed: one integer per site"),
         ((TRIANGLE, 0), "n_sites is 0; allowed: an integer, 1 or more"),
         ((TRIANGLE, 3.0), "n_sites is 3.0"),
         ((TRIANGLE, 3, 1), "levels: a site has 1; allowed: 2..256"),
@@ -48,8 +52,13 @@ def test_what_is_no_graph_is_refused_by_name(arguments, words):
         ({"coupling": jnp.zeros((2, 2, 2))}, r"params\['coupling'\] has shape \(2, 2, 2\)"),
         ({"bias": jnp.zeros(3)}, r"params\['coupling'\] has shape \(3, 2, 2\); allowed: \(3,\)"),
         ({"coupling": {"0,1": jnp.zeros(3)}}, r"params\['coupling'\] has shape dict"),
-        ({"bias": jnp.full((3, 2), jnp.nan)}, "params has an entry that is NaN"),
-        ({"coupling": jnp.full((3, 2, 2), jnp.inf)}, "params has an entry that is NaN or [+]inf"),
+        ({"bias": jnp.full((3, 2), jnp.nan)}, r"params\['bias'\] has an entry that is NaN"),
+        ({"coupling": jnp.full((3, 2, 2), jnp.inf)}, r"params\['coupling'\] has an entry that is NaN or [+]inf"),
+        (
+            {"bias": jnp.array([0, -jnp.inf, 0]), "coupling": jnp.zeros(3)},
+            r"params\['bias'\] has an entry of -inf, which multiplies spins",
+        ),
+        ({"bias": jnp.zeros(3), "coupling": jnp.full(3, -jnp.inf)}, r"params\['coupling'\] has an entry of -inf"),
     ],
 )
 def test_parameters_that_do_not_fit_are_refused_by_name(change, words):
@@ -64,7 +73,9 @@ def test_parameters_that_do_not_fit_are_refused_by_name(change, words):
     [
         ({"x": np.zeros((1, 4), np.uint8)}, r"x is uint8 \(1, 4\); allowed: uint8 \(n, 3\)"),
         ({"x": np.full((1, 3), 2, np.uint8)}, "x has a state of 2"),
-        ({"x": np.array([[0, 2, 2]], np.uint8), "levels": [3, 3, 2]}, "x has a state of 2"),
+        ({"x": np.array([[0, 2, 2]], np.uint8), "levels": [3, 3, 2]}, r"state of 2 at site 2; allowed there: 0\.\.1"),
+        ({"x": None}, r"x is NoneType; allowed: uint8 \(n, 3\)"),
+        ({"beta": None}, "beta is NoneType; allowed: one finite number, 0 or more"),
         ({"engine": "kernel"}, "engine is 'kernel'; allowed on a Graph: 'graph'"),
         ({"clamp": np.zeros((1, 4), bool)}, "clamp"),
         ({"field": np.zeros((3, 5), np.float32)}, "field"),
@@ -76,6 +87,25 @@ def test_arguments_that_do_not_fit_are_refused_by_name(arguments, words):
     call = {"x": np.zeros((1, 3), np.uint8), "n_sweeps": 1} | arguments
     with pytest.raises(UserError, match=words):
         gibbs.sample(jax.random.key(0), graph, random_graph_params(0, graph), **call)
+
+
+def test_states_of_another_shape_or_beyond_the_levels_have_no_energy():
+    graph = Graph(TRIANGLE, 3, [2, 3, 2])
+    params, model = random_graph_params(0, graph), potts.GraphEBM(graph)
+    long, beyond = np.zeros((1, 4), np.uint8), np.full((1, 3), 2, np.uint8)
+    for call in (gibbs.graph_energy, gibbs.conditional_logits, gibbs.log_pseudo_likelihood):
+        with pytest.raises(UserError, match=r"x has shape \(1, 4\); allowed: \((chains|n), 3\)"):
+            call(graph, params, long)
+    with pytest.raises(UserError, match=r"x has a state of 2 at site 0; allowed there: 0\.\.1"):
+        gibbs.log_pseudo_likelihood(graph, params, beyond)
+    with pytest.raises(UserError, match=r"x has shape \(1, 4\)"):
+        model.apply({"params": params}, long)
+    with pytest.raises(UserError, match="x has a value of 2; allowed"):
+        model.apply({"params": params}, beyond)
+    with pytest.raises(UserError, match=r"graph is a networkx\S+Graph; allowed: a gibbs.Graph"):
+        potts.GraphEBM(nx.Graph(TRIANGLE)).init(jax.random.key(0), long)
+    with pytest.raises(UserError, match=r"lattice is networkx\S+Graph; allowed: a gibbs.Lattice or a gibbs.Graph"):
+        gibbs.sample(jax.random.key(0), nx.Graph(TRIANGLE), params, long, 1)
 
 
 @pytest.mark.parametrize(

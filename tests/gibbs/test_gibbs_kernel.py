@@ -95,9 +95,9 @@ def refused(message, lattice, levels, coupling="edge", engine="kernel", n=2):
 def test_refusals(interpreted):
     if jax.default_backend() != "gpu":
         refused("engine: 'kernel' needs an NVIDIA GPU, this is a cpu; use 'lattice'", Lattice.grid(3, 3), 2)
-    message = r"params\['bias'\]: got 5 levels, engine 'kernel' takes at most 4 with edge couplings; use 'lattice'"
+    message = r"params\['bias'\] has 5 levels; allowed with engine 'kernel' and edge couplings: up to 4; use 'lattice'"
     refused(message, Lattice.grid(3, 3), 5, engine=interpreted)
-    message = r"params\['bias'\]: got 17 levels, engine 'kernel' takes at most 16 with tied couplings"
+    message = r"params\['bias'\] has 17 levels; allowed with engine 'kernel' and tied couplings: up to 16"
     refused(message, Lattice.grid(3, 3), 17, "tied", interpreted)
     refused(
         "lattice: engine 'kernel' holds a chain in shared memory, 57344 words, and one of 300 x 300 sites takes 67500",

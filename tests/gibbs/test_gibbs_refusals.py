@@ -45,13 +45,13 @@ def test_refusals():
     refused(r"field has shape \(3, 4\); allowed: \(3, 4, 3\) or \(2, 3, 4, 3\)", field=np.zeros((3, 4)))
     refused(r"chain_ids is int32 \(3,\); allowed: integers of shape \(2,\)", chain_ids=jnp.arange(3))
     refused(r"chain_ids is float32 \(2,\); allowed: integers", chain_ids=jnp.array([0.1, 0.9]))
-    refused("chain_ids has 7 2 times; allowed: every number once", chain_ids=[7, 7])
+    refused("chain_ids repeats 7; allowed: every number once", chain_ids=[7, 7])
     refused(r"chain_ids has -1\.\.0; allowed: 0\.\.4294967295", chain_ids=[0, -1])
     for bad in (np.nan, np.inf):
         refused("beta is .*; allowed: 0 or more, finite in float32", beta=bad)
         message = "has an entry that is NaN or [+]inf; allowed: finite, or -inf for forbidden"
         refused(f"field {message}", field=np.full((3, 4, 3), bad, np.float32))
-        refused(f"params {message}", params=PARAMS | {"bias": PARAMS["bias"] + bad})
+        refused(rf"params\['bias'\] {message}", params=PARAMS | {"bias": PARAMS["bias"] + bad})
     refused("field has dtype complex64; allowed: real numbers", field=np.zeros((3, 4, 3), np.complex64))
     refused("field has an entry that is NaN or [+]inf", field=np.full((3, 4, 3), 1e39))
     refused(r"x is int64 \(2, 3, 4\); allowed: uint8", x=IMAGES.tolist())
@@ -59,7 +59,7 @@ def test_refusals():
 
 
 def test_arguments_of_another_kind_are_refused():
-    refused("lattice is NoneType; allowed: a Lattice or a Graph", lattice=None)
+    refused("lattice is NoneType; allowed: a gibbs.Lattice or a gibbs.Graph", lattice=None)
     refused(r"engine is \['lattice'\]; allowed: lattice", engine=["lattice"])
     refused("n_sweeps is 2147483648; allowed: an integer, 1 to 2147483647", n_sweeps=2**31)
     for key in (0, jax.random.split(jax.random.key(0)), jnp.zeros(2), None):

@@ -269,8 +269,7 @@ class FloatNode(AbstractNode):
 
 def refused_program(sampler=None, factors=(), other=()):
     nodes = [CategoricalNode() for _ in range(3)]
-    made = [factor(nodes) for factor in factors]
-    groups = [group(nodes) for group in other]
+    made, groups = ([build(nodes) for build in builders] for builders in (factors, other))
     samplers = [sampler or CategoricalGibbsConditional(3)] * 3
     return FactorSamplingProgram(BlockGibbsSpec([Block([n]) for n in nodes], []), samplers, made, groups)
 
@@ -285,8 +284,7 @@ def loop(nodes):
 
 def one_way(nodes):
     interaction = triple(nodes).to_interaction_groups()[0].interaction
-    weights = type(interaction)(0, normal(0, 1, 3, 3))
-    return InteractionGroup(weights, Block(nodes[:1]), [Block(nodes[1:2])])
+    return InteractionGroup(type(interaction)(0, normal(0, 1, 3, 3)), Block(nodes[:1]), [Block(nodes[1:2])])
 
 
 @pytest.mark.parametrize(
@@ -308,10 +306,15 @@ def test_what_cannot_be_taken_is_refused_by_name(make, words):
 
 
 def test_states_that_do_not_fit_are_refused():
-    model = gibbs.from_thrml(potts_grid())
-    with pytest.raises(UserError, match="states: 1 free and 0 clamped blocks; allowed: 2 and 0"):
-        model.pack([jnp.zeros(5, jnp.uint8)])
-    with pytest.raises(UserError, match=r"state 1 has shape \(5,\); allowed: \(4,\)"):
-        model.pack([jnp.zeros(5, jnp.uint8)] * 2)
-    with pytest.raises(UserError, match="1 of 1 nodes are not in the model"):
-        model.sites([CategoricalNode()])
+    model, five, four = gibbs.from_thrml(potts_grid()), jnp.zeros(5, jnp.uint8), jnp.zeros(4, jnp.uint8)
+    for call, words in (
+        (lambda: model.pack([five]), "states: 1 free and 0 clamped blocks; allowed: 2 and 0"),
+        (lambda: model.pack([five, five]), r"state 1 has shape \(5,\); allowed: \(4,\)"),
+        (lambda: model.pack(five), "free_state is a ArrayImpl; allowed: a list of arrays, one per block"),
+        (lambda: model.pack([five, four - 1.0]), "state 1 has dtype float32; allowed: bool for spins, integers"),
+        (lambda: model.pack([five, four.astype(int) - 1]), "x has a state of -1 at site .; allowed there: 0..4"),
+        (lambda: model.sites([CategoricalNode()]), "1 of 1 nodes are not in the model"),
+        (lambda: model.unpack(jnp.zeros((2, 8), jnp.uint8)), r"x has shape \(2, 8\); allowed: \(chains, 9\)"),
+    ):
+        with pytest.raises(UserError, match=words):
+            call()

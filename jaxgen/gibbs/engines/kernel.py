@@ -204,8 +204,8 @@ def run(
     kind, tiles = "tied" if is_tied(params) else "edge", Tiles(lattice)
     if n_levels(params) > MOST_LEVELS[kind]:
         raise UserError(
-            f"params['bias']: got {n_levels(params)} levels, engine 'kernel' takes at most {MOST_LEVELS[kind]} with "
-            f"{kind} couplings; use 'lattice'"
+            f"params['bias'] has {n_levels(params)} levels; allowed with engine 'kernel' and {kind} couplings: up to "
+            f"{MOST_LEVELS[kind]}; use 'lattice'"
         )
     block = Block.for_chains(tiles, len(x))
     spare = -len(x) % block.chains
