@@ -106,7 +106,7 @@ def _assembled(name: str, parts: dict[str, tuple[np.ndarray, np.ndarray]], level
         train, test = tuple(array[:cut] for array in train), tuple(array[cut:] for array in train)
     n_classes = 1 + max(int(train[1].max()), int(test[1].max()))
     _check_classes(path, np.concatenate([train[1], test[1]]), n_classes)
-    if max(train[0].max(), test[0].max()) < DARKEST_WHITE:
+    if levels == MOST_LEVELS and max(train[0].max(), test[0].max()) < DARKEST_WHITE:
         raise UserError(
             f"images is {path}, whose brightest grey is {train[0].max()} of 255; allowed: {DARKEST_WHITE} or more. "
             "Give states 0 to L - 1 beside an array levels that holds L, and scale other images to 0..255"

@@ -292,7 +292,7 @@ def test_bad_input_is_refused_by_name():
 
 
 def test_images_without_any_pixel_to_draw_are_refused(tmp_path):
-    np.savez(tmp_path / "black.npz", images=np.zeros((40, 5, 5), np.uint8))
+    np.savez(tmp_path / "black.npz", images=np.zeros((40, 5, 5), np.uint8), levels=2)
     config = denoising.DenoisingConfig(images=str(tmp_path / "black.npz"))
     with pytest.raises(UserError, match=r"crop is 0\.003, and no pixel of the training images is brighter than that"):
         DenoisingTask.load(config)
