@@ -16,9 +16,7 @@ def chi_square_p(counts: np.ndarray, probabilities: np.ndarray) -> float:
     """
     counts, probabilities = np.asarray(counts, np.float64), np.asarray(probabilities, np.float64)
     if counts.shape != probabilities.shape or counts.ndim != 1:
-        raise ValueError(
-            f"counts: got shape {counts.shape}, must be that of probabilities, {probabilities.shape}, flat"
-        )
+        raise ValueError(f"counts has shape {counts.shape}, must be that of probabilities, {probabilities.shape}, flat")
     if np.any(counts[probabilities == 0]):
         return 0.0
     order = np.argsort(probabilities)

@@ -74,7 +74,7 @@ def _counts(problem: Problem, states: Array) -> list[Int[np.ndarray, "places cel
     levels = problem.levels
     flat = np.asarray(states).reshape(len(states), -1).astype(np.int64)
     if flat.max() >= levels:
-        raise UserError(f"states: got a level of {flat.max()}, allowed are 0 to {levels - 1}")
+        raise UserError(f"states has a level of {flat.max()}; allowed: 0 to {levels - 1}")
     codes = [(flat, levels)]
     for offset in problem.lattice.offsets:
         source, target = problem.lattice.edges(offset)

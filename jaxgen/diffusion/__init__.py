@@ -6,11 +6,9 @@ The parts are imported from their modules: `process`, `schedules`, `objectives`,
 
 from jaxgen.diffusion.config import DiffusionConfig as DiffusionConfig
 from jaxgen.diffusion.config import build_diffusion as build_diffusion
-from jaxgen.diffusion.config import build_objective as build_objective
 from jaxgen.diffusion.config import with_images as with_images
 from jaxgen.diffusion.evaluate import classes_in_turn as classes_in_turn
 from jaxgen.diffusion.evaluate import draw_images as draw_images
-from jaxgen.diffusion.guidance import make_denoiser as make_denoiser
 from jaxgen.diffusion.inpainting import REGIONS as REGIONS
 from jaxgen.diffusion.inpainting import Known as Known
 from jaxgen.diffusion.inpainting import known_mask as known_mask
@@ -22,19 +20,13 @@ from jaxgen.diffusion.model import to_grey as to_grey
 from jaxgen.diffusion.objectives import Objective as Objective
 from jaxgen.diffusion.objectives import to_unit as to_unit
 from jaxgen.diffusion.pretrained import load_pretrained as load_pretrained
-from jaxgen.diffusion.process import PREDICTIONS as PREDICTIONS
-from jaxgen.diffusion.process import Process as Process
 from jaxgen.diffusion.process import make_process as make_process
 from jaxgen.diffusion.samplers import SAMPLERS as SAMPLERS
 from jaxgen.diffusion.samplers import make_sampler as make_sampler
 from jaxgen.diffusion.samplers import sample as sample
-from jaxgen.diffusion.samplers import time_grid as time_grid
-from jaxgen.diffusion.schedules import SCHEDULES as SCHEDULES
 from jaxgen.diffusion.task import DiffusionTask as DiffusionTask
 from jaxgen.diffusion.task import load as load
 from jaxgen.diffusion.task import restore_run as restore_run
 from jaxgen.diffusion.unet import NO_LABEL as NO_LABEL
-from jaxgen.diffusion.unet import SIZES as SIZES
-from jaxgen.diffusion.unet import UNet as UNet
 from jaxgen.diffusion.unet import init_params as init_params
 from jaxgen.diffusion.unet import make_unet as make_unet

@@ -108,7 +108,7 @@ def load_reference(
         MissingDataError: the dataset is neither on this machine nor to be downloaded.
     """
     if levels not in CODINGS:
-        raise UserError(f"levels: got {levels}; allowed: none, {', '.join(map(str, CODINGS[1:]))}")
+        raise UserError(f"levels is {levels}; allowed: none, {', '.join(map(str, CODINGS[1:]))}")
     images = data.load(dataset, data_dir=data_dir)
     folder = runs.expanded(folder, "reference") if folder else PACKAGED
     binding = read_binding(folder, dataset, images.fingerprint)

@@ -52,7 +52,7 @@ def load_samples(
     levels = _levels(path, arrays, levels)
     if labels and "labels" not in arrays:
         raise UserError(
-            f"labels: got none in {path}; allowed with --labels: one class, 0 to {rules.n_classes - 1}, per sample"
+            f"labels is missing in {path}; allowed with --labels: one class, 0 to {rules.n_classes - 1}, per sample"
         )
     given = None if labels is False else arrays.get("labels")
     coding = None if levels == data.MOST_LEVELS else levels
@@ -61,7 +61,7 @@ def load_samples(
     states = arrays["states"]
     if states.dtype.kind not in "iu" or states.ndim != 3:
         size = f"(n, {rules.size[0]}, {rules.size[1]})"
-        raise UserError(f"states: got {states.dtype} of shape {states.shape}; allowed: integers {size}")
+        raise UserError(f"states is {states.dtype} of shape {states.shape}; allowed: integers {size}")
     return check_samples(data.decode(states, levels), given, coding, rules)
 
 
@@ -85,23 +85,23 @@ def check_samples(
     """
     images = np.asarray(images)
     if images.ndim != 3 or images.shape[1:] != rules.size:
-        raise UserError(f"images: got shape {images.shape}; allowed: (n, {rules.size[0]}, {rules.size[1]})")
+        raise UserError(f"images has shape {images.shape}; allowed: (n, {rules.size[0]}, {rules.size[1]})")
     if len(images) < rules.fewest:
-        raise UserError(f"images: got {len(images)}; allowed: {rules.fewest} or more")
+        raise UserError(f"images has {len(images)} images; allowed: {rules.fewest} or more")
     if np.issubdtype(images.dtype, np.floating):
         if not np.isfinite(images).all():
-            raise UserError(f"images: got {np.sum(~np.isfinite(images))} values nan or infinite; allowed: [0, 1]")
+            raise UserError(f"images has {np.sum(~np.isfinite(images))} nan or infinite values; allowed: [0, 1]")
         if images.min() < 0 or images.max() > 1:
-            raise UserError(f"images: got floats from {images.min():g} to {images.max():g}; allowed: [0, 1]")
+            raise UserError(f"images has floats from {images.min():g} to {images.max():g}; allowed: [0, 1]")
         images = np.rint(images * 255).astype(np.uint8)
     elif images.dtype != np.uint8:
-        raise UserError(f"images: got dtype {images.dtype}; allowed: uint8 grey, or floats in [0, 1]")
+        raise UserError(f"images has dtype {images.dtype}; allowed: uint8 grey, or floats in [0, 1]")
     if levels is not None:
         allowed = data.decode(np.arange(levels), levels)
         greys = np.flatnonzero(np.bincount(images.ravel(), minlength=256))
         if not np.isin(greys, allowed).all():
             raise UserError(
-                f"images: got {len(greys)} greys, among them {np.setdiff1d(greys, allowed)[0]}; allowed with "
+                f"images has {len(greys)} greys, among them {np.setdiff1d(greys, allowed)[0]}; allowed with "
                 f"levels={levels}: {shortened(', '.join(map(str, allowed)), 60)}"
             )
     if labels is not None:
@@ -111,11 +111,11 @@ def check_samples(
 
 def _check_labels(labels: np.ndarray, n: int, n_classes: int) -> UInt8[np.ndarray, "n"]:
     if labels.shape != (n,):
-        raise UserError(f"labels: got shape {labels.shape} for {n} images; allowed: ({n},)")
+        raise UserError(f"labels has shape {labels.shape} for {n} images; allowed: ({n},)")
     if labels.dtype.kind not in "iu":
-        raise UserError(f"labels: got dtype {labels.dtype}; allowed: integers 0 to {n_classes - 1}")
+        raise UserError(f"labels has dtype {labels.dtype}; allowed: integers 0 to {n_classes - 1}")
     if labels.min() < 0 or labels.max() >= n_classes:
-        raise UserError(f"labels: got classes {labels.min()} to {labels.max()}; allowed: 0 to {n_classes - 1}")
+        raise UserError(f"labels has classes {labels.min()} to {labels.max()}; allowed: 0 to {n_classes - 1}")
     return labels.astype(np.uint8)
 
 
@@ -130,14 +130,14 @@ def _levels(path: str | Path, arrays: dict[str, np.ndarray], stated: int | None)
     """Return the coding of a file, from the file or the caller. UserError if they contradict each other."""
     array = arrays.get("levels")
     if array is not None and (array.shape != () or array.dtype.kind not in "iu"):
-        raise UserError(f"levels: got {array.dtype} of shape {array.shape} in {path}; allowed: one integer")
+        raise UserError(f"levels is {array.dtype} of shape {array.shape} in {path}; allowed: one integer")
     in_file = None if array is None else int(array)
     if in_file is not None and stated not in (None, in_file):
         raise UserError(f"levels is {stated}, but {path} says {in_file}; allowed: {in_file}")
     levels = stated if in_file is None else in_file
     allowed = f"{data.FEWEST_LEVELS} to {data.MOST_LEVELS}"
     if levels is None and "states" in arrays:
-        raise UserError(f"levels: got none for the states of {path}; allowed: {allowed}")
+        raise UserError(f"levels is missing for the states of {path}; allowed: {allowed}")
     if levels is not None and not data.FEWEST_LEVELS <= levels <= data.MOST_LEVELS:
-        raise UserError(f"levels: got {levels} in {path}; allowed: {allowed}")
+        raise UserError(f"levels is {levels} in {path}; allowed: {allowed}")
     return levels

@@ -51,7 +51,9 @@ class ThrmlModel(NamedTuple):
         number = {node: i for i, node in enumerate(self.nodes)}
         missing = [node for node in block if node not in number]
         if missing:
-            raise UserError(f"block: {len(missing)} of {len(block)} nodes are not in the model; allowed: nodes of it")
+            raise UserError(
+                f"block has {len(missing)} of {len(block)} nodes not in the model; allowed: nodes of the model"
+            )
         return np.array([number[node] for node in block], int)
 
     def pack(self, free_state: Sequence[Array], clamped_state: Sequence[Array] = ()) -> UInt8[Array, "chains sites"]:

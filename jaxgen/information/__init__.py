@@ -2,10 +2,8 @@
 
 from jaxgen.information.bounds import bayes_accuracy as bayes_accuracy
 from jaxgen.information.bounds import bits as bits
-from jaxgen.information.bounds import class_bounds as class_bounds
 from jaxgen.information.bounds import conditional_entropy as conditional_entropy
 from jaxgen.information.bounds import fano_accuracy as fano_accuracy
-from jaxgen.information.bounds import label_entropy as label_entropy
 from jaxgen.information.bounds import mutual_information as mutual_information
 from jaxgen.information.bounds import naive_bayes as naive_bayes
 from jaxgen.information.bounds import subset_bounds as subset_bounds
@@ -15,17 +13,7 @@ from jaxgen.information.config import InformationConfig as InformationConfig
 from jaxgen.information.config import build_distribution as build_distribution
 from jaxgen.information.evaluate import Evaluation as Evaluation
 from jaxgen.information.evaluate import evaluate as evaluate
-from jaxgen.information.excess import BoundBeatenError as BoundBeatenError
-from jaxgen.information.excess import calibration as calibration
-from jaxgen.information.excess import cell_averages as cell_averages
-from jaxgen.information.excess import count_table as count_table
-from jaxgen.information.excess import excess_risk as excess_risk
-from jaxgen.information.excess import predict as predict
-from jaxgen.information.excess import split as split
 from jaxgen.information.mixture import GaussianMixture as GaussianMixture
-from jaxgen.information.mlp import MLP as MLP
-from jaxgen.information.mlp import log_probabilities as log_probabilities
-from jaxgen.information.sampler import points_in_cells as points_in_cells
 from jaxgen.information.sampler import sample as sample
 from jaxgen.information.table import load_table as load_table
 from jaxgen.information.task import InformationTask as InformationTask

@@ -60,7 +60,7 @@ def likelihood(levels: int) -> Likelihood:
         return categorical(levels)
     if levels == 256:
         return logistic_mixture(MIXTURES)
-    raise UserError(f"levels: got {levels!r}; allowed: 2, 4, 16, 256")
+    raise UserError(f"levels is {levels!r}; allowed: 2, 4, 16, 256")
 
 
 def bernoulli() -> Likelihood:

@@ -74,7 +74,7 @@ class VAE(nn.Module):
     def _check(self, label: Integer[Array, "n"] | None) -> None:
         if (label is None) != (self.n_classes == 0):
             raise UserError(
-                f"label: got {'none' if label is None else 'one'} for n_classes={self.n_classes}; "
+                f"label is {'none' if label is None else 'one'} for n_classes={self.n_classes}; "
                 "allowed: labels exactly if the model has classes"
             )
         if label is None:

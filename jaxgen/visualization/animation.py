@@ -40,13 +40,13 @@ def save_colour_gif(
         UserError: another ending, no frames, several shapes, or not one time per frame.
     """
     if Path(path).suffix.lower() != ".gif":
-        raise UserError(f"path: got {str(path)!r}; allowed: a name that ends in .gif")
+        raise UserError(f"path is {str(path)!r}; allowed: a name that ends in .gif")
     frames = [np.asarray(frame, np.uint8) for frame in frames]
     shapes = {frame.shape for frame in frames}
     if len(shapes) != 1:
-        raise UserError(f"frames: got shapes {sorted(shapes)}; allowed: one or more frames, all of one shape")
+        raise UserError(f"frames has shapes {sorted(shapes)}; allowed: one or more frames, all of one shape")
     if len(milliseconds) != len(frames):
-        raise UserError(f"milliseconds: got {len(milliseconds)} for {len(frames)} frames; allowed: one per frame")
+        raise UserError(f"milliseconds holds {len(milliseconds)} for {len(frames)} frames; allowed: one per frame")
     # The first ones as well as some all along: a stride alone could miss every frame of a kind that comes in turn.
     spread = np.linspace(0, len(frames) - 1, _PALETTE_FRAMES).astype(int).tolist()
     chosen = [frames[number] for number in sorted({*range(min(len(frames), _PALETTE_FRAMES)), *spread})]

@@ -26,7 +26,7 @@ def curves_figure(
         UserError: no panels.
     """
     if not panels:
-        raise UserError("panels: got none; allowed: one or more")
+        raise UserError("panels is empty; allowed: one or more")
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.0 * rows), dpi=120, layout="constrained")

@@ -57,9 +57,9 @@ def image_grid(
     count, height, width = grey.shape
     columns = math.ceil(math.sqrt(count)) if columns is None else columns
     if columns < 1:
-        raise UserError(f"columns: got {columns}; allowed: 1 or more")
+        raise UserError(f"columns is {columns}; allowed: 1 or more")
     if pad < 0:
-        raise UserError(f"pad: got {pad}; allowed: 0 or more")
+        raise UserError(f"pad is {pad}; allowed: 0 or more")
     rows = math.ceil(count / columns)
     cells = np.full((rows * columns, height + pad, width + pad), _SEPARATOR, np.uint8)
     cells[:count, :height, :width] = grey
@@ -101,9 +101,9 @@ def save_gif(path: str | Path, frames: Sequence[UInt8[Array | np.ndarray, "h w"]
     _check_suffix(path, ".gif")
     shapes = {frame.shape for frame in frames}
     if len(shapes) != 1:
-        raise UserError(f"frames: got shapes {sorted(shapes)}; allowed: one or more frames, all of one shape")
+        raise UserError(f"frames has shapes {sorted(shapes)}; allowed: one or more frames, all of one shape")
     if not 0.01 <= fps <= 50:
-        raise UserError(f"fps: got {fps}; allowed: 0.01 to 50")
+        raise UserError(f"fps is {fps}; allowed: 0.01 to 50")
     pictures = [_enlarged(frame, scale) for frame in frames]
     with atomic_write(path) as temporary:
         pictures[0].save(
@@ -128,7 +128,7 @@ def samples_figure(
     _check_suffix(path, ".png", ".pdf", ".svg")
     panels = [Panel(*panel) for panel in panels]
     if not panels:
-        raise UserError("panels: got none; allowed: one or more")
+        raise UserError("panels is empty; allowed: one or more")
     grids = [
         image_grid(panel.images if panel.levels is None else decode(panel.images, panel.levels), columns)
         for panel in panels
@@ -156,26 +156,26 @@ def save_figure(path: str | Path, figure: Figure) -> None:
 def _as_grey(images: np.ndarray | Array) -> np.ndarray:
     images = np.asarray(images)
     if images.ndim != 3 or images.size == 0:
-        raise UserError(f"images: got shape {images.shape}; allowed: (n, h, w), not empty")
+        raise UserError(f"images has shape {images.shape}; allowed: (n, h, w), not empty")
     if images.dtype == np.uint8:
         return images
     if not np.issubdtype(images.dtype, np.floating):
-        raise UserError(f"images: got dtype {images.dtype}; allowed: uint8 grey, or float in [0, 1]")
+        raise UserError(f"images has dtype {images.dtype}; allowed: uint8 grey, or float in [0, 1]")
     if not (images.min() >= 0 and images.max() <= 1):  # so written, the comparison refuses NaN too
-        raise UserError(f"images: got values {images.min()} to {images.max()}; allowed: float in [0, 1]")
+        raise UserError(f"images has values {images.min()} to {images.max()}; allowed: float in [0, 1]")
     return np.rint(255 * images).astype(np.uint8)
 
 
 def _enlarged(array: np.ndarray | Array, scale: int) -> Image.Image:
     array = np.asarray(array)
     if array.ndim != 2 or array.dtype != np.uint8:
-        raise UserError(f"array: got {array.dtype} of shape {array.shape}; allowed: uint8 of shape (h, w)")
+        raise UserError(f"array is {array.dtype} of shape {array.shape}; allowed: uint8 of shape (h, w)")
     if scale < 1:
-        raise UserError(f"scale: got {scale}; allowed: 1 or more")
+        raise UserError(f"scale is {scale}; allowed: 1 or more")
     height, width = array.shape
     return Image.fromarray(array).resize((width * scale, height * scale), Image.Resampling.NEAREST)
 
 
 def _check_suffix(path: str | Path, *allowed: str) -> None:
     if Path(path).suffix.lower() not in allowed:
-        raise UserError(f"path: got {str(path)!r}; allowed: a name that ends in {', '.join(allowed)}")
+        raise UserError(f"path is {str(path)!r}; allowed: a name that ends in {', '.join(allowed)}")

@@ -95,7 +95,7 @@ def network_figure(path: str | Path, panels: Sequence[tuple], *, title: str | No
         UserError: no panels, or what `draw_network` refuses.
     """
     if not panels:
-        raise UserError("panels: got none; allowed: one or more")
+        raise UserError("panels is empty; allowed: one or more")
     for panel in panels:
         _check(*panel[1:])
     columns = min(2, len(panels))

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from benchmarks import train_step_time as program
-from jaxgen import diffusion
+from jaxgen.diffusion.unet import SIZES
 from tests.torch_reference import diffusion as reference
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """A U-Net of base 8 with one level in place of small, and no compiler."""
-    monkeypatch.setitem(diffusion.SIZES, "small", {"base": 8, "multipliers": (1,)})
+    monkeypatch.setitem(SIZES, "small", {"base": 8, "multipliers": (1,)})
     monkeypatch.setattr(reference, "make_unet", lambda size: reference.UNet(8, 1, False, (1,)))
     monkeypatch.setattr(program, "compiler", lambda: None)
     monkeypatch.setattr(program.timing, "disable_compilation_cache", lambda: None)

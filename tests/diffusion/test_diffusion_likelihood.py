@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from jaxgen import diffusion
-from jaxgen.diffusion import evaluate, guidance, likelihood, objectives
+from jaxgen.diffusion import evaluate, guidance, likelihood, objectives, samplers
 from jaxgen.diffusion import process as forward
 from jaxgen.errors import UserError
 
@@ -93,7 +93,7 @@ def test_the_flow_has_the_exact_density_of_a_gaussian():
     """x_1 / alpha_1 of Gaussian data is Gaussian; a probe of +-1 measures the divergence of one pixel exactly."""
     process, n = diffusion.make_process("cosine", 300), 64
     x = np.linspace(-1.2, 1.6, n, dtype=np.float32).reshape(n, 1, 1, 1)
-    times = diffusion.time_grid(process, 100, "log_snr")
+    times = samplers.time_grid(process, 100, "log_snr")
     denoise, index = gaussian.denoiser(process), jnp.arange(n, dtype=jnp.uint32)
     density = jax.jit(lambda x: likelihood.log_density(KEY, process, denoise, x, index, times))(x)
     scale = math.hypot(gaussian.SCALE, float(process.sigma[1] / process.alpha[1]))
@@ -121,7 +121,7 @@ def test_the_estimated_divergence_is_unbiased_for_correlated_pixels():
         np.tile(np.array([0.4, -0.3], np.float32).reshape(1, 1, 2, 1), (n, 1, 1, 1)),
         np.arange(n, dtype=np.uint32),
     )
-    times = diffusion.time_grid(process, 60, "log_snr")
+    times = samplers.time_grid(process, 60, "log_snr")
     density = jax.jit(lambda x: likelihood.log_density(KEY, process, denoise, x, index, times))(x)
     total = covariance + (float(process.sigma[1] / process.alpha[1])) ** 2 * np.eye(2)
     exact = scipy.stats.multivariate_normal([0, 0], total).logpdf([0.4, -0.3])
@@ -202,7 +202,7 @@ def test_min_snr_weights_by_hand():
         np.testing.assert_array_equal(objectives.loss_weight(diffusion.Objective(kind), process, t), 1)
 
 
-@pytest.mark.parametrize("kind", diffusion.PREDICTIONS)
+@pytest.mark.parametrize("kind", forward.PREDICTIONS)
 def test_the_loss_of_one_example(kind):
     """Weight times mean squared error of the target; the variance's part moves the second output alone."""
     process = diffusion.make_process("cosine", 20)

@@ -34,7 +34,7 @@ def exact_images(process):
 
 def error(process, name, grid, n_steps):
     """Root mean square error of the images."""
-    times = jnp.asarray(diffusion.time_grid(process, n_steps, grid))
+    times = jnp.asarray(samplers.time_grid(process, n_steps, grid))
     index, sampler = jnp.arange(len(START), dtype=jnp.uint32), diffusion.make_sampler(name)
     start = jnp.asarray(START, jnp.float32).reshape(-1, 1, 1, 1)
     run = jax.jit(
@@ -84,7 +84,7 @@ def test_the_best_grid_beats_uniform_times(name, factor):
     uniform, best = (error(process, name, grid, 30) for grid in ("uniform", samplers.BEST[name]))
     assert uniform > factor * best, (uniform, best)
     assert diffusion.Generation(name, 30).times(process).tolist() == (
-        diffusion.time_grid(process, 30, samplers.BEST[name]).tolist()
+        samplers.time_grid(process, 30, samplers.BEST[name]).tolist()
     )
 
 

@@ -29,7 +29,7 @@ def by_hand(name, t, steps):
     return math.prod(1 - scale * (1e-4 + (0.02 - 1e-4) * k / (steps - 1)) for k in range(t))
 
 
-@pytest.mark.parametrize("name", diffusion.SCHEDULES)
+@pytest.mark.parametrize("name", schedules.SCHEDULES)
 @pytest.mark.parametrize("steps", [300, 1000])
 def test_schedule_by_hand_and_by_pytorch(name, steps):
     alpha_bar = schedules.alpha_bar(name, steps)
@@ -42,7 +42,7 @@ def test_schedule_by_hand_and_by_pytorch(name, steps):
 
 
 def test_known_ends_of_the_schedules():
-    ends = {name: schedules.alpha_bar(name, T)[-1] for name in diffusion.SCHEDULES}
+    ends = {name: schedules.alpha_bar(name, T)[-1] for name in schedules.SCHEDULES}
     assert ends["linear_unscaled"] == pytest.approx(0.048, abs=5e-4)
     assert ends["linear"] < 1e-4 and ends["cosine"] < 1e-8
     assert schedules.alpha_bar("linear", 1000)[-1] == pytest.approx(4.036e-5, rel=1e-3)
@@ -52,7 +52,7 @@ def test_prior_gap_of_mnist():
     """What x_T still tells of the image: 0.033 bits per pixel for the unscaled schedule, none for the others."""
     x0 = diffusion.to_unit(jnp.asarray(data.load().train_images[:500]))
     gaps = {
-        name: float(likelihood.prior_term(diffusion.make_process(name, T), x0).mean()) for name in diffusion.SCHEDULES
+        name: float(likelihood.prior_term(diffusion.make_process(name, T), x0).mean()) for name in schedules.SCHEDULES
     }
     assert gaps["linear_unscaled"] == pytest.approx(0.033, abs=1e-3)
     assert 0 <= gaps["cosine"] < 1e-6 and 0 < gaps["linear"] < 1e-3
@@ -88,7 +88,7 @@ def test_posterior_is_bayes_rule(t, s):
     assert float(forward.posterior_variance(process, s, 0)) == 0
 
 
-@pytest.mark.parametrize("kind", diffusion.PREDICTIONS)
+@pytest.mark.parametrize("kind", forward.PREDICTIONS)
 def test_conversions_there_and_back(kind):
     process = diffusion.make_process("cosine", T)
     t = jnp.array([1, 20, 150, 280])

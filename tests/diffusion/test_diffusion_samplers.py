@@ -13,6 +13,7 @@ from statistical import ALPHA
 from jaxgen import diffusion
 from jaxgen.diffusion import guidance, inpainting, samplers, schedules
 from jaxgen.diffusion import process as forward
+from jaxgen.diffusion.unet import UNet
 from jaxgen.errors import UserError
 
 KEY = jax.random.key(5)
@@ -24,7 +25,7 @@ def smooth_process(n):
 
 
 def draw(process, denoise, sampler, n_steps, start, key=KEY, grid="uniform", **more):
-    times = jnp.asarray(diffusion.time_grid(process, n_steps, grid))
+    times = jnp.asarray(samplers.time_grid(process, n_steps, grid))
     index = jnp.arange(len(start), dtype=jnp.uint32)
     run = jax.jit(lambda key, start: diffusion.sample(key, process, denoise, sampler, times, index, start, **more))
     return run(key, start)
@@ -67,7 +68,7 @@ def test_ancestral_with_the_posterior_variance_follows_its_recursion():
     process, n = diffusion.make_process("linear", 30), 20_000
     start = jax.random.normal(jax.random.key(2), (n, 1, 1, 1))
     x, _ = draw(process, gaussian.denoiser(process), diffusion.make_sampler("ancestral"), 15, start)
-    mean, variance, times = 0.0, 1.0, diffusion.time_grid(process, 15)
+    mean, variance, times = 0.0, 1.0, samplers.time_grid(process, 15)
     left = schedules.alpha_bar("linear", 30)
     for t, s in itertools.pairwise(times):
         gain = gaussian.SCALE**2 * np.sqrt(left[t]) / (left[t] * gaussian.SCALE**2 + 1 - left[t])
@@ -127,7 +128,7 @@ def test_ddim_between_the_flow_and_ancestral_sampling():
 
 def test_an_image_depends_on_its_number_alone():
     process, sampler = diffusion.make_process("cosine", 12), diffusion.make_sampler("ancestral")
-    times, denoise = jnp.asarray(diffusion.time_grid(process, 6)), gaussian.denoiser(process)
+    times, denoise = jnp.asarray(samplers.time_grid(process, 6)), gaussian.denoiser(process)
 
     def images(index):
         index = jnp.asarray(index, jnp.uint32)
@@ -140,7 +141,7 @@ def test_an_image_depends_on_its_number_alone():
 
 
 def test_generation_does_not_depend_on_the_batch():
-    unet = diffusion.UNet(base=8, multipliers=(1,), patch=4)
+    unet = UNet(base=8, multipliers=(1,), patch=4)
     model = diffusion.Diffusion(unet, diffusion.make_process("cosine", 9), "v")
     params = diffusion.init_params(KEY, unet)
     label, settings = diffusion.classes_in_turn(5), diffusion.Generation("ancestral", 3, w=3.0)
@@ -160,21 +161,21 @@ def test_generation_does_not_depend_on_the_batch():
 
 def test_time_grids():
     process = diffusion.make_process("cosine", 300)
-    assert diffusion.time_grid(process, 300).tolist() == list(range(300, -1, -1))
-    assert diffusion.time_grid(process, 4).tolist() == [300, 225, 150, 75, 0]
+    assert samplers.time_grid(process, 300).tolist() == list(range(300, -1, -1))
+    assert samplers.time_grid(process, 4).tolist() == [300, 225, 150, 75, 0]
     ratio = np.asarray(process.sigma, np.float64) / np.asarray(process.alpha, np.float64)
     for name in samplers.GRIDS:
         for steps in (1, 2, 7, 77, 299, 300):
-            times = diffusion.time_grid(process, steps, name)
+            times = samplers.time_grid(process, steps, name)
             assert (len(times), times[0], times[-1]) == (steps + 1, 300, 0) and (np.diff(times) < 0).all(), (
                 name,
                 steps,
             )
-    angles = np.arctan(ratio[diffusion.time_grid(process, 10, "angle")])
+    angles = np.arctan(ratio[samplers.time_grid(process, 10, "angle")])
     np.testing.assert_allclose(np.diff(angles), -np.pi / 20, atol=0.004)
-    rises = np.diff(-np.log(ratio[diffusion.time_grid(process, 10, "log_snr")[1:-1]]))
+    rises = np.diff(-np.log(ratio[samplers.time_grid(process, 10, "log_snr")[1:-1]]))
     np.testing.assert_allclose(rises, rises.mean(), rtol=0.25)
-    roots = np.diff(ratio[diffusion.time_grid(process, 10, "karras")[1:-1]] ** (1 / 7))
+    roots = np.diff(ratio[samplers.time_grid(process, 10, "karras")[1:-1]] ** (1 / 7))
     np.testing.assert_allclose(roots, roots.mean(), rtol=0.25)
 
 
@@ -182,9 +183,9 @@ def test_refusals():
     process = diffusion.make_process("cosine", 300)
     for steps in (0, 301):
         with pytest.raises(UserError, match=f"sample_steps is {steps}; allowed: 1 to 300"):
-            diffusion.time_grid(process, steps)
+            samplers.time_grid(process, steps)
     with pytest.raises(UserError, match="time_grid is 'even'; allowed: uniform, angle, log_snr, karras"):
-        diffusion.time_grid(process, 10, "even")
+        samplers.time_grid(process, 10, "even")
     with pytest.raises(UserError, match="sampler is 'euler'; allowed: ancestral, ddim, heun, dpm_solver"):
         diffusion.make_sampler("euler")
 
@@ -216,7 +217,7 @@ def test_guidance(outputs):
     np.testing.assert_allclose(guided, (1 + paper) * with_label - paper * without, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", diffusion.PREDICTIONS)
+@pytest.mark.parametrize("kind", forward.PREDICTIONS)
 def test_guidance_means_the_same_for_every_prediction(kind):
     """Guiding the answer is guiding the image it stands for."""
     process, t = diffusion.make_process("cosine", 20), 7
@@ -224,14 +225,14 @@ def test_guidance_means_the_same_for_every_prediction(kind):
     label = jnp.array([0, 2, 5, 9])
 
     def images(w):
-        return diffusion.make_denoiser(fake_network(1, []), process, label, kind, w, clip_x0=False)(x, t)
+        return guidance.make_denoiser(fake_network(1, []), process, label, kind, w, clip_x0=False)(x, t)
 
     zero, one, three = (images(w) for w in (0.0, 1.0, 3.0))
     np.testing.assert_allclose(three.x0, zero.x0 + 3 * (one.x0 - zero.x0), rtol=1e-4, atol=1e-4)
     for denoised in (zero, three):
         back = forward.q_sample(process, denoised.x0, t, denoised.eps)
         np.testing.assert_allclose(back, x, atol=2e-4)
-    clipped = diffusion.make_denoiser(fake_network(1, []), process, label, kind, 3.0)(x, t)
+    clipped = guidance.make_denoiser(fake_network(1, []), process, label, kind, 3.0)(x, t)
     assert np.abs(clipped.x0).max() == 1
     np.testing.assert_allclose(forward.q_sample(process, clipped.x0, t, clipped.eps), x, atol=1e-5)
 
@@ -246,7 +247,7 @@ def test_inpainting_keeps_what_is_known():
     np.testing.assert_array_equal(x[:, :, 1], np.float32(0.9))
     assert np.asarray(x[:, :, 0]).std() > 0.3
     # On the way the known pixels are the forward process of the known image.
-    t = diffusion.time_grid(process, 10)[5]
+    t = samplers.time_grid(process, 10)[5]
     standard = (np.asarray(states[4][:, 0, 1, 0]) - process.alpha[t] * 0.9) / process.sigma[t]
     assert scipy.stats.kstest(standard, "norm").pvalue > ALPHA
 
@@ -290,7 +291,7 @@ def test_inpainting_has_the_conditional_mean_of_two_pixels(name, spread):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_of_another_shape(channels):
     """A model of 12 x 12 images, grey or in colour, with three classes, draws such images and refuses others."""
-    unet = diffusion.UNet(base=8, multipliers=(1,), patch=4, channels=channels, classes=3)
+    unet = UNet(base=8, multipliers=(1,), patch=4, channels=channels, classes=3)
     model = diffusion.Diffusion(unet, diffusion.make_process("cosine", 9), "v", (12, 12, channels))
     params, settings = diffusion.init_params(KEY, unet), diffusion.Generation("ddim", 2)
     (piece,) = diffusion.generate(KEY, model, params, np.array([0, 2, diffusion.NO_LABEL]), settings)

@@ -13,6 +13,7 @@ import pytest
 
 from jaxgen import data, diffusion, runs, training
 from jaxgen.diffusion import evaluate, guidance, objectives, pretrained
+from jaxgen.diffusion.unet import SIZES
 from jaxgen.errors import UserError
 
 MINI = {"base": 8, "multipliers": (1,), "patch": 4}
@@ -23,7 +24,7 @@ CONFIG = diffusion.DiffusionConfig(
 
 
 def start(config=CONFIG):
-    diffusion.SIZES["tiny"] = MINI
+    SIZES["tiny"] = MINI
     task = diffusion.DiffusionTask.load(config)
     state, tx = task.initial_state()
     return task, state, training.parallel_step(task.grad_fn(), tx, config.ema_decay), task.order()
@@ -43,9 +44,9 @@ def updates(run, count=3):
 
 @pytest.fixture(scope="module", autouse=True)
 def mini():
-    before = dict(diffusion.SIZES)
+    before = dict(SIZES)
     yield
-    diffusion.SIZES.update(before)
+    SIZES.update(before)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from torch_reference import diffusion as reference
 from jaxgen import diffusion, training
 from jaxgen.diffusion import guidance, objectives
 from jaxgen.diffusion.blocks import FilmBlock, depth_to_space, space_to_depth
+from jaxgen.diffusion.unet import UNet
 
 BASE, LEVELS, SIDE, BATCH = 16, (1, 2), 8, 4
 COUNTS = {"compact": 484_068, "tiny": 433_636, "small": 1_639_105, "medium": 9_872_897, "large": 40_499_201}
@@ -26,7 +27,7 @@ def torch_unet(params, blocks=1):
 
 def make_example(blocks):
     """A small U-Net with attention, its parameters made uneven, and one batch."""
-    unet, rng = diffusion.UNet(base=BASE, multipliers=LEVELS, blocks=blocks, attention=True), np.random.default_rng(0)
+    unet, rng = UNet(base=BASE, multipliers=LEVELS, blocks=blocks, attention=True), np.random.default_rng(0)
     x = rng.normal(size=(BATCH, SIDE, SIDE, 1)).astype(np.float32)
     t, label = np.array([1, 2, 150, 300]), np.array([0, 3, 9, 10])
     shapes = jax.eval_shape(unet.init, jax.random.key(0), x, t, label)["params"]
@@ -103,7 +104,7 @@ def test_a_training_step_agrees_with_pytorch(example):
 
 def test_bfloat16_is_close_and_parameters_stay_float32(example):
     unet, params, _, x, t, label = example
-    half = diffusion.UNet(base=BASE, multipliers=LEVELS, attention=True, dtype=jnp.bfloat16)
+    half = UNet(base=BASE, multipliers=LEVELS, attention=True, dtype=jnp.bfloat16)
     small = jax.tree.map(lambda leaf: leaf / 2, params)
     exact, rough = (jax.jit(u.apply)({"params": small}, x, t, label) for u in (unet, half))
     assert rough.dtype == jnp.float32
@@ -137,7 +138,7 @@ def test_compact_blocks_start_as_the_identity_and_the_output_at_zero():
     assert len([path for path in paths if path.endswith("kernel")]) == 7  # six blocks and the output
     assert all(not np.any(reference.flatten(params)[path]) for path in paths)
     x, t = jax.random.normal(jax.random.key(1), (2, 4, 4, 1)), jnp.array([1, 7])
-    small = diffusion.UNet(base=8, multipliers=(1,), film=True)
+    small = UNet(base=8, multipliers=(1,), film=True)
     assert not np.any(jax.jit(small.apply)({"params": diffusion.init_params(jax.random.key(0), small)}, x, t, t))
     block = FilmBlock(8)
     h, e = jax.random.normal(jax.random.key(2), (2, 4, 4, 8)), jnp.ones((2, 5))
@@ -149,7 +150,7 @@ def test_compact_blocks_start_as_the_identity_and_the_output_at_zero():
 
 
 def test_a_fractional_time_and_no_label():
-    unet = diffusion.UNet(base=8, multipliers=(1,), classes=3)
+    unet = UNet(base=8, multipliers=(1,), classes=3)
     params = diffusion.init_params(jax.random.key(0), unet)
     x = jnp.ones((2, 4, 4, 1))
     apply = jax.jit(lambda t, label: unet.apply({"params": params}, x, t, label))

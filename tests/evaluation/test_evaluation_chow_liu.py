@@ -148,16 +148,16 @@ def test_the_pseudo_count_is_the_one_that_the_validation_states_prefer():
 
 def test_bad_input_is_refused_by_name():
     states = np.zeros((3, 2, 2), np.uint8)
-    with pytest.raises(ValueError, match=r"pseudo_count: got 0\.0; allowed: a finite number above 0"):
+    with pytest.raises(ValueError, match=r"pseudo_count is 0\.0; allowed: a finite number above 0"):
         ChowLiuTree.fit(states, 2, 0.0)
-    with pytest.raises(ValueError, match="levels: got 17; allowed: 2 to 16"):
+    with pytest.raises(ValueError, match="levels is 17; allowed: 2 to 16"):
         ChowLiuTree.fit(states, 17, 1.0)
-    with pytest.raises(ValueError, match="states: got values up to 2; allowed: 0 to 1"):
+    with pytest.raises(ValueError, match="states has values up to 2; allowed: 0 to 1"):
         ChowLiuTree.fit(states + np.uint8(2), 2, 1.0)
-    with pytest.raises(ValueError, match="candidates: got none"):
+    with pytest.raises(ValueError, match="candidates is empty"):
         choose_pseudo_count(PairCounts.of(states, 2), states, [])
     tree = ChowLiuTree.fit(states, 2, 1.0)
-    with pytest.raises(ValueError, match=r"states: got images of \(4, 1\); allowed: \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"states has images of \(4, 1\); allowed: \(2, 2\)"):
         tree.log_prob(states.reshape(3, 4, 1))
-    with pytest.raises(ValueError, match="n: got -1; allowed: 1 or more"):
+    with pytest.raises(ValueError, match="n is -1; allowed: 1 or more"):
         tree.sample(jax.random.key(0), -1)

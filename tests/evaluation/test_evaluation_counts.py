@@ -19,7 +19,7 @@ def test_wilson_at_the_ends_and_refused():
     assert none.low == 0 and none.high == pytest.approx(1.959964**2 / (20 + 1.959964**2))
     assert all_.high == 1 and all_.low == pytest.approx(1 - none.high)
     for successes, n in ((-1, 5), (6, 5), (0, 0)):
-        with pytest.raises(ValueError, match=f"successes: got {successes} of {n}; allowed: 0 to n"):
+        with pytest.raises(ValueError, match=f"successes is {successes} of {n}; allowed: 0 to n"):
             wilson(successes, n)
 
 
@@ -38,9 +38,9 @@ def test_conditional_accuracy_counts_by_the_label_asked_for():
 
 
 def test_conditional_accuracy_refuses_what_does_not_fit():
-    with pytest.raises(ValueError, match=r"labels: got shape \(2,\) for \(3,\) classes read"):
+    with pytest.raises(ValueError, match=r"labels has shape \(2,\) for \(3,\) classes read"):
         conditional_accuracy(np.zeros(3, int), np.zeros(2, int))
-    with pytest.raises(ValueError, match="labels: got 0 to 10; allowed: 0 to 9"):
+    with pytest.raises(ValueError, match="labels has classes 0 to 10; allowed: 0 to 9"):
         conditional_accuracy(np.zeros(2, int), np.asarray([0, 10]))
 
 

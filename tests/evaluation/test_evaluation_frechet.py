@@ -61,7 +61,7 @@ def test_moments_are_unbiased_and_float64():
 
 
 def test_too_few_examples_are_refused():
-    with pytest.raises(ValueError, match="features: got 64 examples of 64 numbers; allowed: more examples"):
+    with pytest.raises(ValueError, match="features has 64 examples of 64 numbers; allowed: more examples"):
         moments(np.zeros((64, 64)))
 
 
@@ -78,5 +78,5 @@ def test_the_limit_has_no_bias_of_finite_samples():
     error = np.std(limits, ddof=1) / 12**0.5
     assert np.mean(raw) > 0.05 and abs(np.mean(limits)) < max(4 * error, 0.1 * np.mean(raw)), (raw, limits)
     assert frechet_limit(x + 0.5, law) == pytest.approx(d * 0.25, abs=0.3)
-    with pytest.raises(ValueError, match="features: got 40 examples of 16 numbers; allowed: 64 examples or more"):
+    with pytest.raises(ValueError, match="features has 40 examples of 16 numbers; allowed: 64 examples or more"):
         frechet_limit(x[:40], law)

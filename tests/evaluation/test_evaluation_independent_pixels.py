@@ -73,14 +73,14 @@ def test_a_sample_depends_on_its_number_alone():
 @pytest.mark.parametrize(
     "states, levels, pseudo_count, message",
     [
-        (np.zeros((3, 2, 2), np.uint8), 1, 1.0, "levels: got 1; allowed: 2 to 256"),
-        (np.zeros((3, 2, 2), np.uint8), 257, 1.0, "levels: got 257; allowed: 2 to 256"),
-        (np.zeros((3, 2, 2), np.int32), 2, 1.0, r"states: got int32 of shape \(3, 2, 2\); allowed: uint8"),
-        (np.zeros((2, 2), np.uint8), 2, 1.0, r"states: got uint8 of shape \(2, 2\)"),
+        (np.zeros((3, 2, 2), np.uint8), 1, 1.0, "levels is 1; allowed: 2 to 256"),
+        (np.zeros((3, 2, 2), np.uint8), 257, 1.0, "levels is 257; allowed: 2 to 256"),
+        (np.zeros((3, 2, 2), np.int32), 2, 1.0, r"states is int32 of shape \(3, 2, 2\); allowed: uint8"),
+        (np.zeros((2, 2), np.uint8), 2, 1.0, r"states is uint8 of shape \(2, 2\)"),
         (np.zeros((0, 2, 2), np.uint8), 2, 1.0, "not empty"),
-        (np.full((1, 2, 2), 2, np.uint8), 2, 1.0, "states: got values up to 2; allowed: 0 to 1"),
-        (np.zeros((3, 2, 2), np.uint8), 2, -1.0, "pseudo_count: got -1.0; allowed: a finite number, 0 or more"),
-        (np.zeros((3, 2, 2), np.uint8), 2, np.nan, "pseudo_count: got nan"),
+        (np.full((1, 2, 2), 2, np.uint8), 2, 1.0, "states has values up to 2; allowed: 0 to 1"),
+        (np.zeros((3, 2, 2), np.uint8), 2, -1.0, "pseudo_count is -1.0; allowed: a finite number, 0 or more"),
+        (np.zeros((3, 2, 2), np.uint8), 2, np.nan, "pseudo_count is nan"),
     ],
 )
 def test_bad_input_is_refused_by_name(states, levels, pseudo_count, message):
@@ -90,7 +90,7 @@ def test_bad_input_is_refused_by_name(states, levels, pseudo_count, message):
 
 def test_images_of_another_size_and_no_samples_are_refused():
     model = IndependentPixels.fit(np.zeros((3, 2, 2), np.uint8), 2, 1.0)
-    with pytest.raises(ValueError, match=r"states: got images of \(2, 3\); allowed: \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"states has images of \(2, 3\); allowed: \(2, 2\)"):
         model.log_prob(np.zeros((3, 2, 3), np.uint8))
-    with pytest.raises(ValueError, match="n: got 0; allowed: 1 or more"):
+    with pytest.raises(ValueError, match="n is 0; allowed: 1 or more"):
         model.sample(jax.random.key(0), 0)

@@ -60,5 +60,5 @@ def test_subsets_are_disjoint_and_their_spread_is_the_error():
 
 
 def test_too_few_examples_are_refused():
-    with pytest.raises(ValueError, match="features: got 1999 and 5000 examples; allowed: 2000 or more of each"):
+    with pytest.raises(ValueError, match="features has 1999 and 5000 examples; allowed: 2000 or more of each"):
         kernel_distance(np.zeros((1999, 2)), np.zeros((5000, 2)))

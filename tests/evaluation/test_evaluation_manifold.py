@@ -71,5 +71,5 @@ def test_a_dropped_mode_is_seen_by_coverage_and_recall():
 
 @pytest.mark.parametrize("sizes, k", [((5, 9), 5), ((9, 5), 5), ((9, 9), 0)])
 def test_too_few_examples_are_refused(sizes, k):
-    with pytest.raises(ValueError, match=f"k: got {k} with {sizes[0]} and {sizes[1]} examples; allowed: 1 or more"):
+    with pytest.raises(ValueError, match=f"k is {k} with {sizes[0]} and {sizes[1]} examples; allowed: 1 or more"):
         manifold(np.zeros((sizes[0], 2)), np.zeros((sizes[1], 2)), k)

@@ -75,11 +75,11 @@ def test_the_figure_and_the_refusals(judged, reference, own, tmp_path):
     samples = evaluation.load_samples(tmp_path / "s.npz", rules=rules)
     evaluation.summary_figure(tmp_path / "summary.png", samples, judged["real"], reference)
     assert (tmp_path / "summary.png").stat().st_size > 10_000
-    with pytest.raises(UserError, match="labels: got classes 1 to 3; allowed: 0 to 2"):
+    with pytest.raises(UserError, match="labels has classes 1 to 3; allowed: 0 to 2"):
         evaluation.evaluate(samples.images, labels + 1, reference)
-    with pytest.raises(UserError, match=r"images: got shape \(400, 19, 20\); allowed: \(n, 20, 20\)"):
+    with pytest.raises(UserError, match=r"images has shape \(400, 19, 20\); allowed: \(n, 20, 20\)"):
         evaluation.evaluate(samples.images[:, 1:], None, reference)
-    with pytest.raises(UserError, match="images: got 255; allowed: 256 or more"):
+    with pytest.raises(UserError, match="images has 255 images; allowed: 256 or more"):
         evaluation.evaluate(samples.images[:255], None, reference)
     np.savez(tmp_path / "few.npz", images=states[:300], levels=5)
     with pytest.raises(UserError, match=r"images has 30 test images in few; allowed for an evaluation: 130 or more"):

@@ -136,7 +136,7 @@ def test_coded_samples_are_judged_by_coded_images(real):
     among_coded = evaluation.evaluate(coded, labels, small_reference(2))
     among_grey = evaluation.evaluate(coded, labels, small_reference())
     assert among_coded.figures["frechet"] < 0.8 * among_grey.figures["frechet"]
-    with pytest.raises(ValueError, match="images: got 256 greys, among them 1; allowed with levels=2: 0, 255"):
+    with pytest.raises(ValueError, match="images has 256 greys, among them 1; allowed with levels=2: 0, 255"):
         evaluation.evaluate(images, labels, small_reference(2))
 
 

@@ -98,7 +98,7 @@ def test_a_changed_figure_other_data_or_no_file_is_refused(copied):
     path.unlink()
     with pytest.raises(ValueError, match=r"mnist\.json: no such file; rebuild"):
         evaluation.load_reference("mnist", folder=copied)
-    with pytest.raises(ValueError, match="levels: got 3; allowed: none, 16, 4, 2"):
+    with pytest.raises(ValueError, match="levels is 3; allowed: none, 16, 4, 2"):
         evaluation.load_reference("mnist", 3)
 
 

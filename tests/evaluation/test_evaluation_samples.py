@@ -25,19 +25,19 @@ def write(tmp_path, **arrays):
 @pytest.mark.parametrize(
     "images, labels, message",
     [
-        (IMAGES[:1999], None, "images: got 1999; allowed: 2000 or more"),
-        (IMAGES.reshape(2000, 784), None, r"images: got shape \(2000, 784\); allowed: \(n, 28, 28\)"),
-        (IMAGES[:, :27], None, r"images: got shape \(2000, 27, 28\)"),
-        (IMAGES[..., None], None, r"images: got shape \(2000, 28, 28, 1\)"),
-        (floats(np.nan), None, "images: got 1 values nan or infinite"),
-        (floats(np.inf), None, "images: got 1 values nan or infinite"),
-        (floats(1.01), None, r"images: got floats from 0 to 1.01; allowed: \[0, 1\]"),
-        (floats(-0.5), None, r"images: got floats from -0.5 to 0; allowed: \[0, 1\]"),
-        (IMAGES.astype(np.int32), None, "images: got dtype int32; allowed: uint8 grey, or floats"),
-        (IMAGES, LABELS[:5], r"labels: got shape \(5,\) for 2000 images"),
-        (IMAGES, LABELS + 1, "labels: got classes 1 to 10; allowed: 0 to 9"),
-        (IMAGES, LABELS - 1, "labels: got classes -1 to 8; allowed: 0 to 9"),
-        (IMAGES, LABELS.astype(float), "labels: got dtype float64; allowed: integers 0 to 9"),
+        (IMAGES[:1999], None, "images has 1999 images; allowed: 2000 or more"),
+        (IMAGES.reshape(2000, 784), None, r"images has shape \(2000, 784\); allowed: \(n, 28, 28\)"),
+        (IMAGES[:, :27], None, r"images has shape \(2000, 27, 28\)"),
+        (IMAGES[..., None], None, r"images has shape \(2000, 28, 28, 1\)"),
+        (floats(np.nan), None, "images has 1 nan or infinite values"),
+        (floats(np.inf), None, "images has 1 nan or infinite values"),
+        (floats(1.01), None, r"images has floats from 0 to 1.01; allowed: \[0, 1\]"),
+        (floats(-0.5), None, r"images has floats from -0.5 to 0; allowed: \[0, 1\]"),
+        (IMAGES.astype(np.int32), None, "images has dtype int32; allowed: uint8 grey, or floats"),
+        (IMAGES, LABELS[:5], r"labels has shape \(5,\) for 2000 images"),
+        (IMAGES, LABELS + 1, "labels has classes 1 to 10; allowed: 0 to 9"),
+        (IMAGES, LABELS - 1, "labels has classes -1 to 8; allowed: 0 to 9"),
+        (IMAGES, LABELS.astype(float), "labels has dtype float64; allowed: integers 0 to 9"),
     ],
 )
 def test_bad_samples_are_refused_by_name(images, labels, message):
@@ -48,7 +48,7 @@ def test_bad_samples_are_refused_by_name(images, labels, message):
 def test_greys_that_are_no_level_are_refused():
     coded = data.decode(data.encode(IMAGES, 4), 4)
     assert check_samples(coded, None, 4).levels == 4
-    with pytest.raises(ValueError, match="images: got 256 greys, among them 1; allowed with levels=4: 0, 85, 170, 255"):
+    with pytest.raises(ValueError, match="images has 256 greys, among them 1; allowed with levels=4: 0, 85, 170, 255"):
         check_samples(IMAGES, None, 4)
 
 
@@ -67,16 +67,16 @@ def test_a_file_of_states_is_decoded(tmp_path):
     assert samples.levels == 4 and samples.labels.tolist() == LABELS.tolist()
     path = write(tmp_path, states=states)
     assert load_samples(path, 4).levels == 4 and load_samples(path, 4).labels is None
-    with pytest.raises(ValueError, match="levels: got none for the states of"):
+    with pytest.raises(ValueError, match="levels is missing for the states of"):
         load_samples(path)
-    with pytest.raises(ValueError, match="states: got values 0 to 3; allowed: 0 to 1"):
+    with pytest.raises(ValueError, match="states has values 0 to 3; allowed: 0 to 1"):
         load_samples(path, 2)
 
 
 def test_labels_are_taken_insisted_on_or_ignored(tmp_path):
     path = write(tmp_path, images=IMAGES, labels=LABELS)
     assert load_samples(path, labels=True).labels is not None and load_samples(path, labels=False).labels is None
-    with pytest.raises(ValueError, match=r"labels: got none in .*x\.npz; allowed with --labels"):
+    with pytest.raises(ValueError, match=r"labels is missing in .*x\.npz; allowed with --labels"):
         load_samples(write(tmp_path, images=IMAGES), labels=True)
 
 
@@ -89,13 +89,13 @@ def test_labels_are_taken_insisted_on_or_ignored(tmp_path):
         (
             {"images": IMAGES, "levels": [4, 4]},
             None,
-            r"levels: got int64 of shape \(2,\) in .*x.npz; allowed: one integer",
+            r"levels is int64 of shape \(2,\) in .*x.npz; allowed: one integer",
         ),
-        ({"images": IMAGES, "levels": 257}, None, "levels: got 257 in .*x.npz; allowed: 2 to 256"),
+        ({"images": IMAGES, "levels": 257}, None, "levels is 257 in .*x.npz; allowed: 2 to 256"),
         (
             {"states": IMAGES / 255, "levels": 4},
             None,
-            r"states: got float64 of shape \(2000, 28, 28\); allowed: integers",
+            r"states is float64 of shape \(2000, 28, 28\); allowed: integers",
         ),
         (
             {"images": np.asarray([{}])},

@@ -14,6 +14,7 @@ from experiments import diffusion as program
 from experiments import diffusion_sample, diffusion_study
 from jaxgen import data, diffusion, evaluation, runs
 from jaxgen.diffusion.studies import comparison as study
+from jaxgen.diffusion.unet import SIZES
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +30,7 @@ SHORT = [
 @pytest.fixture(scope="module", autouse=True)
 def small():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(diffusion.SIZES, "tiny", MINI)
+        patch.setitem(SIZES, "tiny", MINI)
         yield
 
 

@@ -103,8 +103,8 @@ def test_samples_of_a_model_of_ones_own_images(tmp_path):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["few.npz"], "images: got 100; allowed: 2000 or more"),
-        (["states.npz", "--labels"], "labels: got none in"),
+        (["few.npz"], "images has 100 images; allowed: 2000 or more"),
+        (["states.npz", "--labels"], "labels is missing in"),
         (["states.npz", "--cas"], "cas is true, but the samples have no labels"),
         (["states.npz", "--levels=2"], "levels is 2, but"),
         (["nowhere.npz"], "nowhere.npz, no file; allowed"),

@@ -86,5 +86,5 @@ def test_a_single_column_is_drawn_exactly_whatever_the_start_and_the_batch():
 @pytest.mark.parametrize("lattice", [gibbs.Lattice.grid(6, 6, "G8"), gibbs.Lattice.grid(6, 6, boundary="periodic")])
 def test_lattices_whose_columns_are_no_chains_are_refused(lattice):
     params = random_params(0, lattice, 2)
-    with pytest.raises(ValueError, match=r"engine: 'columns' got offsets .*; allowed: "):
+    with pytest.raises(ValueError, match=r"lattice has offsets .*; allowed with engine='columns': "):
         gibbs.sample(jax.random.key(0), lattice, params, jnp.zeros((1, 6, 6), jnp.uint8), 1, engine="columns")

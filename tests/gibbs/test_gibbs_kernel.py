@@ -94,13 +94,13 @@ def refused(message, lattice, levels, coupling="edge", engine="kernel", n=2):
 
 def test_refusals(interpreted):
     if jax.default_backend() != "gpu":
-        refused("engine: 'kernel' needs an NVIDIA GPU, this is a cpu; use 'lattice'", Lattice.grid(3, 3), 2)
-    message = r"params\['bias'\] has 5 levels; allowed with engine 'kernel' and edge couplings: up to 4; use 'lattice'"
+        refused("engine is 'kernel' on a cpu; allowed: on an NVIDIA GPU. Use 'lattice'", Lattice.grid(3, 3), 2)
+    message = r"params\['bias'\] has 5 levels; allowed with engine='kernel' and edge couplings: up to 4. Use 'lattice'"
     refused(message, Lattice.grid(3, 3), 5, engine=interpreted)
-    message = r"params\['bias'\] has 17 levels; allowed with engine 'kernel' and tied couplings: up to 16"
+    message = r"params\['bias'\] has 17 levels; allowed with engine='kernel' and tied couplings: up to 16"
     refused(message, Lattice.grid(3, 3), 17, "tied", interpreted)
     refused(
-        "lattice: engine 'kernel' holds a chain in shared memory, 57344 words, and one of 300 x 300 sites takes 67500",
+        "lattice is 300 x 300, where a chain takes 67500 words of shared memory; allowed .*: up to 57344",
         Lattice.grid(300, 300, boundary="periodic"),
         2,
         "tied",

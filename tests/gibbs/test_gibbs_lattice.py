@@ -144,7 +144,7 @@ ODD_TORI = [grid for grid in GRIDS if grid.boundary == "periodic" and (grid.heig
 
 @pytest.mark.parametrize("lattice", ODD_TORI, ids=named)
 def test_tiles_refuse_odd_tori(lattice):
-    with pytest.raises(ValueError, match=r"engine: 'lattice' needs a colouring by 2 x 2 tiles.*'thrml'"):
+    with pytest.raises(ValueError, match=r"allowed with engine='lattice': one .* 2 x 2 tiles.*'thrml'"):
         Tiles(lattice)
 
 

@@ -29,7 +29,7 @@ def test_refusals():
     refused("engine is 'fast'; allowed: lattice, lattice13, kernel, thrml, sequential, columns, graph", engine="fast")
     torus = Lattice.grid(3, 3, boundary="periodic")
     refused(
-        r"engine: 'lattice' needs a colouring by 2 x 2 tiles, which the periodic 3 x 3 .* use 'graph', 'thrml' or",
+        r"lattice is periodic, 3 x 3, .*; allowed with engine='lattice': .*by 2 x 2 tiles. Use 'graph', 'thrml' or",
         torus,
         random_params(0, torus, 2),
         np.zeros((1, 3, 3), np.uint8),

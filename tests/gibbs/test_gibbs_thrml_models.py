@@ -313,7 +313,7 @@ def test_states_that_do_not_fit_are_refused():
         (lambda: model.pack(five), "free_state is a ArrayImpl; allowed: a list of arrays, one per block"),
         (lambda: model.pack([five, four - 1.0]), "state 1 has dtype float32; allowed: bool for spins, integers"),
         (lambda: model.pack([five, four.astype(int) - 1]), "x has a state of -1 at site .; allowed there: 0..4"),
-        (lambda: model.sites([CategoricalNode()]), "1 of 1 nodes are not in the model"),
+        (lambda: model.sites([CategoricalNode()]), "1 of 1 nodes not in the model"),
         (lambda: model.unpack(jnp.zeros((2, 8), jnp.uint8)), r"x has shape \(2, 8\); allowed: \(chains, 9\)"),
     ):
         with pytest.raises(UserError, match=words):

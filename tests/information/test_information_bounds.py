@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxgen import information
+from jaxgen.information import bounds
 from jaxgen.information.bounds import cross_entropy
 from jaxgen.information.report import metadata
 
@@ -54,35 +55,35 @@ def test_sums_written_out_by_hand():
     cell = {c: sum(p for (_, d), p in joint.items() if d == c) for c in range(3)}
     entropy = -sum(p * math.log(p / cell[c]) for (_, c), p in joint.items())
     assert information.conditional_entropy(distribution) == pytest.approx(entropy, rel=1e-12)
-    assert information.label_entropy(distribution) == pytest.approx(
-        -0.2 * math.log(0.2) - 0.8 * math.log(0.8), rel=1e-12
-    )
+    assert bounds.label_entropy(distribution) == pytest.approx(-0.2 * math.log(0.2) - 0.8 * math.log(0.8), rel=1e-12)
     assert information.bayes_accuracy(distribution) == pytest.approx(0.4 + 0.2 + 0.2, rel=1e-12)
     information_sum = sum(p * math.log(p / cell[c] / (0.2, 0.8)[y]) for (y, c), p in joint.items())
     assert information.mutual_information(distribution) == pytest.approx(information_sum, rel=1e-12)
-    zero = information.class_bounds(distribution)[0]
+    zero = bounds.class_bounds(distribution)[0]
     assert zero.loss == pytest.approx(-(0.05 * math.log(0.05 / 0.45) + 0.15 * math.log(0.15 / 0.35)) / 0.2)
-    assert zero.recall == 0.0 and information.class_bounds(distribution)[1].recall == pytest.approx(1.0)
+    assert zero.recall == 0.0 and bounds.class_bounds(distribution)[1].recall == pytest.approx(1.0)
 
 
 def test_more_coordinates_never_raise_the_entropy(ten):
-    bounds = {bound.axes: bound for bound in information.subset_bounds(ten)}
-    assert len(bounds) == 31
-    for small, large in itertools.permutations(bounds, 2):
+    of_subsets = {bound.axes: bound for bound in information.subset_bounds(ten)}
+    assert len(of_subsets) == 31
+    for small, large in itertools.permutations(of_subsets, 2):
         if set(small) < set(large):
-            assert bounds[large].conditional_entropy <= bounds[small].conditional_entropy + 1e-12
-            assert bounds[large].bayes_accuracy >= bounds[small].bayes_accuracy - 1e-12
-    assert bounds[0, 1, 2, 3, 4].conditional_entropy == pytest.approx(information.conditional_entropy(ten))
-    for bound in bounds.values():
+            assert of_subsets[large].conditional_entropy <= of_subsets[small].conditional_entropy + 1e-12
+            assert of_subsets[large].bayes_accuracy >= of_subsets[small].bayes_accuracy - 1e-12
+    assert of_subsets[0, 1, 2, 3, 4].conditional_entropy == pytest.approx(information.conditional_entropy(ten))
+    for bound in of_subsets.values():
         total = bound.conditional_entropy + bound.mutual_information
         assert total == pytest.approx(math.log(10), rel=1e-12)
         assert bound.bayes_accuracy <= information.fano_accuracy(bound.conditional_entropy, 10)
 
 
 def test_class_bounds_average_to_the_whole(ten):
-    bounds = information.class_bounds(ten)
-    assert np.mean([bound.loss for bound in bounds]) == pytest.approx(information.conditional_entropy(ten), rel=1e-12)
-    assert np.mean([bound.recall for bound in bounds]) == pytest.approx(information.bayes_accuracy(ten), rel=1e-12)
+    of_classes = bounds.class_bounds(ten)
+    assert np.mean([bound.loss for bound in of_classes]) == pytest.approx(
+        information.conditional_entropy(ten), rel=1e-12
+    )
+    assert np.mean([bound.recall for bound in of_classes]) == pytest.approx(information.bayes_accuracy(ten), rel=1e-12)
 
 
 def test_more_uniform_is_harder_and_all_uniform_says_nothing(ten):

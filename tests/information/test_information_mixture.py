@@ -10,6 +10,7 @@ import scipy.integrate
 import scipy.stats
 
 from jaxgen import information
+from jaxgen.information import excess
 
 
 def pair(distance, d=1, direction=None):
@@ -101,7 +102,7 @@ def test_draws_have_the_entropy_and_the_posterior():
     ]
     np.testing.assert_allclose(np.exp(log_p[:100]), np.transpose(joint / np.sum(joint, axis=0)), rtol=1e-6)
     bound = mixture.conditional_entropy(128)
-    risk = information.excess_risk(-log_p[np.arange(len(y)), np.asarray(y)], bound.value)
+    risk = excess.excess_risk(-log_p[np.arange(len(y)), np.asarray(y)], bound.value)
     assert bound.error < 1e-6 and abs(risk.excess) < 4 * risk.standard_error
     for label in range(3):
         inside = np.asarray(x)[np.asarray(y) == label]

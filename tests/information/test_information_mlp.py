@@ -8,6 +8,7 @@ from torch_reference import mlp as reference
 
 from jaxgen import information, training
 from jaxgen.information import config as settings
+from jaxgen.information import mlp
 from jaxgen.information.figures import crossing_note
 from jaxgen.information.task import cross_entropy_loss
 
@@ -19,7 +20,7 @@ def layers(params):
 
 @pytest.fixture(scope="module")
 def small():
-    model = information.MLP((7, 9), 4)
+    model = mlp.MLP((7, 9), 4)
     x, y = information.sample(jax.random.key(0), information.ten_labels().subset(range(4)), 64)
     return model, jax.jit(model.init)(jax.random.key(1), x)["params"], x, y
 
@@ -60,7 +61,7 @@ def test_steps_of_sgd_are_those_of_the_reference(small, steps):
 
 
 def test_initial_values_are_uniform_as_in_pytorch():
-    params = jax.jit(information.MLP((400,), 300).init)(jax.random.key(0), jnp.zeros((1, 5)))["params"]
+    params = jax.jit(mlp.MLP((400,), 300).init)(jax.random.key(0), jnp.zeros((1, 5)))["params"]
     for weight, bias in layers(params):
         limit = 1 / np.sqrt(weight.shape[0])
         for leaf in (weight, bias):
@@ -72,7 +73,7 @@ def test_initial_values_are_uniform_as_in_pytorch():
 @pytest.mark.parametrize("widths, n_labels", [((), 10), ((4, 0), 10), ((4,), 1)])
 def test_networks_that_cannot_be_are_refused(widths, n_labels):
     with pytest.raises(ValueError, match="widths are"):
-        information.MLP(widths, n_labels).init(jax.random.key(0), jnp.zeros((1, 5)))
+        mlp.MLP(widths, n_labels).init(jax.random.key(0), jnp.zeros((1, 5)))
 
 
 @pytest.mark.parametrize("schedule, rates", [("constant", [0.1, 0.1, 0.1]), ("cosine", [0.1, 0.05, 0.0])])

@@ -6,6 +6,7 @@ import pytest
 from statistical import ALPHA, chi_square_p
 
 from jaxgen import information
+from jaxgen.information import sampler
 
 UNEVEN = information.CellDistribution.from_masses(
     np.random.default_rng(0).dirichlet(np.ones(6), 3).reshape(3, 2, 3), ((0, 1, 5), (-2, 0, 1, 1.5)), [0.5, 0.1, 0.4]
@@ -47,7 +48,7 @@ def test_frequencies_inside_a_bin_of_posterior_are_that_posterior():
 
 
 def test_points_in_cells_lie_there():
-    x = np.asarray(information.points_in_cells(jax.random.key(0), UNEVEN, 50))
+    x = np.asarray(sampler.points_in_cells(jax.random.key(0), UNEVEN, 50))
     assert x.shape == (6, 50, 2)
     np.testing.assert_array_equal(UNEVEN.cells_of(x.reshape(-1, 2)), np.repeat(np.arange(6), 50))
 
@@ -62,4 +63,4 @@ def test_less_than_one_sample_is_refused():
     with pytest.raises(ValueError, match="num_samples is 0; allowed: 1 or more"):
         information.sample(jax.random.key(0), UNEVEN, 0)
     with pytest.raises(ValueError, match="per_cell is 0; allowed: 1 or more"):
-        information.points_in_cells(jax.random.key(0), UNEVEN, 0)
+        sampler.points_in_cells(jax.random.key(0), UNEVEN, 0)

@@ -97,11 +97,11 @@ def test_a_rare_colour_of_a_frame_between_survives(tmp_path):
 
 def test_an_animation_refuses_what_does_not_fit(tmp_path):
     frame = np.zeros((4, 6, 3), np.uint8)
-    with pytest.raises(ValueError, match=r"path: got .*; allowed: a name that ends in .gif"):
+    with pytest.raises(ValueError, match=r"path is .*; allowed: a name that ends in .gif"):
         visualization.save_colour_gif(tmp_path / "a.png", [frame], [10])
-    with pytest.raises(ValueError, match="frames: got shapes"):
+    with pytest.raises(ValueError, match="frames has shapes"):
         visualization.save_colour_gif(tmp_path / "a.gif", [frame, frame[:3]], [10, 10])
-    with pytest.raises(ValueError, match="milliseconds: got 2 for 1 frames"):
+    with pytest.raises(ValueError, match="milliseconds holds 2 for 1 frames"):
         visualization.save_colour_gif(tmp_path / "a.gif", [frame], [10, 10])
 
 

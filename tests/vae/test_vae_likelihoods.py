@@ -88,5 +88,5 @@ def test_what_each_law_calls_an_image():
 
 
 def test_other_levels_are_refused():
-    with pytest.raises(ValueError, match="levels: got 3; allowed: 2, 4, 16, 256"):
+    with pytest.raises(ValueError, match="levels is 3; allowed: 2, 4, 16, 256"):
         likelihood(3)

@@ -65,7 +65,7 @@ def test_images_of_another_size_and_other_classes(network):
 @pytest.mark.parametrize("conditional, label", [(True, None), (False, LABEL)])
 def test_labels_come_exactly_if_the_model_has_classes(conditional, label):
     model, _ = vae.build_model(vae.VAEConfig(conditional=conditional, width=8))
-    with pytest.raises(ValueError, match=r"label: got .*; allowed: labels exactly if the model has classes"):
+    with pytest.raises(ValueError, match=r"label is .*; allowed: labels exactly if the model has classes"):
         model.init(jax.random.key(0), X, label)
 
 

@@ -37,14 +37,14 @@ def test_floats_are_rounded_to_the_nearest_grey():
 @pytest.mark.parametrize(
     ("images", "options", "message"),
     [
-        (IMAGES[0], {}, r"images: got shape \(3, 4\)"),
-        (IMAGES[:0], {}, r"images: got shape \(0, 3, 4\)"),
-        (IMAGES.astype(np.int32), {}, "images: got dtype int32"),
-        (IMAGES.astype(float), {}, "images: got values 4.0 to 248.0; allowed: float in"),
-        (np.full((1, 2, 2), -0.1), {}, "images: got values -0.1"),
-        (np.full((1, 2, 2), np.nan), {}, "images: got values nan"),
-        (IMAGES, {"columns": 0}, "columns: got 0; allowed: 1 or more"),
-        (IMAGES, {"pad": -1}, "pad: got -1; allowed: 0 or more"),
+        (IMAGES[0], {}, r"images has shape \(3, 4\)"),
+        (IMAGES[:0], {}, r"images has shape \(0, 3, 4\)"),
+        (IMAGES.astype(np.int32), {}, "images has dtype int32"),
+        (IMAGES.astype(float), {}, "images has values 4.0 to 248.0; allowed: float in"),
+        (np.full((1, 2, 2), -0.1), {}, "images has values -0.1"),
+        (np.full((1, 2, 2), np.nan), {}, "images has values nan"),
+        (IMAGES, {"columns": 0}, "columns is 0; allowed: 1 or more"),
+        (IMAGES, {"pad": -1}, "pad is -1; allowed: 0 or more"),
     ],
 )
 def test_grid_refuses_by_name(images, options, message):
@@ -72,24 +72,24 @@ def test_gif_holds_frames_and_time(tmp_path):
 
 
 def test_files_refuse_by_name(tmp_path):
-    with pytest.raises(ValueError, match=r"path: got .*a\.jpg'; allowed: a name that ends in \.png"):
+    with pytest.raises(ValueError, match=r"path is .*a\.jpg'; allowed: a name that ends in \.png"):
         save_image(tmp_path / "a.jpg", IMAGES[0])
-    with pytest.raises(ValueError, match=r"array: got uint8 of shape \(5, 3, 4\)"):
+    with pytest.raises(ValueError, match=r"array is uint8 of shape \(5, 3, 4\)"):
         save_image(tmp_path / "a.png", IMAGES)
-    with pytest.raises(ValueError, match="scale: got 0; allowed: 1 or more"):
+    with pytest.raises(ValueError, match="scale is 0; allowed: 1 or more"):
         save_image(tmp_path / "a.png", IMAGES[0], scale=0)
-    with pytest.raises(ValueError, match=r"path: got .*a\.png'; allowed: a name that ends in \.gif"):
+    with pytest.raises(ValueError, match=r"path is .*a\.png'; allowed: a name that ends in \.gif"):
         save_gif(tmp_path / "a.png", IMAGES, fps=5)
-    with pytest.raises(ValueError, match=r"frames: got shapes \[\]"):
+    with pytest.raises(ValueError, match=r"frames has shapes \[\]"):
         save_gif(tmp_path / "a.gif", [], fps=5)
-    with pytest.raises(ValueError, match=r"frames: got shapes \[\(2, 4\), \(3, 4\)\]"):
+    with pytest.raises(ValueError, match=r"frames has shapes \[\(2, 4\), \(3, 4\)\]"):
         save_gif(tmp_path / "a.gif", [IMAGES[0], IMAGES[1][:2]], fps=5)
     for fps in (0, 51):
-        with pytest.raises(ValueError, match=f"fps: got {fps}; allowed: 0.01 to 50"):
+        with pytest.raises(ValueError, match=f"fps is {fps}; allowed: 0.01 to 50"):
             save_gif(tmp_path / "a.gif", IMAGES, fps=fps)
-    with pytest.raises(ValueError, match="panels: got none"):
+    with pytest.raises(ValueError, match="panels is empty"):
         samples_figure(tmp_path / "a.png", [])
-    with pytest.raises(ValueError, match=r"path: got .*; allowed: a name that ends in \.png, \.pdf, \.svg"):
+    with pytest.raises(ValueError, match=r"path is .*; allowed: a name that ends in \.png, \.pdf, \.svg"):
         samples_figure(tmp_path / "a", [("data", IMAGES)])
     assert list(tmp_path.iterdir()) == []
 
@@ -105,5 +105,5 @@ def test_figure_draws_each_panel_decoded_in_its_order(tmp_path):
     left, right = (picture[height // 4 : -height // 8, start:][:, 50 : width // 2 - 50] for start in (0, width // 2))
     assert np.median(left) == decode(np.uint8([3]), 4)[0] == 255
     assert np.median(right) == 0
-    with pytest.raises(ValueError, match="states: got values 3 to 3; allowed: 0 to 1"):
+    with pytest.raises(ValueError, match="states has values 3 to 3; allowed: 0 to 1"):
         samples_figure(path, [("data", states, 2)])

@@ -27,7 +27,7 @@ def test_a_figure_of_drawings(tmp_path):
     panel = ("one", WEIGHTS, BIASES, ACTIVATIONS)
     visualization.network_figure(tmp_path / "network.png", [panel] * 3, title="three")
     assert (tmp_path / "network.png").stat().st_size > 10_000
-    with pytest.raises(ValueError, match="panels: got none; allowed: one or more"):
+    with pytest.raises(ValueError, match="panels is empty; allowed: one or more"):
         visualization.network_figure(tmp_path / "no.png", [])
 
 

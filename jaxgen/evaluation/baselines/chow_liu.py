@@ -84,7 +84,7 @@ class ChowLiuTree(NamedTuple):
     def from_counts(cls, pairs: PairCounts, pseudo_count: float) -> "ChowLiuTree":
         """Return what `fit` returns, from counts that several pseudocounts may share. UserError for one <= 0."""
         if not 0 < pseudo_count < np.inf:
-            raise UserError(f"pseudo_count: got {pseudo_count}; allowed: a finite number above 0")
+            raise UserError(f"pseudo_count is {pseudo_count}; allowed: a finite number above 0")
         pixels, levels = pairs.counts.shape[:2]
         information = mutual_information(pairs, pseudo_count)
         # All weights above 0, because csgraph takes a 0 for a missing edge; pixels that never change have I = 0.
@@ -174,7 +174,7 @@ def choose_pseudo_count(
         UserError: no candidates, or one out of range.
     """
     if not candidates:
-        raise UserError("candidates: got none; allowed: one pseudocount or more")
+        raise UserError("candidates is empty; allowed: one pseudocount or more")
     best, tree, chosen = -math.inf, None, None
     for candidate in candidates:
         fitted = ChowLiuTree.from_counts(pairs, candidate)

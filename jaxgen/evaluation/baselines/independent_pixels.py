@@ -40,7 +40,7 @@ class IndependentPixels(NamedTuple):
         """
         states = check_states(states, levels, MAX_LEVELS)
         if not 0 <= pseudo_count < np.inf:
-            raise UserError(f"pseudo_count: got {pseudo_count}; allowed: a finite number, 0 or more")
+            raise UserError(f"pseudo_count is {pseudo_count}; allowed: a finite number, 0 or more")
         counts = np.stack([(states == level).sum(0) for level in range(levels)], axis=-1)
         return cls((counts + pseudo_count / levels) / (len(states) + pseudo_count))
 
@@ -79,7 +79,7 @@ def uniforms(key: Key[Array, ""], n: int, pixels: int) -> Iterator[Float[Array, 
         UserError: n < 1.
     """
     if n < 1:
-        raise UserError(f"n: got {n}; allowed: 1 or more")
+        raise UserError(f"n is {n}; allowed: 1 or more")
     every = jnp.arange(_CHUNK, dtype=jnp.uint32)
     return (_uniforms(key, start + every, pixels) for start in range(0, n, _CHUNK))
 
@@ -103,11 +103,11 @@ def check_states(
     """Return the states as a numpy array; UserError naming what is wrong with them or with the number of levels."""
     states = np.asarray(states)
     if not 2 <= levels <= max_levels:
-        raise UserError(f"levels: got {levels}; allowed: 2 to {max_levels}")
+        raise UserError(f"levels is {levels}; allowed: 2 to {max_levels}")
     if states.dtype != np.uint8 or states.ndim != 3 or states.size == 0:
-        raise UserError(f"states: got {states.dtype} of shape {states.shape}; allowed: uint8 (n, H, W), not empty")
+        raise UserError(f"states is {states.dtype} of shape {states.shape}; allowed: uint8 (n, H, W), not empty")
     if shape is not None and states.shape[1:] != shape:
-        raise UserError(f"states: got images of {states.shape[1:]}; allowed: {shape}, as fitted")
+        raise UserError(f"states has images of {states.shape[1:]}; allowed: {shape}, as fitted")
     if states.max() >= levels:
-        raise UserError(f"states: got values up to {states.max()}; allowed: 0 to {levels - 1}")
+        raise UserError(f"states has values up to {states.max()}; allowed: 0 to {levels - 1}")
     return states

@@ -48,9 +48,9 @@ def conditional_accuracy(
     """
     read, labels = np.asarray(read), np.asarray(labels)
     if read.shape != labels.shape or not len(labels):
-        raise UserError(f"labels: got shape {labels.shape} for {read.shape} classes read; allowed: one per sample")
+        raise UserError(f"labels has shape {labels.shape} for {read.shape} classes read; allowed: one per sample")
     if min(read.min(), labels.min()) < 0 or max(read.max(), labels.max()) >= n_classes:
-        raise UserError(f"labels: got {labels.min()} to {labels.max()}; allowed: 0 to {n_classes - 1}")
+        raise UserError(f"labels has classes {labels.min()} to {labels.max()}; allowed: 0 to {n_classes - 1}")
     return ConditionalAccuracy(
         np.bincount(labels[read == labels], minlength=n_classes), np.bincount(labels, minlength=n_classes)
     )

@@ -24,7 +24,7 @@ def diversity_ratio(fake: Float64[np.ndarray, "C"], real: Float64[np.ndarray, "C
     """Return the mean of D_k(fake) / D_k(real) over the classes that have both. UserError if none has."""
     both = np.isfinite(fake) & np.isfinite(real)
     if not both.any():
-        raise UserError("features: got no class with two examples; allowed: at least one class with two")
+        raise UserError("features has no class with two examples; allowed: at least one")
     return float((fake[both] / real[both]).mean())
 
 

@@ -33,7 +33,7 @@ def moments(features: Float[np.ndarray, "n d"]) -> Moments:
     features = np.asarray(features, np.float64)
     n, d = features.shape
     if n <= d:
-        raise UserError(f"features: got {n} examples of {d} numbers; allowed: more examples than numbers")
+        raise UserError(f"features has {n} examples of {d} numbers; allowed: more examples than numbers")
     return Moments(features.mean(0), np.cov(features, rowvar=False))
 
 
@@ -57,7 +57,7 @@ def frechet_limit(features: Float[np.ndarray, "n d"], other: Moments) -> float:
     features = np.asarray(features, np.float64)
     n, d = features.shape
     if n < 4 * d:
-        raise UserError(f"features: got {n} examples of {d} numbers; allowed: {4 * d} examples or more")
+        raise UserError(f"features has {n} examples of {d} numbers; allowed: {4 * d} examples or more")
     rng = np.random.default_rng(0)
     sizes = np.unique(np.rint(1 / np.linspace(1 / max(n / 4, 2 * d), 1 / n, 8)).astype(int))
     means, weights = [], []

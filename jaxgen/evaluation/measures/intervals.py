@@ -23,6 +23,6 @@ class Interval(NamedTuple):
 def wilson(successes: int, n: int) -> Interval:
     """Return the proportion successes / n and its 95 % interval. UserError unless 0 <= successes <= n and n >= 1."""
     if n < 1 or not 0 <= successes <= n:
-        raise UserError(f"successes: got {successes} of {n}; allowed: 0 to n, with n 1 or more")
+        raise UserError(f"successes is {successes} of {n}; allowed: 0 to n, with n 1 or more")
     low, high = scipy.stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
     return Interval(successes / n, float(low), float(high))

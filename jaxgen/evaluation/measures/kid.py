@@ -35,7 +35,7 @@ def kernel_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], su
     """
     count = min(len(x), len(y)) // subset
     if count < 2:
-        raise UserError(f"features: got {len(x)} and {len(y)} examples; allowed: {2 * subset} or more of each")
+        raise UserError(f"features has {len(x)} and {len(y)} examples; allowed: {2 * subset} or more of each")
     rng = np.random.default_rng(_SEED)
     x, y = (np.asarray(z, np.float64)[rng.permutation(len(z))[: count * subset]] for z in (x, y))
     estimates = [squared_mmd(a, b) for a, b in zip(np.split(x, count), np.split(y, count), strict=True)]

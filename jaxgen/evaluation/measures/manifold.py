@@ -53,7 +53,7 @@ def manifold(
         UserError: a set of k examples or fewer, or k < 1.
     """
     if k < 1 or min(len(real), len(fake)) <= k:
-        raise UserError(f"k: got {k} with {len(real)} and {len(fake)} examples; allowed: 1 or more, below both")
+        raise UserError(f"k is {k} with {len(real)} and {len(fake)} examples; allowed: 1 or more, below both")
     real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
     real_radius = squared_radii(real, k) if real_radius is None else real_radius
     fake_radius = squared_radii(fake, k)

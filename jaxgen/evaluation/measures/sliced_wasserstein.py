@@ -24,7 +24,7 @@ def sliced_wasserstein(x: UInt8[np.ndarray, "n H W"], y: UInt8[np.ndarray, "m H 
         x, y: grey, 0 to 255.
     """
     if x.shape[1:] != y.shape[1:] or not len(x) or not len(y):
-        raise UserError(f"images: got shapes {x.shape} and {y.shape}; allowed: images of one size, one or more of each")
+        raise UserError(f"images has shapes {x.shape} and {y.shape}; allowed: images of one size, one or more of each")
     return quantile_distance(projections(x), projections(y))
 
 

@@ -70,8 +70,8 @@ def _across(lattice: Lattice) -> Lattice:
     rest = tuple(offset for offset in lattice.offsets if offset != _DOWN)
     if len(rest) == len(lattice.offsets) or lattice.boundary != "open" or any(dx % 2 == 0 for _, dx in rest):
         raise UserError(
-            f"engine: 'columns' got offsets {lattice.offsets}, boundary {lattice.boundary!r}; allowed: (1, 0) with "
-            "others that go an odd number of columns aside, boundary 'open'"
+            f"lattice has offsets {lattice.offsets} and boundary {lattice.boundary!r}; allowed with engine='columns': "
+            "(1, 0) with others that go an odd number of columns aside, and boundary 'open'"
         )
     return Lattice(lattice.height, lattice.width, rest)
 

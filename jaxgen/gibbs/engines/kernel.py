@@ -95,8 +95,8 @@ class Block:
         single = cls(tiles, 1)
         if single.row > _MOST_SHARED_WORDS:
             raise UserError(
-                f"lattice: engine 'kernel' holds a chain in shared memory, {_MOST_SHARED_WORDS} words, and one of "
-                f"{tiles.lattice.height} x {tiles.lattice.width} sites takes {single.row}; use 'lattice'"
+                f"lattice is {tiles.lattice.height} x {tiles.lattice.width}, where a chain takes {single.row} words of "
+                f"shared memory; allowed with engine='kernel': up to {_MOST_SHARED_WORDS}. Use 'lattice'"
             )
         wanted = max(1, min(n // _ENOUGH_PROGRAMS, _MOST_CHAINS, _SHARED_WORDS // single.row))
         return cls(tiles, 2 ** int(math.log2(wanted)))
@@ -200,12 +200,12 @@ def run(
         UserError: where `tiles` raises it, for too many levels, too large a lattice, or a machine without a GPU.
     """
     if launch is on_gpu and jax.default_backend() != "gpu":
-        raise UserError(f"engine: 'kernel' needs an NVIDIA GPU, this is a {jax.default_backend()}; use 'lattice'")
+        raise UserError(f"engine is 'kernel' on a {jax.default_backend()}; allowed: on an NVIDIA GPU. Use 'lattice'")
     kind, tiles = "tied" if is_tied(params) else "edge", Tiles(lattice)
     if n_levels(params) > MOST_LEVELS[kind]:
         raise UserError(
-            f"params['bias'] has {n_levels(params)} levels; allowed with engine 'kernel' and {kind} couplings: up to "
-            f"{MOST_LEVELS[kind]}; use 'lattice'"
+            f"params['bias'] has {n_levels(params)} levels; allowed with engine='kernel' and {kind} couplings: up to "
+            f"{MOST_LEVELS[kind]}. Use 'lattice'"
         )
     block = Block.for_chains(tiles, len(x))
     spare = -len(x) % block.chains

@@ -36,9 +36,9 @@ class Tiles:
         colouring = self.lattice.colouring
         if any(len(np.unique(colouring[y::2, x::2])) > 1 for y, x in CORNERS) or self._odd_torus():
             raise UserError(
-                f"engine: 'lattice' needs a colouring by 2 x 2 tiles, which the {self.lattice.boundary} "
-                f"{self.lattice.height} x {self.lattice.width} lattice with offsets {self.lattice.offsets} has not; "
-                "use 'graph', 'thrml' or 'sequential'"
+                f"lattice is {self.lattice.boundary}, {self.lattice.height} x {self.lattice.width}, with offsets "
+                f"{self.lattice.offsets}; allowed with engine='lattice': one that is coloured by 2 x 2 tiles. Use "
+                "'graph', 'thrml' or 'sequential'"
             )
 
     def _odd_torus(self) -> bool:
