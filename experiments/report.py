@@ -27,7 +27,8 @@ HERE = Path(__file__).parent
 HEAD = """# Results
 
 Written by `python -m experiments.report` from `experiments/results/*.json`; do not edit by hand. Where several seeds
-were run, a cell holds their mean and, in parentheses, the lowest and the highest value.
+were run, a cell holds their mean and, in parentheses, the lowest and the highest value; a range in a note goes from the
+lowest to the highest number of all seeds.
 """
 FIELDS = ("family", "title", "rows", "command", "seed", "device", "versions", "wall_time_s")
 ROW_FIELDS = ("quantity", "value", "unit", "target", "note")
@@ -207,15 +208,25 @@ def _spread(values: Sequence[float | int | str]) -> str:
 
 
 def _merged(notes: Sequence[str]) -> str:
-    """Return the notes of several seeds as one: numbers that differ become "lowest to highest"."""
+    """Return the notes of several seeds as one: numbers that differ become "lowest to highest".
+
+    Of ranges "a to b" that differ, the lowest a and the highest b remain.
+    """
     notes = list(dict.fromkeys(filter(None, notes)))
     parts = [_NUMBER.split(note) for note in notes]
     if len({tuple(part[::2]) for part in parts}) != 1:
         return " / ".join(notes)
+    between = parts[0][::2]
     merged = []
-    for column in zip(*parts, strict=True):
-        ends = sorted(set(column), key=lambda text: float(text.replace(",", ""))) if len(set(column)) > 1 else column
-        merged.append(ends[0] if len(set(column)) == 1 else f"{ends[0]} to {ends[-1]}")
+    for place, column in enumerate(zip(*parts, strict=True)):
+        if place % 2 == 0:
+            merged.append(column[0])
+            continue
+        ordered = sorted(column, key=lambda text: float(text.replace(",", "")))
+        low, high = ordered[0], ordered[-1]
+        before, after = between[place // 2 : place // 2 + 2]
+        ends = (low,) if after == " to " else (high,) if before == " to " else (low, high)
+        merged.append(" to ".join(dict.fromkeys(ends)))
     return "".join(merged)
 
 

@@ -136,13 +136,13 @@ def test_seeds_of_one_command_share_a_line_and_their_notes_a_cell(tmp_path):
             "value": value,
             "unit": "",
             "target": "",
-            "note": f"1,000 images; error {value / 10}",
+            "note": f"1,000 images; error {value / 10}; interval {value - 1} to {value + 1}",
         }
         made = {"command": f"python toy.py --seed={seed}", "seed": seed, "wall_time_s": 10.0 + seed, "rows": [row]}
         (tmp_path / "results" / f"{seed}.json").write_text(json.dumps(shared | made))
     text = report.build(tmp_path)
     assert "- `python toy.py --seed=SEED`: seeds 0 to 2, CPU, 10 to 12 s each, commit abc\n" in text
-    assert "| loss | 2.5 (1.5 to 3.5) | 1,000 images; error 0.15 to 0.35 |" in text
+    assert "| loss | 2.5 (1.5 to 3.5) | 1,000 images; error 0.15 to 0.35; interval 0.5 to 4.5 |" in text
 
 
 def test_a_run_that_was_only_drawn_again_says_how_long_it_had_trained(tmp_path, monkeypatch):
