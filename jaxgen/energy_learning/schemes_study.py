@@ -8,6 +8,10 @@ and learning rate, and backprop and recurrent backprop are among them, so that w
 An output that is the same for every test image counts as silent. Clipped units below 0 pass no gradient, so that the
 exact gradients, backprop and recurrent backprop, leave an output silent that starts there, and its class is never
 answered; a nudge of finite size lifts it. The rectified network with linear outputs has no such units.
+
+Where inference moves the states of predictive coding, the record states how steep the energy is at most in one layer,
+
+    1 + max_l |W_l|^2 over l >= 2,     |W| the spectral norm,     stable while gamma times this is below 2.
 """
 
 import dataclasses
@@ -18,6 +22,7 @@ from jaxtyping import Float, Int
 
 from jaxgen import runs, training
 from jaxgen.energy_learning.config import EnergyLearningConfig
+from jaxgen.energy_learning.energies.network import Params, layer_names
 from jaxgen.energy_learning.evaluate import evaluate
 from jaxgen.energy_learning.report import FAMILY, SOLVED, report, result_rows
 from jaxgen.energy_learning.schemes import SCHEMES
@@ -53,6 +58,9 @@ IMAGE_SCHEMES = (
     ("fixed_prediction", IMAGES_PREDICTIVE),
     ("z_il", IMAGES_PREDICTIVE),
 )
+
+
+MOVES_STATES = ("pc_equilibrium", "pc_soft_nudge")
 
 
 def settings(
@@ -103,6 +111,12 @@ def silent_outputs(output: Float[np.ndarray, "networks n K"]) -> Int[np.ndarray,
     return (np.ptp(output, axis=1) == 0).sum(1)
 
 
+def steepness(params: Params) -> Float[np.ndarray, "networks"]:
+    """Return 1 + max |W_l|^2 over the dense layers l >= 2 of each of the stacked networks."""
+    kernels = [np.asarray(params[name]["kernel"]) for name in layer_names(len(params))[1:]]
+    return 1 + np.max([np.linalg.norm(kernel, 2, axis=(1, 2)) for kernel in kernels], axis=0) ** 2
+
+
 def _row(task: EnergyTask, state: training.TrainState, own: runs.RunFolder) -> runs.Row:
     config = task.config
     if config.dataset == "xor":
@@ -122,4 +136,7 @@ def _row(task: EnergyTask, state: training.TrainState, own: runs.RunFolder) -> r
     silent = silent_outputs(answers.output)
     if silent.any():
         note += f"; silent outputs: {', '.join(map(str, silent))} of {answers.output.shape[2]}"
+    if config.scheme in MOVES_STATES:
+        each = ", ".join(f"{value:.1f}" for value in steepness(state.params))
+        note += f"; 1 + |W|² {each}, stable below {2 / config.step_size:g}"
     return runs.Row(f"{config.scheme}, {config.energy}", float(accuracy.mean()), "%", "", note)

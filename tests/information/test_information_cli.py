@@ -45,6 +45,9 @@ def test_a_run_leaves_all_that_is_promised(finished):
     assert np.asarray(Image.open(workdir / "mlp_training_analysis.png").convert("L")).std() > 10
     record = json.loads((workdir / "result.json").read_text())
     assert record["seed"] == 3 and record["family"] == "Information bound"
+    rows = {row["quantity"]: row["value"] for row in record["rows"]}
+    assert rows["within-cell variation of the network"] == results["split_nats"]["within_cells"]
+    assert not any("approximation" in quantity for quantity in rows)
     assert str(workdir / "mlp_training_analysis.png") in out
 
 
