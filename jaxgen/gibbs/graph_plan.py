@@ -28,7 +28,9 @@ class Run(NamedTuple):
     """Tiles of one bucket that are executed by one loop body.
 
     levels: of the sites. others: the most levels of a neighbour. start: position of the first site.
-    sites: site numbers; the last tile of a block is filled up with repetitions of the block's first site.
+    sites: site numbers. Two sites of a block make a pair that shares one hash; the first half of a tile has the first
+        members of its pairs. The last tile of a block is filled up with repetitions of its first pair. A block of one
+        site has no pairs.
     neighbours: their positions. edges: edge numbers as in `Graph.incidence`; what fills up the list is 2 E, an edge
     without coupling.
     """
@@ -39,6 +41,11 @@ class Run(NamedTuple):
     sites: Int[np.ndarray, "tiles size"]
     neighbours: Int[np.ndarray, "tiles degree size"]
     edges: Int[np.ndarray, "tiles degree size"]
+
+    @property
+    def members(self) -> int:
+        """Sites that share one hash: 2, or 1 in blocks of a single site."""
+        return min(self.sites.shape[1], 2)
 
 
 class Plan(NamedTuple):
@@ -70,7 +77,8 @@ def plan(graph: Graph, n_chains: int) -> Plan:
     terms = sum(len(b.blocks) * (b.degree * (b.levels - 1) ** 2 + _SITE_COST) for b in buckets)
     unrolled = _UNROLLED * (2 if n_chains == 1 else 1)  # one chain gains more from bodies of their own
     for bucket in buckets:
-        for tiles in [block[None] for block in bucket.blocks] if terms <= unrolled else [_tiles(bucket, n_chains)]:
+        whole = [_in_halves(_pairs(block)[None]) if len(block) > 1 else block[None] for block in bucket.blocks]
+        for tiles in whole if terms <= unrolled else [_tiles(bucket, n_chains)]:
             pieces.append((bucket, start, tiles))
             start += tiles.size
     site = np.concatenate([tiles.ravel() for _, _, tiles in pieces])
@@ -133,9 +141,22 @@ def _degree_limits(degrees: Int[np.ndarray, "_sites"], colours: Int[np.ndarray, 
 
 def _tiles(bucket: Bucket, n_chains: int) -> Int[np.ndarray, "tiles size"]:
     """Return the blocks of a bucket in tiles of the size that costs least."""
-    sizes = np.array([len(block) for block in bucket.blocks])
-    parts = np.unique([-(-size // k) for size in sizes for k in range(1, 9)] + [min(64, sizes.max())])
+    if max(map(len, bucket.blocks)) == 1:
+        return np.stack(bucket.blocks)
+    blocks = [_pairs(block) for block in bucket.blocks]
+    sizes = np.array([len(pairs) for pairs in blocks])
+    parts = np.unique([-(-size // k) for size in sizes for k in range(1, 9)] + [min(32, sizes.max())])
     steps = -(-sizes[:, None] // parts)
-    size = parts[np.argmin((steps * (parts * n_chains + _STEP_COST)).sum(0))]
-    filled = [np.append(block, np.repeat(block[:1], -len(block) % size)) for block in bucket.blocks]
-    return np.concatenate(filled).reshape(-1, size)
+    size = parts[np.argmin((steps * (2 * parts * n_chains + _STEP_COST)).sum(0))]
+    filled = [np.concatenate([pairs, np.repeat(pairs[:1], -len(pairs) % size, 0)]) for pairs in blocks]
+    return _in_halves(np.concatenate(filled).reshape(-1, size, 2))
+
+
+def _pairs(block: Int[np.ndarray, "_sites"]) -> Int[np.ndarray, "pairs 2"]:
+    """Return the sites of a block in pairs of neighbours in their order; the first site fills up the last pair."""
+    return np.append(block, block[: len(block) % 2]).reshape(-1, 2)
+
+
+def _in_halves(tiles: Int[np.ndarray, "tiles pairs 2"]) -> Int[np.ndarray, "tiles size"]:
+    """Return tiles that have the first members of all pairs in their first half and the second in the other."""
+    return tiles.swapaxes(1, 2).reshape(len(tiles), -1)

@@ -168,7 +168,7 @@ FIELDS = {"visible_logits": np.zeros((5, 3, 2), np.float32), "hidden_logits": np
         ({"beta": -1.0}, "beta is -1.0; allowed: 0 or more"),
         ({"beta": 1e39}, "beta is 1e.39; allowed: 0 or more"),
         ({"beta": np.ones(5)}, "beta is float64 .5,.; allowed: one finite number"),
-        ({"chain_ids": np.zeros(5, int)}, "chain_ids has 0 5 times; allowed: every number once"),
+        ({"chain_ids": np.zeros(5, int)}, "chain_ids repeats 0; allowed: every number once"),
         ({"chain_ids": np.arange(5) / 2}, "chain_ids is float64 .5,.; allowed: integers"),
         ({"clamp": np.ones(3, bool)}, "clamp is bool .3,.; allowed: bool .5, 3."),
         ({"clamp": V}, "clamp is uint8 .5, 3.; allowed: bool"),

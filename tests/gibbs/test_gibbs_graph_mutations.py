@@ -20,6 +20,7 @@ from statistical import ALPHA
 
 from jaxgen.gibbs import graph_plan
 from jaxgen.gibbs.engines import graph as engine
+from jaxgen.gibbs.engines import graph_tables
 from jaxgen.gibbs.types import Conditions
 
 pytestmark = pytest.mark.slow
@@ -46,8 +47,8 @@ def patched_plan(monkeypatch, change):
 
 
 def patched_params(monkeypatch, change):
-    table = engine._table
-    monkeypatch.setattr(engine, "_table", lambda graph, params, *rest: table(graph, change(params), *rest))
+    table = engine.make_table
+    monkeypatch.setattr(engine, "make_table", lambda graph, params, *rest: table(graph, change(params), *rest))
 
 
 def patched_hash(monkeypatch, change):
@@ -70,8 +71,8 @@ def test_one_sign_flipped(monkeypatch):
 
 
 def test_weights_frozen(monkeypatch):
-    frozen = engine._table(CASES[CASE][0], *_table_arguments())
-    monkeypatch.setattr(engine, "_table", lambda *_: frozen)
+    frozen = engine.make_table(CASES[CASE][0], *_table_arguments())
+    monkeypatch.setattr(engine, "make_table", lambda *_: frozen)
     patched_plan(monkeypatch, lambda plan: plan._replace(runs=plan.runs[:1]))
     assert convergence_p(CASE) < CERTAIN
 
@@ -130,15 +131,15 @@ def test_exponentials_where_sums_are_needed(monkeypatch):
 
 
 def test_beta_ignored(monkeypatch):
-    monkeypatch.setattr(engine, "scaled", lambda beta, theta: theta)
+    monkeypatch.setattr(graph_tables, "scaled", lambda beta, theta: theta)
     assert stationarity_p(CASE, beta=0.5) < CERTAIN
 
 
 def test_the_reference_level_forgotten(monkeypatch):
     """Terms of state 0 are not moved into the bias."""
-    relative = engine._relative
+    relative = engine.relative_to_level_0
     monkeypatch.setattr(
-        engine, "_relative", lambda table: relative(table)._replace(bias=table.bias - table.bias[:, :1])
+        engine, "relative_to_level_0", lambda table: relative(table)._replace(bias=table.bias - table.bias[:, :1])
     )
     assert stationarity_p(CASE) < CERTAIN
 
