@@ -54,14 +54,15 @@ BY_ERRORS = {"sweep": "errors", "step_size": 1.0}
 # The sweeps of experiments/flags and of the comparison of schemes; of the two headline schemes also fewer ones.
 CASES = (
     Case("backprop", "predictive_coding", 0, 0),
-    Case("ep_centred", "clipped", 8, 4, "<= 2.5"),
-    Case("ep_positive", "clipped", 8, 4, "<= 2.5"),
+    Case("ep_centred", "clipped", 8, 4),
+    Case("ep_centred", "clipped", 5, 1, "<= 2.5"),
+    Case("ep_positive", "clipped", 8, 4),
     Case("first_step", "clipped", 8, 1),
     Case("contrastive_hebbian", "clipped", 8, 8),
     Case("recurrent_backprop", "clipped", 8, 8),
-    Case("pc_soft_nudge", "predictive_coding", 0, 6, "<= 2.0"),
+    Case("pc_soft_nudge", "predictive_coding", 0, 6),
     Case("pc_soft_nudge", "predictive_coding", 0, 2, "<= 2.0", BY_ERRORS),
-    Case("pc_equilibrium", "predictive_coding", 0, 6),
+    Case("pc_equilibrium", "predictive_coding", 0, 40, "", {"step_size": 0.1}),
     Case("fixed_prediction", "predictive_coding", 0, 6),
     Case("z_il", "predictive_coding", 0, 2),
 )

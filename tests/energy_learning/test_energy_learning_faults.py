@@ -43,7 +43,7 @@ def test_one_sided_differences_do_not_divide_the_drift_of_the_free_phase_by_beta
 
 
 def test_a_positive_nudge_of_unconverged_states_learns_like_a_centred_one():
-    """The sweeps of mnist_ep.flags on a small problem: both point the same way."""
+    """Eight free and four nudged sweeps on a small problem: both point the same way."""
     config = el.EnergyLearningConfig(
         energy="clipped", seeds=1, widths="16,16", free_sweeps=8, nudged_sweeps=4, beta=0.1
     )

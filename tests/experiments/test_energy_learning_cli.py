@@ -108,6 +108,14 @@ def test_silent_outputs_are_counted():
     assert schemes_study.silent_outputs(output).tolist() == [2, 3]
 
 
+def test_how_steep_predictive_coding_is_at_most():
+    kernels = [np.zeros((2, 5, 4)), np.zeros((2, 4, 3)), np.zeros((2, 3, 2))]
+    kernels[0][:] = 100.0  # the first layer moves no state
+    kernels[1][0, 1, 2], kernels[2][1, 0, :] = 2.0, 3.0
+    params = {f"layer_{number}": {"kernel": kernel} for number, kernel in enumerate(kernels, 1)}
+    np.testing.assert_allclose(schemes_study.steepness(params), [5.0, 19.0])
+
+
 def test_schemes_that_there_are_not_are_refused(tmp_path):
     code, _, err = commands.run("experiments.energy_learning_schemes", "--schemes=hope", f"--workdir={tmp_path}/new")
     assert (
