@@ -16,7 +16,8 @@ _raises = pytest.raises
 
 # The rooms whose functions are checked, in the tests of these rooms that are not slow: there all annotations hold.
 # The other rooms take more than their annotations say; CHECK_SHAPES=diffusion,potts adds them for one run.
-ROOMS = ["errors", "runs", "data", "gibbs", "visualization", "training", "evaluation", "pmflow", "vae"]
+ROOMS = ["errors", "runs", "data", "gibbs", "visualization", "training", "evaluation"]
+ROOMS += ["energy_learning", "pmflow", "vae"]
 ROOMS += filter(None, os.environ.get("CHECK_SHAPES", "").split(","))
 
 

@@ -1,4 +1,4 @@
-"""One function for every Gibbs engine: images in, images out, all engines sampling the same law
+"""One function for every Gibbs engine: images in, images out, all engines sampling the same law.
 
 p(x) proportional to exp(-beta E(x)),    E(x) = - sum_i (b_i + field_i)[x_i] - sum_(i,j) W_ij[x_i, x_j].
 """

@@ -30,7 +30,7 @@ def residual(depth, width=6, step_size=0.6):
 def test_the_energy_of_a_residual_network_is_the_written_formula(double_precision):
     (model, params), data = residual(4), batch()
     rng = np.random.default_rng(0)
-    states = [jnp.asarray(rng.normal(size=(5, width))) for width in (6, 6, 6, 3)]
+    states = tuple(jnp.asarray(rng.normal(size=(5, width))) for width in (6, 6, 6, 3))
     weights = [(params[f"layer_{k}"]["kernel"], params[f"layer_{k}"]["bias"]) for k in (1, 2, 3, 4)]
     affine = [lambda s, w=w, b=b: s @ w + b for w, b in weights]
     predictions = [
@@ -130,12 +130,13 @@ def test_the_energies_of_layers_are_those_of_the_nudged_equilibrium():
     params = training.member(task.initial_params(), 0)
     # For a weak nudge the error of layer l is -beta dC/dz_l of the forward pass.
     x, y = task.train.x, task.train.y
-    states = task.model.start(params, task.model.drive(params, x))
+    drive = task.model.drive(params, x)
+    states = task.model.start(params, drive)
 
     def cost(number, z):
         chain = [*states[: number - 1], z]
         for above in range(number + 1, 4):
-            chain.append(task.model.prediction(params, None, chain, above))
+            chain.append(task.model.prediction(params, drive, chain, above))
         return task.model.cost.value(chain[-1], y).sum()
 
     slopes = [jax.grad(cost, argnums=1)(number, states[number - 1]) for number in (1, 2, 3)]

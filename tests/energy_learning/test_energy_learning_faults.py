@@ -9,7 +9,7 @@ import pytest
 from energy_learning_cases import RELAXED, batch, case, coding, double, flat, gradient, hopfield, off
 
 from jaxgen import energy_learning as el
-from jaxgen import training
+from jaxgen import runs, training
 from jaxgen.energy_learning.config import build_optimiser
 from jaxgen.energy_learning.depth import sweeps_for_depth
 from jaxgen.energy_learning.reach import reach_of_errors
@@ -79,13 +79,13 @@ def test_sweeps_by_depth_and_what_arrives():
     assert reach_of_errors(errors)(params) == pytest.approx(1, abs=0.01)
 
 
-def test_starving_layers_are_warned_of_once(capsys):
+def test_starving_layers_are_warned_of_once(capsys, tmp_path):
     config = el.EnergyLearningConfig(
         energy="predictive_coding", scheme="pc_soft_nudge", seeds=1, widths="8,8,8,8,8,8", step_size=0.25,
         beta=0.01, nudged_sweeps=4,
     )  # fmt: skip
     task = el.EnergyTask.load(config)
-    (hook,) = task.hooks(None)
+    (hook,) = task.hooks(runs.Logger(tmp_path))
     state, _ = task.initial_state()
     record = hook(1, state)
     hook(2, state)

@@ -4,6 +4,7 @@ import types
 
 import numpy as np
 import pytest
+from stand_ins import stand_in
 
 from jaxgen import UserError, data, evaluation, potts
 from jaxgen.potts import denoising
@@ -16,14 +17,7 @@ CONFIG = guidance.GuidanceConfig(guidances="1,1.4,2", betas="1,1.3", n=300)
 @pytest.fixture(scope="module")
 def restored():
     model = potts.load_pretrained("denoising_digits")
-    config = denoising.DenoisingConfig(hidden=1024)
-    task = types.SimpleNamespace(
-        config=config,
-        title="digits",
-        coded=lambda key, images: data.encode(images, 2),
-        draw_labels=lambda n: np.arange(n) % 10,
-    )
-    return task, model
+    return denoising.DenoisingTask.load(denoising.DenoisingConfig(hidden=1024)), model
 
 
 def test_the_nearest_pair_of_enough_accuracy_is_chosen_and_a_second_start_goes_on(restored, tmp_path, monkeypatch):
@@ -68,7 +62,7 @@ def test_the_floor_is_the_distance_of_drawn_training_images():
         return np.stack([greys[:, rows].mean((1, 2)) for rows in (slice(8, 12), slice(12, 16), slice(16, 20))], 1)
 
     cut = features(data.decode(data.encode(images, 2), 2))
-    reference = types.SimpleNamespace(features=features, test_features=cut)
+    reference = stand_in(evaluation.Reference, features=features, test_features=cut)
     row = binarization_floor(task, reference, len(images))
     drawn = features(data.decode(task.coded(task.key("evaluation"), images), 2))
     assert row.value == pytest.approx(evaluation.frechet_distance(evaluation.moments(drawn), evaluation.moments(cut)))

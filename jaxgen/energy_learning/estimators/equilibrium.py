@@ -32,12 +32,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from jaxgen.energy_learning.energies.hopfield import Nudge, Phase
 from jaxgen.energy_learning.energies.minimiser import Minimiser, RelaxInfo
 from jaxgen.energy_learning.energies.model import Model
-from jaxgen.energy_learning.energies.network import Params, States
+from jaxgen.energy_learning.energies.network import States
 from jaxgen.errors import UserError
 from jaxgen.training.step import GradFn
 
@@ -97,7 +97,7 @@ def equilibrium_propagation(model: Model, points: Sequence[Point], phases: Phase
     if any(jnp.iscomplexobj(point.beta) for point in points) and not model.holomorphic:
         raise UserError("points has complex nudges; allowed: real ones (2 points), or sigmoid units without pooling")
 
-    def grad_fn(params: Params, carry: States | None, key: Array | None, batch: dict[str, Array]):
+    def grad_fn(params: PyTree, carry: States | None, key: Array | None, batch: dict[str, Array]):
         x, y = batch["x"], batch["y"]
         drive = model.drive(params, x)
         free, info = free_phase(model, phases.free, params, drive, carry)
@@ -121,7 +121,7 @@ def coupled_learning(model: Model, beta: Float[ArrayLike, ""], phases: Phases) -
     """
     check_held(beta)
 
-    def grad_fn(params: Params, carry: States | None, key: Array | None, batch: dict[str, Array]):
+    def grad_fn(params: PyTree, carry: States | None, key: Array | None, batch: dict[str, Array]):
         x, y = batch["x"], batch["y"]
         drive = model.drive(params, x)
         free, info = free_phase(model, phases.free, params, drive, carry)
@@ -143,14 +143,14 @@ def contrastive_hebbian(model: Model, phases: Phases) -> GradFn:
 
 
 def free_phase(
-    model: Model, minimiser: Minimiser, params: Params, drive: Array, carry: States | None
+    model: Model, minimiser: Minimiser, params: PyTree, drive: Array, carry: States | None
 ) -> tuple[States, RelaxInfo]:
     """Return the equilibrium without a label, from the cold start or from the carry."""
     start = model.start(params, drive) if carry is None else carry
     return minimiser(model.sweep(params, drive), start)
 
 
-def base_phase(model: Model, phases: Phases, params: Params, drive: Array, free: States) -> States:
+def base_phase(model: Model, phases: Phases, params: PyTree, drive: Array, free: States) -> States:
     """Return the free states after as many further sweeps as a nudged phase takes."""
     states = free
     for _ in range(phases.continuation):
@@ -159,7 +159,7 @@ def base_phase(model: Model, phases: Phases, params: Params, drive: Array, free:
 
 
 def nudged_phase(
-    model: Model, phases: Phases, params: Params, drive: Array, free: States, nudge: Nudge
+    model: Model, phases: Phases, params: PyTree, drive: Array, free: States, nudge: Nudge
 ) -> tuple[States, RelaxInfo]:
     """Return the equilibrium of E + beta C, from the free one, in `phases.continuation` stages."""
     states = free
@@ -171,13 +171,13 @@ def nudged_phase(
     return states, info
 
 
-def held_phase(model: Model, phases: Phases, params: Params, drive: Array, states: States) -> tuple[States, RelaxInfo]:
+def held_phase(model: Model, phases: Phases, params: PyTree, drive: Array, states: States) -> tuple[States, RelaxInfo]:
     """Return the equilibrium with the last layer held where it is in `states`."""
     return phases.nudged(model.sweep(params, drive, clamped=True), states)
 
 
 def free_metrics(
-    model: Model, params: Params, batch: dict[str, Array], free: States, infos: Mapping[str, RelaxInfo]
+    model: Model, params: PyTree, batch: dict[str, Array], free: States, infos: Mapping[str, RelaxInfo]
 ) -> dict[str, Float[Array, ""]]:
     """Return the label-free quality of the free states, and how well each named phase relaxed."""
     output = model.output(params, free)

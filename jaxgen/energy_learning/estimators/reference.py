@@ -8,10 +8,10 @@ recurrent backprop    dC(s*)/d theta at the free equilibrium s* = T(theta, s*), 
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from jaxgen.energy_learning.energies.model import Model
-from jaxgen.energy_learning.energies.network import Params, States
+from jaxgen.energy_learning.energies.network import States
 from jaxgen.energy_learning.estimators.equilibrium import Phases, free_metrics, free_phase, next_carry
 from jaxgen.training.step import GradFn
 
@@ -19,11 +19,11 @@ from jaxgen.training.step import GradFn
 def backprop(model: Model) -> GradFn:
     """Return the estimator with the gradient of the cost of the forward pass, the cold start."""
 
-    def loss(params: Params, x: Array, y: Array):
+    def loss(params: PyTree, x: Array, y: Array):
         states = model.start(params, model.drive(params, x))
         return model.cost.value(model.output(params, states), y).mean(), states
 
-    def grad_fn(params: Params, carry: None, key: Array | None, batch: dict[str, Array]):
+    def grad_fn(params: PyTree, carry: None, key: Array | None, batch: dict[str, Array]):
         (_, states), grads = jax.value_and_grad(loss, has_aux=True)(params, batch["x"], batch["y"])
         return grads, carry, free_metrics(model, params, batch, states, {})
 
@@ -33,15 +33,15 @@ def backprop(model: Model) -> GradFn:
 def recurrent_backprop(model: Model, phases: Phases) -> GradFn:
     """Return the exact gradient at the free equilibrium; the adjoint relaxes like a nudged phase."""
 
-    def grad_fn(params: Params, carry: States | None, key: Array | None, batch: dict[str, Array]):
+    def grad_fn(params: PyTree, carry: States | None, key: Array | None, batch: dict[str, Array]):
         x, y = batch["x"], batch["y"]
         drive = model.drive(params, x)
         free, info = free_phase(model, phases.free, params, drive, carry)
 
-        def cost(params: Params, states: States) -> Array:
+        def cost(params: PyTree, states: States) -> Array:
             return model.cost.value(model.output(params, states), y).sum() / x.shape[0]
 
-        def sweep(params: Params, states: States) -> States:
+        def sweep(params: PyTree, states: States) -> States:
             return model.sweep(params, model.drive(params, x))(states)
 
         direct, force = jax.grad(cost, argnums=(0, 1))(params, free)
