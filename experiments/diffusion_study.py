@@ -5,6 +5,12 @@
   python -m experiments.diffusion_study --workdir=runs/study --mode=baseline    the baseline alone
   python -m experiments.diffusion_study --workdir=runs/quick --quick            everything, with tiny networks
 
+One configuration alone is trained by experiments.diffusion with its settings; --mode=load then finds it. The cheapest
+takes 3.6 hours on 2 CPU cores, at the 93 images per second of the small U-Net in benchmarks/README.md:
+
+  python -m experiments.diffusion --part=all --eval_every=2000 --checkpoint_every=2000 \\
+      --workdir=runs/study/runs/baseline_20ep_small_cosine_seed0
+
 The settings are epochs, size, schedule, batch and learning rate. 16 images are drawn for every configuration, digit and
 guidance weight. The folder then holds loss_comparison.png, one comparison_digitD.png per digit, summary.md with the
 conclusions that the numbers allow, result.json, and a run folder for every configuration and seed under runs/.

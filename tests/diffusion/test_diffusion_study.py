@@ -33,6 +33,12 @@ def test_the_eight_configurations():
     assert {c.size for c in quick.values()} == {"tiny"} and len({c.epochs for c in quick.values()}) == 3
 
 
+def test_the_command_of_one_configuration_has_its_settings():
+    """That of the docstring of experiments.diffusion_study, whose run folder `--mode=load` opens."""
+    alone = diffusion.DiffusionConfig(part="all", eval_every=2000, checkpoint_every=2000)
+    assert alone == study.study_configs(0)["baseline_20ep_small_cosine"]
+
+
 @pytest.mark.parametrize("shift, verdict", [(0.003, "higher"), (-0.003, "lower"), (0.0001, "no difference detected")])
 def test_verdicts_follow_the_intervals(shift, verdict):
     name = "epochs_30_medium_cosine"
