@@ -15,9 +15,9 @@ typechecker = beartype(conf=BeartypeConf(hint_overrides=_scalars))
 _raises = pytest.raises
 
 # The rooms whose functions are checked, in the tests of these rooms that are not slow: there all annotations hold.
-# The other rooms take more than their annotations say; CHECK_SHAPES=diffusion,potts adds them for one run.
+# `potts` takes more than its annotations say; CHECK_SHAPES=potts adds it for one run.
 ROOMS = ["errors", "runs", "data", "gibbs", "visualization", "training", "evaluation"]
-ROOMS += ["energy_learning", "pmflow", "vae"]
+ROOMS += ["diffusion", "energy_learning", "information", "pmflow", "vae"]
 ROOMS += filter(None, os.environ.get("CHECK_SHAPES", "").split(","))
 
 

@@ -87,6 +87,7 @@ def test_summary_says_what_the_runs_say():
 
 def test_epochs_are_means_of_their_records():
     run = fake_run()
-    task = dataclasses.replace(run.task, train=np.zeros((1280, 1, 1)))
+    train, label = np.zeros((1280, 1, 1), np.uint8), np.zeros(1280, np.uint8)
+    task = dataclasses.replace(run.task, train=train, train_label=label)
     records = [{"step": step, "mse": float(step)} for step in range(1, 26)]
     np.testing.assert_allclose(study.epoch_losses(records, task), [5.5, 15.5, 23.0])

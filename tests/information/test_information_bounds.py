@@ -49,7 +49,7 @@ def test_published_values_of_subsets_fano_and_naive_bayes(ten):
 def test_sums_written_out_by_hand():
     """Unequal priors and a zero, each term typed out."""
     distribution = information.CellDistribution.from_masses(
-        [[1.0, 3.0, 0.0], [2.0, 1.0, 1.0]], ((0, 1, 2, 3),), [0.2, 0.8]
+        np.array([[1.0, 3.0, 0.0], [2.0, 1.0, 1.0]]), ((0, 1, 2, 3),), [0.2, 0.8]
     )
     joint = {(0, 0): 0.05, (0, 1): 0.15, (1, 0): 0.4, (1, 1): 0.2, (1, 2): 0.2}
     cell = {c: sum(p for (_, d), p in joint.items() if d == c) for c in range(3)}

@@ -126,7 +126,7 @@ def test_points_find_their_cells():
 
 
 def test_mixing_with_uniform_goes_by_volume():
-    distribution = information.CellDistribution.from_masses([[1.0, 0.0], [0.0, 1.0]], ((0.0, 1.0, 4.0),))
+    distribution = information.CellDistribution.from_masses(np.eye(2), ((0.0, 1.0, 4.0),))
     np.testing.assert_allclose(distribution.mix(1.0).mass, [[0.25, 0.75]] * 2)
     np.testing.assert_allclose(distribution.mix(0.5).mass, [[0.625, 0.375], [0.125, 0.875]])
     with pytest.raises(ValueError, match=r"weight is 1\.5; allowed: 0 to 1"):

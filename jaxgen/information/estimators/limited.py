@@ -17,9 +17,7 @@ from jaxgen.errors import UserError
 
 @runtime_checkable
 class Classifier(Protocol):
-    """The part of a classifier of scikit-learn that is used here."""
-
-    classes_: np.ndarray
+    """The part of a classifier of scikit-learn that is used here; once it is fitted, `classes_` lists its labels."""
 
     def fit(self, x, y): ...
 

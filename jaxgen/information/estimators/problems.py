@@ -68,7 +68,7 @@ def all_problems() -> list[Problem]:
     ]
 
 
-def two_pairs(d: int, correlation: float = 0.8) -> Float[np.ndarray, "2d 2d"]:
+def two_pairs(d: int, correlation: float = 0.8) -> Float[np.ndarray, "{2*d} {2*d}"]:
     """Return a covariance in which only (X_1, Y_1) and (X_2, Y_2) are correlated. UserError if d < 2."""
     if d < 2:
         raise UserError(f"d is {d}; allowed: 2 or more")
@@ -145,7 +145,7 @@ def _student(degrees: float, d_x: int, d_y: int) -> Draw:
     return draw
 
 
-def _spiral(covariance: Float[np.ndarray, "2d 2d"], d: int) -> Draw:
+def _spiral(covariance: Float[np.ndarray, "{2*d} {2*d}"], d: int) -> Draw:
     gaussian = _gaussian(covariance, d)
 
     def draw(key: Key[Array, ""], n: int):
