@@ -92,6 +92,7 @@ def test_colours_are_refused(tmp_path):
     assert data.open(images=str(tmp_path / "colour.npz")).channels == 3
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_images_under_the_same_name(own, tmp_path):
     file = tmp_path / "mine.npz"
     shutil.copy(own, file)

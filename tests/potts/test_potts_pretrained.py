@@ -80,7 +80,7 @@ def test_the_packaged_digit_3_has_the_moments_of_the_images():
     model, params = potts.load_pretrained("digit3")
     task = potts.PottsTask.load(potts.PottsConfig(classes="3", neighbourhood="8"))
     start = task.train[:512]  # in every mode of the data, so that few sweeps suffice
-    x, _ = gibbs.sample(jax.random.key(0), model.lattice, params, start, n_sweeps=100)
+    x, _ = gibbs.sample(jax.random.key(0), model.lattice, params, start, n_sweeps=50)
     drawn, real = ((np.asarray(images)[..., None] == np.arange(4)).mean(0) for images in (x, task.train))
     assert np.abs(drawn - real).mean() < 0.012
 
