@@ -77,13 +77,13 @@ def comparison_figure(path: str | Path, digit: int, grids: Grids) -> None:
     size = 1.5  # inches per grid
     figure = Figure(figsize=(size * len(guidances) + 2.6, size * len(grids) + 0.7), dpi=100, layout="constrained")
     cells = figure.subplots(len(grids), len(guidances), squeeze=False)
+    for axes, w in zip(cells[0], guidances, strict=True):
+        axes.set_title(f"w = {w:g}", fontsize=10)
     for row, (name, by_guidance) in zip(cells, grids.items(), strict=True):
-        for axes, (w, images) in zip(row, by_guidance.items(), strict=True):
+        for axes, images in zip(row, by_guidance.values(), strict=True):
             axes.imshow(visualization.image_grid(images), cmap="gray", vmin=0, vmax=255)
             axes.set_xticks([])
             axes.set_yticks([])
-            if row is cells[0]:
-                axes.set_title(f"w = {w:g}", fontsize=10)
         row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     figure.suptitle(f"Samples conditioned on the digit {digit}; w = 0 ignores the label", fontsize=11)
     visualization.save_figure(path, figure)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen import diffusion
+from jaxgen.diffusion import figures
 from jaxgen.diffusion.studies import comparison as study
 
 
@@ -91,3 +92,12 @@ def test_epochs_are_means_of_their_records():
     task = dataclasses.replace(run.task, train=train, train_label=label)
     records = [{"step": step, "mse": float(step)} for step in range(1, 26)]
     np.testing.assert_allclose(study.epoch_losses(records, task), [5.5, 15.5, 23.0])
+
+
+def test_the_columns_of_a_comparison_are_named(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(figures.visualization, "save_figure", lambda path, figure: drawn.append(figure))
+    images = np.zeros((16, 28, 28), np.uint8)
+    figures.comparison_figure(tmp_path / "0.png", 0, {name: {0.0: images, 3.0: images} for name in ("one", "two")})
+    titles = [axes.get_title() for axes in drawn[0].axes]
+    assert titles == ["w = 0", "w = 3", "", ""]
