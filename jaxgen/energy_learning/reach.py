@@ -52,8 +52,9 @@ def reach_of_errors(task: "EnergyTask") -> Callable[[Params], float] | None:
             warned.append(smallest)
             print(
                 f"nudged_sweeps is {task.settings.phases.nudged.iterations}, with which layer {1 + shares.argmin()} of "
-                f"{depth} gets {smallest:.2g} of its exact gradient; allowed, but try --nudged_sweeps=none, or "
-                f"--step_size=0.9 and --nudged_sweeps={sweeps_for_depth(depth, 0.9)} or more",
+                f"{depth} gets {smallest:.2g} of its exact gradient; allowed, but try --nudged_sweeps=none, "
+                f"--step_size=0.9 and --nudged_sweeps={sweeps_for_depth(depth, 0.9)} or more, or, with a weak nudge, "
+                "--sweep=errors and --step_size=1",
                 file=sys.stderr,
             )
         return smallest
