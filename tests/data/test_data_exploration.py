@@ -8,6 +8,7 @@ from experiments import data_exploration
 from experiments.data_exploration import ExplorationConfig
 
 
+@pytest.mark.slow  # as the command does it, on all images of MNIST: 0.6 GB
 def test_numbers_and_figure(tmp_path, capsys):
     data_exploration.run(ExplorationConfig(levels="2, 4"), tmp_path)
     printed = capsys.readouterr().out

@@ -17,6 +17,8 @@ from jaxgen.data.idx import parse_idx
 from jaxgen.runs import from_json, option, to_json, validate
 from jaxgen.runs.flags import define_flags, from_flags
 
+pytestmark = pytest.mark.slow
+
 SEEN = collections.Counter()
 FEW = settings(derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 
