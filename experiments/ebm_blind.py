@@ -1,6 +1,6 @@
 """Make and score a blind sheet: can a person tell generated digits from real ones?
 
-  python -m experiments.ebm_blind --samples=runs/digit3/samples/fresh.npz --classes=3 --workdir=runs/blind
+  python -m experiments.ebm_blind --samples=runs/digit3/samples/final.npz --classes=3 --workdir=runs/blind
   python -m experiments.ebm_blind --score=runs/blind/answers.csv --key=runs/blind/key.json --workdir=runs/blind
 
 The first command writes three files: sheet.png with generated images and as many real test images, shuffled and

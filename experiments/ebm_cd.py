@@ -2,7 +2,7 @@
 
   python -m experiments.ebm_cd --flagfile=experiments/flags/ebm_digit3.flags --workdir=runs/digit3
 
-The run folder then holds figures/samples.png (data beside samples), figures/curves.png, samples/fresh.npz, checkpoints,
+The run folder then holds figures/samples.png (data beside samples), figures/curves.png, samples/final.npz, checkpoints,
 metrics.jsonl, tensorboard/ and result.json. The same command again resumes a run that was stopped.
 """
 

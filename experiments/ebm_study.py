@@ -32,7 +32,7 @@ def parts() -> list[Part]:
         Part("ebm_convergence", "digit3_seed0", "convergence.json", (), chains),
         Part("ebm_energy", "digit3_seed0", "energy.json", (), ("--seconds=0.2",)),
         Part("ebm_pictures", "digit3_seed0", "figures/dynamics.gif", (), ("--images=100", "--sweeps=100")),
-        Part("ebm_blind", "blind", "sheet.png", ("--samples={study}/digit3_seed0/samples/fresh.npz", "--classes=3")),
+        Part("ebm_blind", "blind", "sheet.png", ("--samples={study}/digit3_seed0/samples/final.npz", "--classes=3")),
         Part("ebm_cd", "nearest", "result.json", (f"{FLAGS}ebm_digit3_nearest.flags",), fresh),
         Part("ebm_convergence", "nearest", "convergence.json", ("--columns",), chains),
         Part("ebm_search", "search", "result.json", (f"{FLAGS}ebm_search.flags",), ("--quick",)),

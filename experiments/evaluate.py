@@ -1,7 +1,7 @@
 """Evaluate the samples of any generator in one table, with floor and ceilings beside every measure.
 
   python -m experiments.evaluate --samples=samples.npz --workdir=runs/judged
-  python -m experiments.evaluate --samples=runs/digits/samples/fresh.npz --levels=4 --workdir=runs/judged_levels
+  python -m experiments.evaluate --samples=runs/digits/samples/final.npz --levels=4 --workdir=runs/judged_levels
   python -m experiments.evaluate --samples=samples.npz --labels --cas --workdir=runs/judged_score
   python -m experiments.evaluate --samples=samples.npz --images=my_images.npz --workdir=runs/judged_own
 

@@ -79,7 +79,7 @@ def report(task: "PottsTask", state: training.TrainState, folder: runs.RunFolder
     config = task.config
     fresh = fresh_samples(task, state.params, task.key_fresh(), config.fresh_chains, config.fresh_sweeps)
     labels = {} if fresh.label is None else {"labels": np.asarray(fresh.label)}
-    with runs.atomic_write(folder.samples / "fresh.npz") as temporary:
+    with runs.atomic_write(folder.samples / "final.npz") as temporary:
         np.savez_compressed(temporary, states=np.asarray(fresh.states), levels=config.levels, **labels)
     training_run.samples_figure(folder.figures / "samples.png", task, fresh)
     training_run.curves_figure(folder.figures / "curves.png", runs.read_metrics(folder.path / "metrics.jsonl"))

@@ -45,7 +45,7 @@ def test_a_run_leaves_all_that_is_promised(short_run):
     assert (workdir / "flags.txt").read_text().startswith("--seed=0\n")
     for name in ("samples", "curves"):
         assert np.asarray(Image.open(workdir / "figures" / f"{name}.png").convert("L")).std() > 10
-    fresh = np.load(workdir / "samples" / "fresh.npz", allow_pickle=False)
+    fresh = np.load(workdir / "samples" / "final.npz", allow_pickle=False)
     assert fresh["states"].shape == (64, 28, 28) and fresh["states"].max() <= 3 and int(fresh["levels"]) == 4
     assert list((workdir / "tensorboard").iterdir())
     records = runs.read_metrics(workdir / "metrics.jsonl")

@@ -8,6 +8,7 @@ import pytest
 
 from jaxgen import data, potts, runs, training
 from jaxgen.errors import UserError
+from jaxgen.potts.figures.samples import of_classes
 from jaxgen.potts.studies import inpainting, sampling_run
 from jaxgen.potts.studies.digits import DigitsConfig, DigitsTask
 from jaxgen.potts.studies.restored import Restored
@@ -40,6 +41,19 @@ def test_the_task_has_the_size_levels_and_classes_of_the_images(own):
         potts.PottsTask.load(config(own, classes="3"))
 
 
+@pytest.mark.parametrize(
+    "label, words",
+    [
+        (None, ""),
+        ([2, 2], ", class 2"),
+        ([0, 0, 1, 2], ", classes 0 to 2 in order"),
+        ([1, 7], ", classes 1, 7 in order"),
+    ],
+)
+def test_the_title_of_samples_says_their_classes(label, words):
+    assert of_classes(None if label is None else np.array(label)) == words
+
+
 @pytest.mark.slow
 def test_train_restore_sample_and_clamp(own, tmp_path):
     training.run_task(potts.PottsTask.load, config(own), tmp_path)
@@ -64,7 +78,7 @@ def test_train_restore_sample_and_clamp(own, tmp_path):
             assert figure.exists() and archive["states"].shape == (24, 6, 9) and archive["labels"].tolist() == [1] * 24
             assert archive["known"].sum() == 2 * 6 * 4
             assert (archive["states"][:, :, :4] == 4).all() == (noise == 0)
-    with np.load(tmp_path / "samples" / "fresh.npz") as archive:
+    with np.load(tmp_path / "samples" / "final.npz") as archive:
         assert archive["states"].shape == (24, 6, 9) and archive["levels"] == 5
         assert len(archive["labels"]) == 24 and set(archive["labels"]) == {
             0,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from jaxtyping import Array, UInt8
 
 from jaxgen import data, visualization
@@ -24,6 +25,17 @@ def samples_figure(
         held = reference.at[:, clamp_top:].set(0)
         panels = [("test images", reference, levels), (f"upper {clamp_top} rows clamped", held, levels), *panels]
     visualization.samples_figure(path, panels)
+
+
+def of_classes(label: Array | None) -> str:
+    """Return which classes the samples have, as a part of a title; "" for a model without classes."""
+    if label is None:
+        return ""
+    classes = np.unique(label).tolist()
+    if len(classes) == 1:
+        return f", class {classes[0]}"
+    gaps = classes[-1] - classes[0] >= len(classes)
+    return ", classes " + (", ".join(map(str, classes)) if gaps else f"{classes[0]} to {classes[-1]}") + " in order"
 
 
 def animation(path: Path, frames: Sequence[UInt8[Array, "n H W"]], levels: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxgen import runs, visualization
+from jaxgen.potts.figures.samples import of_classes
 from jaxgen.potts.sampling import FreshSamples
 from jaxgen.potts.task import PottsTask
 
@@ -16,11 +17,13 @@ def samples_figure(path: Path, task: PottsTask, fresh: FreshSamples) -> None:
     """Write 64 training images drawn at random beside 64 samples that were not selected."""
     config, n = task.config, len(task.train)
     shown = np.random.default_rng(config.seed).choice(n, _SHOWN, replace=n < _SHOWN)
+    if fresh.label is not None:
+        shown = shown[np.argsort(np.asarray(task.train_label)[shown], kind="stable")]
     states = np.asarray(fresh.states)
     samples = states[np.linspace(0, len(states) - 1, _SHOWN).astype(int)]
     panels = [
         ("training data", task.train[shown], config.levels),
-        (f"samples, {fresh.description}", samples, config.levels),
+        (f"samples{of_classes(fresh.label)}, {fresh.description}", samples, config.levels),
     ]
     visualization.samples_figure(path, panels, columns=8)
 

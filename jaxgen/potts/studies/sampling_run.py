@@ -94,7 +94,11 @@ def draw(config: SampleConfig, run: Restored) -> Drawn:
 
 def sample_files(config: SampleConfig, workdir: Path) -> Sequence[Path]:
     """Draw samples with the model of a run folder and write them into it; return the files written."""
-    from jaxgen.potts.figures.samples import animation, samples_figure  # here, so that the library does without plots
+    from jaxgen.potts.figures.samples import (  # here, so that the library does without plots
+        animation,
+        of_classes,
+        samples_figure,
+    )
 
     run = Restored.of(workdir, config.checkpoint)
     drawn, levels = draw(config, run), run.task.config.levels
@@ -103,7 +107,7 @@ def sample_files(config: SampleConfig, workdir: Path) -> Sequence[Path]:
     labels = {} if drawn.label is None else {"labels": np.asarray(drawn.label)}
     with runs.atomic_write(archive) as temporary:
         np.savez_compressed(temporary, states=np.asarray(drawn.frames[-1]), levels=levels, **labels)
-    title = f"{config.sweeps} sweeps from {config.start}"
+    title = f"{config.sweeps} sweeps from {config.start}{of_classes(drawn.label)}"
     samples_figure(figure, drawn.frames[-1], drawn.reference, levels, title, config.clamp_top)
     if not config.gif:
         return [figure, archive]
