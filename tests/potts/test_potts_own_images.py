@@ -46,8 +46,8 @@ def test_the_task_has_the_size_levels_and_classes_of_the_images(own):
     [
         (None, ""),
         ([2, 2], ", class 2"),
-        ([0, 0, 1, 2], ", classes 0 to 2 in order"),
-        ([1, 7], ", classes 1, 7 in order"),
+        ([0, 0, 1, 2], ", classes 0 to 2"),
+        ([1, 7], ", classes 1, 7"),
     ],
 )
 def test_the_title_of_samples_says_their_classes(label, words):

@@ -34,8 +34,8 @@ def of_classes(label: Array | None) -> str:
     classes = np.unique(label).tolist()
     if len(classes) == 1:
         return f", class {classes[0]}"
-    gaps = classes[-1] - classes[0] >= len(classes)
-    return ", classes " + (", ".join(map(str, classes)) if gaps else f"{classes[0]} to {classes[-1]}") + " in order"
+    whole = classes[-1] - classes[0] < len(classes)
+    return ", classes " + (f"{classes[0]} to {classes[-1]}" if whole else ", ".join(map(str, classes)))
 
 
 def animation(path: Path, frames: Sequence[UInt8[Array, "n H W"]], levels: int) -> None:
