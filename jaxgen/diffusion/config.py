@@ -96,7 +96,9 @@ class DiffusionConfig:
         None, "gamma of the min-SNR weights, commonly 5", group="optimiser", low=0.0, high=1e6
     )
     clip: float = option(1.0, "largest norm of the gradient", group="optimiser", low=0.0, high=1e6)
-    ema_decay: float = option(0.999, "decay of the parameters' moving average", group="optimiser", low=0.0, high=0.9999)
+    ema_decay: float = option(
+        0.999, "decay of the parameters' moving average, at most 1 - 5 / steps", group="optimiser", low=0.0, high=0.9999
+    )
     ema_warmup: bool = option(False, "let the moving average forget its start sooner", group="optimiser")
 
     sampler: str = option(

@@ -116,7 +116,7 @@ class DiffusionTask:
 
         The average then forgets the first parameters as soon as there are better ones.
         """
-        decay = self.config.ema_decay
+        decay = training.average_decay(self.config.ema_decay, self.steps)
         return (lambda step: jnp.minimum(decay, (1 + step) / (10 + step))) if self.config.ema_warmup else decay
 
     def loss_fn(self) -> LossFn:

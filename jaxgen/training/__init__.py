@@ -21,6 +21,7 @@ from jaxgen.training.parallel import shard_index as shard_index
 from jaxgen.training.parallel import unreplicate_state as unreplicate_state
 from jaxgen.training.state import TrainState as TrainState
 from jaxgen.training.state import create as create
+from jaxgen.training.step import average_decay as average_decay
 from jaxgen.training.step import from_loss as from_loss
 from jaxgen.training.step import make_train_step as make_train_step
 from jaxgen.training.task import Task as Task

@@ -77,6 +77,14 @@ def make_train_step(
     return step
 
 
+def average_decay(decay: float, steps: int) -> float:
+    """Return the decay of the moving average of a run: `decay`, at most the larger of 1 - 5 / steps and 0.5.
+
+    A longer average would keep more than e^-5 of the parameters before training in the parameters that are used.
+    """
+    return min(decay, max(0.5, 1 - 5 / steps))
+
+
 def _scalar(name: str, value: Array) -> Float[Array, ""]:
     if jnp.shape(value) != ():
         raise UserError(f"metric {name!r} has shape {jnp.shape(value)}; allowed: a scalar ()")

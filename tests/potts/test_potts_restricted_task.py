@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen import UserError, runs, training
+from jaxgen import runs, training
 from jaxgen.potts.restricted import evaluate
 from jaxgen.potts.restricted.config import RestrictedConfig
 from jaxgen.potts.restricted.task import RestrictedTask, frequencies
@@ -75,9 +75,10 @@ def test_the_gradient_is_the_mean_over_devices(own):
     np.testing.assert_array_equal(carry["chains"], jnp.concatenate([part[1]["chains"] for part in parts]))
 
 
-def test_more_warmup_than_steps_is_refused(own):
-    with pytest.raises(UserError, match="warmup is 60; allowed: less than steps=60"):
-        RestrictedTask.load(config(own, warmup=60))
+def test_a_short_run_has_a_short_warmup_and_a_short_average(own):
+    short = RestrictedConfig(images=str(own), steps=60)
+    assert short.warmup == 200 and short.warmup_steps == 6 and RestrictedConfig().warmup_steps == 200
+    assert RestrictedTask.load(short).fit_options().ema_decay == 1 - 5 / 60
 
 
 @pytest.mark.slow

@@ -6,11 +6,18 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgen.training import create, from_loss, make_train_step
+from jaxgen.training import average_decay, create, from_loss, make_train_step
 
 TX = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-2))
 PARAMS = {"w": jnp.linspace(-1.0, 1.0, 12).reshape(3, 4), "b": jnp.zeros(4)}
 BATCH = {"x": jax.random.normal(jax.random.key(5), (8, 3))}
+
+
+@pytest.mark.parametrize(
+    "decay, steps, expected", [(0.999, 9000, 0.999), (0.999, 100, 0.95), (0.9, 3, 0.5), (0.1, 3, 0.1)]
+)
+def test_a_moving_average_is_shorter_than_its_run(decay, steps, expected):
+    assert average_decay(decay, steps) == expected
 
 
 def loss_fn(params, key, batch):

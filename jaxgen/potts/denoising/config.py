@@ -42,9 +42,19 @@ class DenoisingConfig:
     )
     batch_size: int = option(64, "images per step, each at every noise level", group="training", low=1, high=60_000)
     learning_rate: float = option(2e-3, "peak step size of Adam", group="training", low=0.0, high=1.0)
-    warmup: int = option(200, "steps of linear warm-up, followed by a cosine to 0", group="training", low=0, high=10**6)
+    warmup: int = option(
+        200,
+        "steps of linear warm-up, at most a tenth of all, followed by a cosine to 0",
+        group="training",
+        low=0,
+        high=10**6,
+    )
     ema_decay: float = option(
-        0.998, "decay of the moving average of the parameters", group="training", low=0.0, high=0.99999
+        0.998,
+        "decay of the moving average of the parameters, at most 1 - 5 / steps",
+        group="training",
+        low=0.0,
+        high=0.99999,
     )
 
     samples: int = option(
@@ -66,3 +76,8 @@ class DenoisingConfig:
     last_beta: float = option(
         1.3, "inverse temperature of the last level", group="final samples", low=0.01, high=100.0, after_training=True
     )
+
+    @property
+    def warmup_steps(self) -> int:
+        """Return the steps of warm-up, at most a tenth of all."""
+        return min(self.warmup, self.steps // 10)

@@ -50,10 +50,8 @@ class DenoisingTask:
         """Read, crop and encode the images.
 
         Raises:
-            UserError: `warmup` is not less than `steps`, or the images cannot be used; names the field.
+            UserError: the images cannot be used; names the field.
         """
-        if config.warmup >= config.steps:
-            raise UserError(f"warmup is {config.warmup}; allowed: less than steps={config.steps}")
         dataset = data.open(config.dataset, config.images, config.data_dir).grey()
         images, label = data.split(dataset, "train")
         flat = images.reshape(len(images), -1)
@@ -92,7 +90,7 @@ class DenoisingTask:
         """Return parameters, optimiser and moving average before the first step."""
         config = self.config
         params = initial_biases(self._random_params(), self.marginals)
-        rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, config.warmup, config.steps)
+        rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, config.warmup_steps, config.steps)
         tx = optax.inject_hyperparams(optax.adam)(learning_rate=rate, eps=1e-7)
         updates = jnp.zeros(config.batch_size, jnp.int32)  # done so far; per chain, since devices split the carry
         return training.create(self.key("steps"), params, tx, updates, ema=True), tx
@@ -135,7 +133,7 @@ class DenoisingTask:
             config.eval_every,
             config.checkpoint_every,
             work={"unit_updates": updates},
-            ema_decay=config.ema_decay,
+            ema_decay=training.average_decay(config.ema_decay, config.steps),
         )
 
     def hooks(self, log: runs.Logger) -> list[training.Hook]:

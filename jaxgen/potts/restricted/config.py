@@ -32,11 +32,19 @@ class RestrictedConfig:
     batch_size: int = option(256, "images per step", group="training", low=1, high=60_000)
     learning_rate: float = option(1e-3, "peak step size of Adam, without momentum", group="training", low=0.0, high=1.0)
     warmup: int = option(
-        200, "steps of linear warm-up, followed by a cosine down to final_rate", group="training", low=0, high=10**8
+        200,
+        "steps of linear warm-up, at most a tenth of all, followed by a cosine down to final_rate",
+        group="training",
+        low=0,
+        high=10**8,
     )
     final_rate: float = option(0.0, "last step size, as a fraction of the peak", group="training", low=0.0, high=1.0)
     ema_decay: float = option(
-        0.999, "decay of the moving average of the parameters", group="training", low=0.0, high=0.99999
+        0.999,
+        "decay of the moving average of the parameters, at most 1 - 5 / steps",
+        group="training",
+        low=0.0,
+        high=0.99999,
     )
 
     samples: int = option(
@@ -56,3 +64,8 @@ class RestrictedConfig:
         high=10**6,
         after_training=True,
     )
+
+    @property
+    def warmup_steps(self) -> int:
+        """Return the steps of warm-up, at most a tenth of all."""
+        return min(self.warmup, self.steps // 10)

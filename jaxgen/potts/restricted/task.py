@@ -10,7 +10,6 @@ import optax
 from jaxtyping import Array, Float, Integer, Key, UInt8
 
 from jaxgen import data, runs, training
-from jaxgen.errors import UserError
 from jaxgen.gibbs.bipartite import uniform
 from jaxgen.potts.restricted.config import RestrictedConfig
 from jaxgen.potts.restricted.contrastive import restricted_divergence
@@ -45,10 +44,8 @@ class RestrictedTask:
         """Read and encode the images.
 
         Raises:
-            UserError: `warmup` is not less than `steps`, or the images cannot be used; names the field.
+            UserError: the images cannot be used; names the field.
         """
-        if config.warmup >= config.steps:
-            raise UserError(f"warmup is {config.warmup}; allowed: less than steps={config.steps}")
         dataset = data.open(config.dataset, config.images, config.data_dir).grey()
         images = data.split(dataset, "train")[0]
         coded = images if config.levels == 2 else data.encode(images, config.levels)
@@ -86,8 +83,8 @@ class RestrictedTask:
         init = jax.jit(self.machine.init)
         params = init(self.key("init"), self.mean, jnp.zeros((1, self.machine.n_visible), jnp.uint8))["params"]
         params = {**params, "visible_bias": self.fixed[1]}
-        peak = config.learning_rate
-        rate = optax.warmup_cosine_decay_schedule(0.0, peak, config.warmup, config.steps, config.final_rate * peak)
+        peak, rise = config.learning_rate, config.warmup_steps
+        rate = optax.warmup_cosine_decay_schedule(0.0, peak, rise, config.steps, config.final_rate * peak)
         # Adam without momentum, and without the copy of the gradient that it would keep for it.
         adam = optax.inject_hyperparams(optax.rmsprop)
         tx = adam(rate, decay=0.999, eps=1e-7, eps_in_sqrt=False, bias_correction=True)
@@ -130,7 +127,7 @@ class RestrictedTask:
             config.eval_every,
             config.checkpoint_every,
             work={"unit_updates": chains * config.sweeps * (self.machine.n_visible + self.machine.n_hidden)},
-            ema_decay=config.ema_decay,
+            ema_decay=training.average_decay(config.ema_decay, config.steps),
         )
 
     def hooks(self, log: runs.Logger) -> list[training.Hook]:
