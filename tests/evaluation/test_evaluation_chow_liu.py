@@ -150,8 +150,10 @@ def test_bad_input_is_refused_by_name():
     states = np.zeros((3, 2, 2), np.uint8)
     with pytest.raises(ValueError, match=r"pseudo_count is 0\.0; allowed: a finite number above 0"):
         ChowLiuTree.fit(states, 2, 0.0)
-    with pytest.raises(ValueError, match="levels is 17; allowed: 2 to 16"):
-        ChowLiuTree.fit(states, 17, 1.0)
+    with pytest.raises(ValueError, match="levels is 257; allowed: 2 to 256"):
+        ChowLiuTree.fit(states, 257, 1.0)
+    with pytest.raises(ValueError, match="levels is 17 for 1024 pixels; allowed: up to 16 levels"):
+        ChowLiuTree.fit(np.zeros((3, 32, 32), np.uint8), 17, 1.0)
     with pytest.raises(ValueError, match="states has values up to 2; allowed: 0 to 1"):
         ChowLiuTree.fit(states + np.uint8(2), 2, 1.0)
     with pytest.raises(ValueError, match="candidates is empty"):

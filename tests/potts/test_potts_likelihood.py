@@ -10,10 +10,20 @@ from jaxgen import gibbs, potts
 from jaxgen.potts.likelihood.annealed_importance import class_params
 from jaxgen.potts.likelihood.log_likelihood import base_biases, mixture_log_likelihood
 from jaxgen.potts.oracles import enumeration
+from jaxgen.potts.studies.likelihood import exact_rows
 
 LATTICE = gibbs.Lattice.grid(2, 3)
 PARAMS = random_params(0, LATTICE, 3, scale=1.0)
 X = jnp.asarray(exact_draws(1, LATTICE, PARAMS, 50, 0.7))
+
+
+@pytest.mark.parametrize(
+    "side, levels, names", [(3, 17, ["Chow-Liu tree", "independent pixels"]), (60, 17, ["independent pixels"])]
+)
+def test_rows_of_the_models_that_are_tractable(side, levels, names):
+    states = np.random.default_rng(0).integers(0, levels, (3, 12, side, side)).astype(np.uint8)
+    rows = exact_rows(*states, levels)
+    assert [row.quantity for row in rows] == [f"{name} on the same images" for name in names]
 
 
 def test_log_likelihood_with_the_exact_log_z_is_that_of_enumeration():

@@ -23,7 +23,8 @@ from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from jaxgen.errors import UserError
 from jaxgen.evaluation.baselines.independent_pixels import check_states, sum_in_chunks, uniforms
 
-MAX_LEVELS = 16
+MAX_LEVELS = 256
+MOST_STATES = 16_384  # pixels times levels: the counts of all pairs then take 2 GB
 _CHUNK = 2000
 
 
@@ -40,10 +41,17 @@ class PairCounts(NamedTuple):
         states = check_states(states, levels, MAX_LEVELS)
         flat = states.reshape(len(states), -1)
         pixels = flat.shape[1]
+        if not cls.fits(pixels, levels):
+            raise UserError(f"levels is {levels} for {pixels} pixels; allowed: up to {MOST_STATES // pixels} levels")
         total = np.zeros((pixels * levels, pixels * levels))
         for start in range(0, len(flat), _CHUNK):
             total += np.asarray(_products(flat[start : start + _CHUNK], levels))
         return cls(total.reshape(pixels, levels, pixels, levels), len(states), states.shape[1:])
+
+    @staticmethod
+    def fits(pixels: int, levels: int) -> bool:
+        """Return whether the counts of images of this size take at most 2 GB."""
+        return pixels * levels <= MOST_STATES
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -72,7 +80,7 @@ class ChowLiuTree(NamedTuple):
 
         Args:
             states: 0 to levels - 1.
-            levels: L, 2 to 16.
+            levels: L, 2 to 256, and at most 16,384 / D.
             pseudo_count: s, above 0.
 
         Raises:

@@ -22,8 +22,8 @@ def samples_figure(path: Path, task: PottsTask, fresh: FreshSamples) -> None:
     states = np.asarray(fresh.states)
     samples = states[np.linspace(0, len(states) - 1, _SHOWN).astype(int)]
     panels = [
-        ("training data", task.train[shown], config.levels),
-        (f"samples{of_classes(fresh.label)}, {fresh.description}", samples, config.levels),
+        (f"training data{of_classes(fresh.label)}", task.train[shown], config.levels),
+        (f"samples, {fresh.description}", samples, config.levels),
     ]
     visualization.samples_figure(path, panels, columns=8)
 

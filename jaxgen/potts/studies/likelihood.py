@@ -140,9 +140,6 @@ def likelihood_rows(config: LikelihoodConfig, run: Restored, brackets: dict[int 
         log_p = mixture_log_likelihood(task.model, params, images, task.train_label, log_z, trained.beta)
     error = max(both.low.standard_error for both in brackets.values())
     effective = min(both.low.effective_chains for both in brackets.values())
-    counts = evaluation.PairCounts.of(np.asarray(task.train), trained.levels)
-    tree, _ = evaluation.choose_pseudo_count(counts, validation, _PSEUDO_COUNTS)
-    pixels = evaluation.IndependentPixels.fit(np.asarray(task.train), trained.levels, 1.0)
     note = f"{len(x)} test images, {trained.levels} levels"
     gap = max(both.gap for both in brackets.values())
     return [
@@ -150,9 +147,19 @@ def likelihood_rows(config: LikelihoodConfig, run: Restored, brackets: dict[int 
         runs.Row("bits per pixel", bits_per_pixel(log_p, x[0].size), "bits", "", note),
         runs.Row("standard error of log Z", error, "nats", "", f"{config.chains} chains, {effective:.0f} effective"),
         runs.Row("log Z estimated from above minus from below", gap, "nats", "", f"{config.temperatures} temperatures"),
-        _nats("Chow-Liu tree on the same images", tree.log_prob(x), "exact"),
-        _nats("independent pixels on the same images", pixels.log_prob(x), "exact"),
+        *exact_rows(np.asarray(task.train), validation, x, trained.levels),
     ]
+
+
+def exact_rows(train: np.ndarray, validation: np.ndarray, test: np.ndarray, levels: int) -> list[runs.Row]:
+    """Return the rows of two tractable models, the tree only where the counts of pairs of pixels fit into memory."""
+    rows = []
+    if evaluation.PairCounts.fits(train[0].size, levels):
+        counts = evaluation.PairCounts.of(train, levels)
+        tree, _ = evaluation.choose_pseudo_count(counts, validation, _PSEUDO_COUNTS)
+        rows.append(_nats("Chow-Liu tree on the same images", tree.log_prob(test), "exact"))
+    pixels = evaluation.IndependentPixels.fit(train, levels, 1.0)
+    return [*rows, _nats("independent pixels on the same images", pixels.log_prob(test), "exact")]
 
 
 def _nats(name: str, log_p: np.ndarray, note: str) -> runs.Row:
