@@ -55,7 +55,7 @@ BY_ERRORS = {"sweep": "errors", "step_size": 1.0}
 CASES = (
     Case("backprop", "predictive_coding", 0, 0),
     Case("ep_centred", "clipped", 8, 4),
-    Case("ep_centred", "clipped", 5, 1, "<= 2.5"),
+    Case("ep_centred", "clipped", 8, 1, "<= 2.5"),
     Case("ep_positive", "clipped", 8, 4),
     Case("first_step", "clipped", 8, 1),
     Case("contrastive_hebbian", "clipped", 8, 8),

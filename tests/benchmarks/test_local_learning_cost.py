@@ -31,7 +31,7 @@ def test_a_tiny_run_writes_sane_rows(tmp_path):
     first, second, third = record["rows"]
     assert first["scheme"] == "backprop" and first["x backprop"] == 1 and first["cosine to exact"] == pytest.approx(1)
     assert second["sweeps"] == "8 + 4" and second["s per epoch"] > 0 and 0.5 < second["cosine to exact"] <= 1
-    assert (third["scheme"], third["sweeps"], third["target"]) == ("ep_centred", "5 + 1", "<= 2.5")
+    assert (third["scheme"], third["sweeps"], third["target"]) == ("ep_centred", "8 + 1", "<= 2.5")
     assert "x backprop" in out
 
 
