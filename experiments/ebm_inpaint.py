@@ -3,7 +3,7 @@
   python -m experiments.ebm_inpaint --workdir=runs/digit3                     lower halves of test images
   python -m experiments.ebm_inpaint --workdir=runs/digit3 --mask=random --share=0.2
   python -m experiments.ebm_inpaint --workdir=runs/digit3 --images=mine.png --mask=hole.png   white pixels are given
-  python -m experiments.ebm_inpaint --workdir=runs/digit3 --mask=all --noise=0.2              clean noisy images
+  python -m experiments.ebm_inpaint --workdir=runs/digit3 --noise=0.2                         clean noisy images
 
 Writes figures/NAME.png and samples/NAME.npz into the run folder; NAME holds the settings. In the figure, pixels that
 the model did not know are blue. The archive holds the arrays states (completions, those of one image in a row), given,

@@ -12,6 +12,7 @@ from PIL import Image
 
 from jaxgen import data, gibbs, potts
 from jaxgen.errors import UserError
+from jaxgen.potts.figures import inpainting as inpainting_figures
 from jaxgen.potts.studies import inpainting
 from jaxgen.potts.studies.masks import described, pixel_mask
 
@@ -157,3 +158,21 @@ def test_the_name_of_the_files_written_fits_whatever_the_mask_is_called():
         config = inpainting.InpaintConfig(mask=f"{long}.png", images=f"x/{long}.npz", share=0.123456789, noise=1 / 3)
         assert len(os.fsencode(inpainting.file_name(config, 10**9))) < 230
     assert inpainting.file_name(inpainting.InpaintConfig(mask="a/hole.png"), 5) == "inpaint_step5_hole"
+
+
+def test_by_default_half_an_image_is_given_and_all_of_a_noisy_one():
+    assert inpainting.InpaintConfig().given == "top" and inpainting.InpaintConfig(noise=0.2).given == "all"
+    assert inpainting.InpaintConfig(noise=0.2, mask="left").given == "left"
+
+
+@pytest.mark.parametrize("draws", [1, 6])
+def test_the_longest_title_fits_into_the_figure(draws, tmp_path, monkeypatch):
+    figures, known = [], np.ones((2, 8, 8), bool)
+    monkeypatch.setattr(inpainting_figures, "save_figure", lambda path, figure: figures.append(figure))
+    columns = [(name, np.zeros((2, 8, 8), np.uint8)) for name in ("image", "given", *["draw"] * draws)]
+    title = described("random", 0.123, 0.123, ~known)
+    inpainting_figures.inpainting_figure(tmp_path / "x.png", columns, ("given", ~known), title)
+    (figure,) = figures
+    figure.canvas.draw()
+    box, page = figure._suptitle.get_window_extent(), figure.bbox
+    assert page.x0 <= box.x0 and box.x1 <= page.x1 and box.y1 <= page.y1

@@ -1,5 +1,6 @@
 """The figure of completed images, one row per image: the image, its given pixels, and the completions."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from jaxgen.visualization import save_figure
 UNKNOWN = (120, 170, 235)  # not a grey, so that an unknown pixel is not read as a level
 _GAP = 2  # pixels between images
 _INCHES = 1.05  # per column
+_LETTERS = 13  # of a title, per column
 
 
 def inpainting_figure(
@@ -44,7 +46,7 @@ def inpainting_figure(
     axes.set_axis_off()
     for k, (heading, _) in enumerate(columns):
         axes.text((k + 0.5) * (width + _GAP) - 1, -1.5, heading, ha="center", va="bottom", fontsize=9)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(textwrap.fill(title, _LETTERS * len(columns)), fontsize=10)
     if unknown[1].any():
         patch = Patch(color=np.array(UNKNOWN) / 255, label="unknown to the model")
         figure.legend(handles=[patch], loc="outside lower center", fontsize=9, frameon=False)

@@ -37,10 +37,10 @@ class InpaintConfig:
     )
     n: int = option(8, "images to complete, the first of the file", group="inpainting", low=1, high=100_000)
     draws: int = option(4, "completions per image", group="inpainting", low=1, high=10_000)
-    mask: str = option(
-        "top",
+    mask: str | None = option(
+        None,
         "what is given: top, bottom, left or right part, pixels at random, all of them, or a file: a PNG whose white "
-        "pixels are given, or an NPZ with a boolean array mask, True where given",
+        "pixels are given, or an NPZ with a boolean array mask, True where given; by default top, and all with noise",
         group="inpainting",
     )
     share: float = option(
@@ -63,6 +63,11 @@ class InpaintConfig:
     engine: str = option("lattice", "Gibbs engine, for a run of ebm_cd", group="sampling", choices=gibbs.ENGINES)
     sweeps: int = option(1000, "Gibbs sweeps per completion, for a run of ebm_cd", group="sampling", low=1, high=10**9)
     checkpoint: str = option("last", "checkpoint to restore, of a run of ebm_cd", group="sampling", choices=CHECKPOINTS)
+
+    @property
+    def given(self) -> str:
+        """Return the mask, or its default."""
+        return self.mask or ("all" if self.noise else "top")
 
 
 class Completer(NamedTuple):
@@ -98,7 +103,7 @@ def inpaint_files(config: InpaintConfig, workdir: Path) -> Sequence[Path]:
 
     states, labels = _images(config, model, key("binarization"))
     label = _labels(config, model, labels, len(states))
-    known = np.broadcast_to(pixel_mask(key("mask"), config.mask, config.share, states.shape), states.shape)
+    known = np.broadcast_to(pixel_mask(key("mask"), config.given, config.share, states.shape), states.shape)
     given = states
     if config.noise:
         given = np.asarray(add_noise(key("noise"), states, config.noise, model.levels))
@@ -119,14 +124,14 @@ def inpaint_files(config: InpaintConfig, workdir: Path) -> Sequence[Path]:
     if config.noise:
         columns.append((f"mean of {config.draws}", np.rint(draws[shown].mean(1)).astype(np.uint8)))
     inpainting_figure(
-        figure, columns, ("given", ~known[shown]), described(config.mask, config.share, config.noise, known)
+        figure, columns, ("given", ~known[shown]), described(config.given, config.share, config.noise, known)
     )
     return [figure, archive]
 
 
 def file_name(config: InpaintConfig, step: int) -> str:
     """Return a file name made of the settings, without those that have their default values."""
-    files = [config.mask, config.images] if config.images else [config.mask]
+    files = [config.given, config.images] if config.images else [config.given]
     # Names of files can be as long as this name may be.
     stems = [os.fsencode(Path(file).stem)[:_LONGEST_STEM].decode(errors="ignore") for file in files]
     parts = ["inpaint", f"step{step}", *stems]
