@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def main(config_type: type, run: Run, argv: Sequence[str] | None = None, *, dist
 
     program = sys.modules["__main__"]
     name = program.__spec__.name.rpartition(".")[2] if program.__spec__ else Path(sys.argv[0]).stem
-    with safe_output(), _terminated() as stopped:
+    with safe_output(), _plain_warnings(name), _terminated() as stopped:
         try:
             flag_values = _flag_values(config_type, name, distributed)
             try:
@@ -100,6 +101,17 @@ def _report(name: str, error: Exception) -> None:
         _end(name, f"process {jax.process_index()} ends, for another one is gone: {str(error).splitlines()[0]}")
     traceback.print_exception(error)
     _end(name, f"process {jax.process_index()} ends, and with it the others")
+
+
+@contextlib.contextmanager
+def _plain_warnings(name: str) -> Iterator[None]:
+    """Print a warning as one line, without a place in the source code."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"{name}: warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import commands
@@ -52,6 +53,16 @@ def test_errors_of_the_user_and_the_machine_are_one_line(capsys, error, line):
         raise error
 
     assert line in refused(capsys, run)
+
+
+def test_a_warning_is_one_line_without_source_code():
+    before, shown = warnings.formatwarning, []
+
+    def run(config, workdir):
+        shown.append(warnings.formatwarning("the ends are apart", UserWarning, "a.py", 1))
+
+    main(Config, run, ["program"])
+    assert shown[0].endswith(": warning: the ends are apart\n") and warnings.formatwarning is before
 
 
 @pytest.mark.parametrize("error", [ValueError("zip() argument 2 is longer"), OSError("no number"), KeyError("a")])
