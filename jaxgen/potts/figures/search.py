@@ -39,9 +39,12 @@ def search_figures(folder: Path, study: Any, criterion: str) -> list[Path]:
         warnings.simplefilter("ignore")
         for name, (title, plot) in draw.items():
             axes = plot()
+            axes.set_title("", loc="left")  # where Optuna writes some of its titles
             axes.set_title(title)
             if name == "rungs":
                 axes.set(xlabel="updates", ylabel=score)
+                if axes.get_legend() is not None:  # one entry per trial
+                    axes.get_legend().remove()
             axes.figure.set_size_inches(11, 5)
             written.append(folder / f"{name}.png")
             axes.figure.savefig(written[-1], dpi=110, bbox_inches="tight")
