@@ -82,9 +82,10 @@ def check_key(key) -> None:
 def on_common_devices(tree):
     """Return the tree with all its arrays on the devices of the leaf that is on the most.
 
-    Arrays that are there already keep their sharding; the others are copied to every one of those devices. Where one
-    device is enough, all arrays are bound to the device of the first leaf: JAX compiles once for bound arguments and
-    once more for free ones.
+    Arrays that are there already keep their sharding, on a mesh whose axes are all of JAX's kind "auto", since the
+    engines do not state the sharding of every intermediate array. The others are copied to every one of those devices.
+    Where one device is enough, all arrays are bound to the device of the first leaf: JAX compiles once for bound
+    arguments and once more for free ones.
     """
     shardings = [leaf.sharding for leaf in jax.tree.leaves(tree) if readable(leaf) and isinstance(leaf, jax.Array)]
     if not shardings:
@@ -92,7 +93,7 @@ def on_common_devices(tree):
     widest = max(shardings, key=lambda sharding: len(sharding.device_set))  # the first of equals
     target = widest
     if len(widest.device_set) > 1:
-        mesh = getattr(widest, "mesh", None)
+        mesh = getattr(_automatic(widest), "mesh", None)
         if mesh is None:
             mesh = jax.sharding.Mesh(sorted(widest.device_set, key=lambda device: device.id), "devices")
         target = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
@@ -101,9 +102,17 @@ def on_common_devices(tree):
         if not readable(leaf):
             return leaf
         stays = isinstance(leaf, jax.Array) and leaf.sharding.device_set == widest.device_set
-        return leaf if stays and len(widest.device_set) > 1 else jax.device_put(leaf, target)
+        return jax.device_put(leaf, _automatic(leaf.sharding) if stays and len(widest.device_set) > 1 else target)
 
     return jax.tree.map(placed, tree)
+
+
+def _automatic(sharding: jax.sharding.Sharding) -> jax.sharding.Sharding:
+    """Return the same sharding on a mesh with automatic axes, as `jax.make_mesh` does not make them by default."""
+    if not isinstance(sharding, jax.sharding.NamedSharding):
+        return sharding
+    mesh = jax.sharding.Mesh(sharding.mesh.devices, sharding.mesh.axis_names)
+    return jax.sharding.NamedSharding(mesh, sharding.spec)
 
 
 def readable(value) -> bool:

@@ -119,9 +119,17 @@ def test_refused_parameters():
 
 
 @pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
+@pytest.mark.parametrize(
+    "make_mesh",
+    [
+        lambda devices: jax.sharding.Mesh(devices, "chains"),
+        lambda devices: jax.make_mesh((2,), ("chains",), devices=devices),  # with explicit axes
+    ],
+    ids=["automatic", "explicit"],
+)
 @pytest.mark.parametrize("engine", ["lattice", "graph", "sequential"])
-def test_arrays_of_any_sharding(engine):
-    mesh = jax.sharding.Mesh(jax.devices()[:2], "chains")
+def test_arrays_of_any_sharding(engine, make_mesh):
+    mesh = make_mesh(jax.devices()[:2])
     spec = jax.sharding.PartitionSpec
     copied, by_chain = (jax.sharding.NamedSharding(mesh, spec(*axes)) for axes in ((), ("chains",)))
     x = jnp.zeros((4, 3, 4), jnp.uint8)
@@ -146,7 +154,7 @@ def test_arrays_of_any_sharding_on_two_devices():
     status, out, _ = commands.ended(
         commands.start("pytest", __file__, "-n0", "-k", "any_sharding and not two", devices=2)
     )
-    assert status == 0 and "3 passed" in out, out
+    assert status == 0 and "6 passed" in out, out
 
 
 def test_a_site_without_an_allowed_level_is_refused_where_it_is_known():
