@@ -41,7 +41,9 @@ def read_npz(path: str | Path, what: str, allowed: str, largest: int = LARGEST_A
     """
     path = expanded(path, what)
     if not path.is_file():
-        raise UserError(f"{what} is {path}, no file; allowed: {allowed}")
+        beside = sorted(file.name for file in path.parent.glob("*.npz"))[:5] if path.parent.is_dir() else []
+        holds = f". {path.parent} holds {', '.join(beside)}" if beside else ""
+        raise UserError(f"{what} is {path}, no file; allowed: {allowed}{holds}")
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]

@@ -175,4 +175,6 @@ def test_the_longest_title_fits_into_the_figure(draws, tmp_path, monkeypatch):
     (figure,) = figures
     figure.canvas.draw()
     box, page = figure._suptitle.get_window_extent(), figure.bbox
+    # Pixels of the 8 x 8 images are drawn 4 times as large; 2 lie between the images, in two rows.
+    assert figure.axes[0].images[0].get_array().shape == (2 * 32 + 2, 34 * len(columns) - 2, 3)
     assert page.x0 <= box.x0 and box.x1 <= page.x1 and box.y1 <= page.y1

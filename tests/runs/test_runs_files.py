@@ -99,6 +99,14 @@ def test_odd_archives_are_one_line_each(tmp_path):
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 600, name
 
 
+def test_a_missing_archive_is_answered_with_those_beside_it(tmp_path):
+    with pytest.raises(UserError, match=r"final\.npz, no file; allowed: samples$"):
+        read_npz(tmp_path / "final.npz", "samples", "samples")
+    np.savez(tmp_path / "draws.npz", images=np.zeros(3))
+    with pytest.raises(UserError, match=r"final\.npz, no file; allowed: samples\. .* holds draws\.npz"):
+        read_npz(tmp_path / "final.npz", "samples", "samples")
+
+
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
     zeros = np.zeros(50_000_000, np.uint8)
     path = archive(tmp_path / "bomb.npz", {"images.npy": npy(zeros)})

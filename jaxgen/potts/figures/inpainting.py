@@ -13,6 +13,7 @@ from jaxgen.visualization import save_figure
 
 UNKNOWN = (120, 170, 235)  # not a grey, so that an unknown pixel is not read as a level
 _GAP = 2  # pixels between images
+_LEAST_SIDE = 32  # up to here pixels are drawn larger, so that the gaps stay thin
 _INCHES = 1.05  # per column
 _LETTERS = 13  # of a title, per column
 
@@ -31,12 +32,15 @@ def inpainting_figure(
         unknown: heading of the column whose unknown pixels are shown in a separate colour, and their mask.
         title: of the figure.
     """
+    scale = max(1, _LEAST_SIDE // max(columns[0][1].shape[1:]))
+    columns = [(heading, greys.repeat(scale, 1).repeat(scale, 2)) for heading, greys in columns]
+    hidden = unknown[1].repeat(scale, 1).repeat(scale, 2)
     n, height, width = columns[0][1].shape
     canvas = np.full((n, height + _GAP, len(columns), width + _GAP, 3), 255, np.uint8)
     for k, (heading, greys) in enumerate(columns):
         canvas[:, :height, k, :width] = greys[..., None]
         if heading == unknown[0]:
-            canvas[:, :height, k, :width][unknown[1]] = UNKNOWN
+            canvas[:, :height, k, :width][hidden] = UNKNOWN
     canvas = canvas.reshape(n * (height + _GAP), len(columns) * (width + _GAP), 3)[:-_GAP, :-_GAP]
     across = _INCHES * len(columns)
     down = across * canvas.shape[0] / canvas.shape[1]
@@ -47,7 +51,7 @@ def inpainting_figure(
     for k, (heading, _) in enumerate(columns):
         axes.text((k + 0.5) * (width + _GAP) - 1, -1.5, heading, ha="center", va="bottom", fontsize=9)
     figure.suptitle(textwrap.fill(title, _LETTERS * len(columns)), fontsize=10)
-    if unknown[1].any():
+    if hidden.any():
         patch = Patch(color=np.array(UNKNOWN) / 255, label="unknown to the model")
         figure.legend(handles=[patch], loc="outside lower center", fontsize=9, frameon=False)
     save_figure(path, figure)
