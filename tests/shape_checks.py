@@ -1,7 +1,6 @@
 """The type checker that makes the jaxtyping annotations of jaxgen checks while tests run, and where they are off."""
 
 import contextlib
-import os
 
 import jax
 import jaxtyping
@@ -14,11 +13,9 @@ _scalars = FrozenDict({int: int | np.integer, float: float | int | np.integer | 
 typechecker = beartype(conf=BeartypeConf(hint_overrides=_scalars))
 _raises = pytest.raises
 
-# The rooms whose functions are checked, in the tests of these rooms that are not slow: there all annotations hold.
-# `potts` takes more than its annotations say; CHECK_SHAPES=potts adds it for one run.
+# In the tests of a room that are not slow, the functions of all rooms are checked.
 ROOMS = ["errors", "runs", "data", "gibbs", "visualization", "training", "evaluation"]
-ROOMS += ["diffusion", "energy_learning", "information", "pmflow", "vae"]
-ROOMS += filter(None, os.environ.get("CHECK_SHAPES", "").split(","))
+ROOMS += ["diffusion", "energy_learning", "information", "pmflow", "potts", "vae"]
 
 
 def install() -> None:

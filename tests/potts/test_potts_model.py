@@ -169,7 +169,7 @@ def test_a_label_that_is_no_class_is_refused_everywhere(label):
 def test_labels_are_integers_one_per_image(label):
     lattice = Lattice.grid(28, 28)
     model = PottsEBM(lattice, 4, n_classes=10)
-    params = model.init(jax.random.key(0), IMAGES, [0])["params"]
+    params = model.init(jax.random.key(0), IMAGES, np.array([0]))["params"]
     for given in (label, np.array(label)):
         for call in (
             lambda given=given: model.apply({"params": params}, IMAGES, given),

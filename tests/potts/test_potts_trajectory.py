@@ -64,12 +64,13 @@ def test_stages_are_chained_and_looked_at():
     seen = []
     step = lambda stage, x: (x + 1, jnp.full((2, 5, 3), 10.0 * stage))  # noqa: E731
     plain = lambda stage, x: x  # noqa: E731
-    mixing = run_stages(step, plain, jnp.zeros(3), 4, lambda done, x, observed: seen.append((done, float(x[0]))))
+    start = jnp.zeros(3, jnp.uint8)
+    mixing = run_stages(step, plain, start, 4, lambda done, x, observed: seen.append((done, float(x[0]))))
     assert seen == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
     np.testing.assert_array_equal(mixing.observed[0, :, 0], np.repeat([0, 10, 20, 30], 5))
     assert mixing.sweep_seconds > 0
     first = list(np.split(mixing.observed[:, :10], 2, axis=1))
-    resumed = run_stages(step, plain, jnp.full(3, 2.0), 4, before=first)
+    resumed = run_stages(step, plain, start + 2, 4, before=first)
     np.testing.assert_array_equal(resumed.observed, mixing.observed)
 
 

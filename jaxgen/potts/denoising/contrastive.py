@@ -74,7 +74,7 @@ def denoising_divergence(
     statistics: Statistics,
     sweeps: int,
     recovery_steps: int,
-    encode: Callable[[Key[Array, ""], Array, Int[Array, " n"]], UInt8[Array, "n V"]],
+    encode: Callable[[Key[Array, ""], Array, Integer[Array, " n"]], UInt8[Array, "n V"]],
 ) -> Callable:
     """Return the gradient function of the mean over levels of F(data) - F(chains).
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, ArrayLike, Float, Key, UInt8
 
 from jaxgen import gibbs
 from jaxgen.errors import UserError
@@ -30,27 +30,27 @@ class TemperingInfo(NamedTuple):
     """
 
     acceptance: Float[Array, "gaps"]
-    cold: UInt8[Array, "rounds n H W"]
+    cold: UInt8[Array, "rounds n *sites"]
 
 
 @functools.partial(jax.jit, static_argnames=("lattice", "n_rounds", "sweeps"))
 def parallel_tempering(
     key: Key[Array, ""],
-    lattice: gibbs.Lattice,
+    lattice: gibbs.Lattice | gibbs.Graph,
     params: dict,
-    base_bias: Float[Array, "H W L"],
-    x: UInt8[Array, "R n H W"],
+    base_bias: Float[Array, "*sites L"],
+    x: UInt8[Array, "R n *sites"],
     t: Float[Array, "R"],
     n_rounds: int,
     *,
     sweeps: int = 1,
-    beta: float = 1.0,
-) -> tuple[UInt8[Array, "R n H W"], TemperingInfo]:
+    beta: Float[ArrayLike, ""] = 1.0,
+) -> tuple[UInt8[Array, "R n *sites"], TemperingInfo]:
     """Run `n_rounds` rounds, each of `sweeps` Gibbs sweeps of every replica and one round of swaps.
 
     Args:
         key: random key.
-        lattice: the graph.
+        lattice: the lattice or graph.
         params: {"bias", "coupling"} at t = 1.
         base_bias: the bias at t = 0, where there are no couplings.
         x: states; n independent ensembles of R replicas.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
+from jaxtyping import Array, Float, Integer, Key, PyTree, UInt8
 
 from jaxgen.gibbs.bipartite import sample_bipartite
 from jaxgen.potts.restricted.machine import Params, RestrictedPotts
@@ -25,7 +25,7 @@ def sweep_machine(
     mean: Float[Array, "V L1"],
     v: UInt8[Array, "n V"],
     n_sweeps: int,
-    chain_ids: Int[Array, " n"] | None = None,
+    chain_ids: Integer[Array, "n"] | None = None,
 ) -> UInt8[Array, "n V"]:
     """Return the states after `n_sweeps` Gibbs sweeps.
 
@@ -40,7 +40,7 @@ def restricted_divergence(
     machine: RestrictedPotts,
     mean: Float[Array, "V L1"],
     sweeps: int,
-    encode: Callable[[Key[Array, ""], Array, Int[Array, " n"]], UInt8[Array, "n V"]],
+    encode: Callable[[Key[Array, ""], Array, Integer[Array, "n"]], UInt8[Array, "n V"]],
 ) -> Callable:
     """Return the gradient function of F(data) - F(chains).
 

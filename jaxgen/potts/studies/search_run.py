@@ -249,7 +249,7 @@ def _scores(lattice: gibbs.Lattice, params: dict, x: Array) -> Array:
     return gibbs.log_pseudo_likelihood(lattice, params, x)
 
 
-def mean_pseudo_likelihood(lattice: gibbs.Lattice, params: dict, x: UInt8[np.ndarray, "n H W"]) -> float:
+def mean_pseudo_likelihood(lattice: gibbs.Lattice, params: dict, x: UInt8[Array, "n H W"]) -> float:
     """Return the mean log pseudo-likelihood of images, in nats."""
     pieces = [np.asarray(_scores(lattice, params, x[i : i + _CHUNK]), np.float64) for i in range(0, len(x), _CHUNK)]
     return float(np.concatenate(pieces).mean())

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, ArrayLike, Float, Key, UInt8
 
 from jaxgen import gibbs, runs
 from jaxgen.potts.likelihood.annealed_importance import linear_energy
@@ -35,7 +35,7 @@ def observe_sweeps(
     n_sweeps: int,
     *,
     engine: str = "lattice",
-    beta: float = 1.0,
+    beta: Float[ArrayLike, ""] = 1.0,
 ) -> tuple[UInt8[Array, "n H W"], Float[Array, "2 n_sweeps n"]]:
     """Return the states after `n_sweeps` sweeps, and E(x) and direction . x of every chain after each sweep.
 
