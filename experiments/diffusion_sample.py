@@ -152,13 +152,21 @@ def name(config: SampleConfig, step: int) -> str:
     return "_".join(parts)
 
 
+def title(config: SampleConfig) -> str:
+    """Return how the samples were drawn, and of which classes."""
+    asked = {"all": "all classes", "none": "no class"}.get(config.classes, f"classes {config.classes}")
+    if len(config.classes) == 1:
+        asked = f"class {config.classes}"
+    return f"{config.sampler}, {config.steps} steps, w = {config.guidance:g}, {asked}"
+
+
 def write(config: SampleConfig, workdir: Path, stem: str, images, label, real) -> None:
     """Write samples/STEM.npz and figures/STEM.png."""
     samples, figure = workdir / "samples" / f"{stem}.npz", workdir / "figures" / f"{stem}.png"
     arrays = {"images": images} | ({} if config.classes == "none" else {"labels": label.astype(np.uint8)})
     with runs.atomic_write(samples) as temporary:
         np.savez_compressed(temporary, **arrays)
-    panels = [(f"{config.sampler}, {config.steps} steps, w = {config.guidance:g}", images[:_SHOWN])]
+    panels = [(title(config), images[:_SHOWN])]
     if real is not None:
         mask = np.asarray(diffusion.known_mask(config.inpaint, *real.shape[1:3]))[..., 0]
         visible = np.where(mask, real, 128).astype(np.uint8)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from jaxgen.errors import UserError
 from jaxgen.visualization.grids import save_figure
@@ -38,7 +39,9 @@ def curves_figure(
             axis.plot(x, y, label=name, linewidth=1.2, marker="." if len(x) < 20 else None)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel(xlabel, fontsize=9)
-        axis.tick_params(labelsize=8)
+        axis.tick_params(which="both", labelsize=8)
+        if all(float(place).is_integer() for x, _ in curves.values() for place in x):
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         if title in log:
             axis.set_yscale("log")

@@ -123,6 +123,13 @@ def test_sampling_needs_a_run(tmp_path):
     assert code == 2 and "holds no config.json; allowed: a run folder" in err
 
 
+@pytest.mark.parametrize(
+    "classes, words", [("all", "all classes"), ("none", "no class"), ("3", "class 3"), ("0,4", "classes 0,4")]
+)
+def test_the_title_of_samples_says_their_classes(classes, words):
+    assert diffusion_sample.title(diffusion_sample.SampleConfig(classes=classes)).endswith(f", {words}")
+
+
 def test_guidance_is_explained_where_it_is_set():
     for config in (diffusion.DiffusionConfig, diffusion_sample.SampleConfig):
         code, out, _ = commands.call(config, None, "--help")
