@@ -9,7 +9,9 @@ An output that is the same for every test image counts as silent. Clipped units 
 exact gradients, backprop and recurrent backprop, leave an output silent that starts there, and its class is never
 answered; a nudge of finite size lifts it. The rectified network with linear outputs has no such units.
 
-With a held output the states of predictive coding move far. The record states how steep F is at most in one layer,
+With a held output the states of predictive coding move far, and training lowers F* = 1/2 r^T S^-1 r (`comparison.py`)
+not only through the residual r but also by growing S, that is the weights. The record states how steep F then is at
+most in one layer,
 
     1 + max_l |W_l|^2 over l >= 2,     |W| the spectral norm,     stable while gamma times this is below 2.
 """
@@ -52,8 +54,7 @@ IMAGE_SCHEMES = (
     ("contrastive_hebbian", IMAGES_HOPFIELD | {"nudged_sweeps": 8}),
     ("backprop", IMAGES_PREDICTIVE),
     ("pc_soft_nudge", IMAGES_PREDICTIVE | {"sweep": "errors", "nudged_sweeps": 2, "step_size": 1.0}),
-    # The held output is far from the forward pass: six sweeps of 0.25 keep its error in the last layer, and training
-    # diverges; with twenty, one network of three still fails. Steps must be small, because training makes F steeper.
+    # With 20 sweeps of 0.25 one network of three diverges; with these all three learn until F has become too steep.
     ("pc_equilibrium", IMAGES_PREDICTIVE | {"nudged_sweeps": 40, "step_size": 0.1}),
     ("fixed_prediction", IMAGES_PREDICTIVE),
     ("z_il", IMAGES_PREDICTIVE),
