@@ -14,6 +14,9 @@ not only through the residual r but also by growing S, that is the weights. The 
 most in one layer,
 
     1 + max_l |W_l|^2 over l >= 2,     |W| the spectral norm,     stable while gamma times this is below 2.
+
+With 40 sweeps of gamma = 0.1 it passes 20 within four epochs, and a weight decay of 1 does not prevent that (26; the
+validation error of three networks grows from 3.6 % after the first epoch to 6.6 %).
 """
 
 import dataclasses
