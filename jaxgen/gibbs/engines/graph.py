@@ -7,8 +7,8 @@ States are kept with chains on the last axis and sites in the order of `graph_pl
 loop over (pair of sites, chain): it reads the rows of the neighbours, joins the terms, draws one hash for both sites
 and writes both levels in a word of 16 bits. The words are then copied to their places among the states. By itself XLA
 would update the states in that very loop, and such a loop runs on one thread and fuses no gather from what it updates;
-a conditional that is always true keeps the two apart. One chain leaves nothing to share among threads; there gathers
-are best left alone, and the update is in place.
+a conditional that is always true keeps the two apart. One chain leaves nothing to share among threads; there one gather
+fetches all neighbours, and the update is in place.
 
 P_a is a product of exponentials taken once per call, relative to level 0, where the largest exponent that any state
 could reach is below LARGEST_EXPONENT, a bound computed from the parameters of each call. Otherwise theta is summed,
@@ -180,9 +180,13 @@ def _draw(join: Callable, products: bool, table: Table, neighbours, states, word
     def start(sites):
         return [jnp.broadcast_to(level[sites], (len(level[sites]), chains)) for level in bias]
 
+    def seen(sites):
+        return states.at[sites].get(mode="promise_in_bounds")
+
     def visit(weights, neighbours, terms):
-        for sites, term in zip(neighbours, terms, strict=True):
-            weights = join(weights, term, rows, states.at[sites].get(mode="promise_in_bounds"))
+        of_each = seen(neighbours) if chains == 1 else map(seen, neighbours)
+        for state, term in zip(of_each, terms, strict=True):
+            weights = join(weights, term, rows, state)
         return weights
 
     def chunk(k, weights):
