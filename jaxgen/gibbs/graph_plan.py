@@ -19,7 +19,7 @@ from jaxgen.gibbs.graph import Graph
 
 CHUNK = 16  # neighbours per pass of the loop over the neighbours of a bucket of high degree
 _UNROLLED = 150  # terms of all loop bodies, up to which every block has its own body
-_STEP_COST = 3000  # what starting one tile costs, in site updates
+_STEP_COST = 30_000  # what starting one tile costs, in site updates
 _BLOCK_COST = 500  # the same, in neighbours visited, for choosing buckets
 _SITE_COST = 8  # an update without neighbours, in neighbours visited
 

@@ -118,7 +118,7 @@ def test_refused_parameters():
         list(gibbs.sample_stages(jax.random.key(0), GRID, PARAMS, IMAGES, 4, 0))
 
 
-@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
+@pytest.mark.skipif(jax.device_count() < 2, reason="run by the test below in a process with two devices")
 @pytest.mark.parametrize(
     "make_mesh",
     [
