@@ -24,6 +24,7 @@ from jaxgen.training.state import create as create
 from jaxgen.training.step import average_decay as average_decay
 from jaxgen.training.step import from_loss as from_loss
 from jaxgen.training.step import make_train_step as make_train_step
+from jaxgen.training.step import warmup_steps as warmup_steps
 from jaxgen.training.task import Task as Task
 from jaxgen.training.task import restore_state as restore_state
 from jaxgen.training.task import run_task as run_task

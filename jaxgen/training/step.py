@@ -77,6 +77,11 @@ def make_train_step(
     return step
 
 
+def warmup_steps(warmup: int, steps: int) -> int:
+    """Return the steps of warm-up of a run: `warmup`, at most a tenth of all steps."""
+    return min(warmup, steps // 10)
+
+
 def average_decay(decay: float, steps: int) -> float:
     """Return the decay of the moving average of a run: `decay`, at most the larger of 1 - 5 / steps and 0.5.
 

@@ -119,6 +119,17 @@ def test_noise_shared_by_sites(monkeypatch):
     assert transition_p(CASE, 1) < CERTAIN
 
 
+def test_noise_shared_by_a_pair(monkeypatch):
+    threefry = engine.threefry2x32
+
+    def first_word_twice(key, counter):
+        words = threefry(key, counter)
+        return words[:1] * 2 if counter[0].ndim else words
+
+    monkeypatch.setattr(engine, "threefry2x32", first_word_twice)
+    assert transition_p(CASE, 1) < CERTAIN
+
+
 def test_noise_shared_by_chains(monkeypatch):
     patched_hash(monkeypatch, lambda key, counter: (key, (counter[0], counter[1] // 2)))
     assert transition_p(CASE) < CERTAIN

@@ -77,7 +77,8 @@ def test_the_gradient_is_the_mean_over_devices(own):
 
 def test_a_short_run_has_a_short_warmup_and_a_short_average(own):
     short = RestrictedConfig(images=str(own), steps=60)
-    assert short.warmup == 200 and short.warmup_steps == 6 and RestrictedConfig().warmup_steps == 200
+    assert training.warmup_steps(short.warmup, short.steps) == 6
+    assert training.warmup_steps(RestrictedConfig().warmup, RestrictedConfig().steps) == 200
     assert RestrictedTask.load(short).fit_options().ema_decay == 1 - 5 / 60
 
 

@@ -76,8 +76,3 @@ class DenoisingConfig:
     last_beta: float = option(
         1.3, "inverse temperature of the last level", group="final samples", low=0.01, high=100.0, after_training=True
     )
-
-    @property
-    def warmup_steps(self) -> int:
-        """Return the steps of warm-up, at most a tenth of all."""
-        return min(self.warmup, self.steps // 10)

@@ -90,7 +90,8 @@ class DenoisingTask:
         """Return parameters, optimiser and moving average before the first step."""
         config = self.config
         params = initial_biases(self._random_params(), self.marginals)
-        rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, config.warmup_steps, config.steps)
+        rise = training.warmup_steps(config.warmup, config.steps)
+        rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, rise, config.steps)
         tx = optax.inject_hyperparams(optax.adam)(learning_rate=rate, eps=1e-7)
         updates = jnp.zeros(config.batch_size, jnp.int32)  # done so far; per chain, since devices split the carry
         return training.create(self.key("steps"), params, tx, updates, ema=True), tx

@@ -64,8 +64,3 @@ class RestrictedConfig:
         high=10**6,
         after_training=True,
     )
-
-    @property
-    def warmup_steps(self) -> int:
-        """Return the steps of warm-up, at most a tenth of all."""
-        return min(self.warmup, self.steps // 10)

@@ -83,7 +83,7 @@ class RestrictedTask:
         init = jax.jit(self.machine.init)
         params = init(self.key("init"), self.mean, jnp.zeros((1, self.machine.n_visible), jnp.uint8))["params"]
         params = {**params, "visible_bias": self.fixed[1]}
-        peak, rise = config.learning_rate, config.warmup_steps
+        peak, rise = config.learning_rate, training.warmup_steps(config.warmup, config.steps)
         rate = optax.warmup_cosine_decay_schedule(0.0, peak, rise, config.steps, config.final_rate * peak)
         # Adam without momentum, and without the copy of the gradient that it would keep for it.
         adam = optax.inject_hyperparams(optax.rmsprop)
