@@ -106,4 +106,4 @@ def _judged(config: DiffusionConfig, path: Path, n: int) -> dict[str, np.ndarray
         state = training.fit(start.state, start.step, start.arrays, start.order, folder, start.options)
     reference = evaluation.load_reference(config.dataset)
     held_out = evaluation.moments(reference.features(task.held_out))
-    return judge(task, state.ema_params, _SETTINGS, n, config.seed, reference, held_out)
+    return judge(task, state.ema_params, _SETTINGS, n, config.seed, reference, held_out)[1]

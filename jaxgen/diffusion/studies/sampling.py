@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import PyTree, UInt8
 
 from jaxgen import evaluation, runs, training
 from jaxgen.diffusion.evaluate import classes_in_turn, draw_images, final_settings
@@ -127,8 +127,8 @@ def judge(
     seed: int,
     reference: evaluation.Reference,
     held_out: Moments,
-) -> dict[str, np.ndarray]:
-    """Return the Frechet distance ("frechet") and the conditional accuracy ("accuracy") of n samples.
+) -> tuple[UInt8[np.ndarray, "n ..."], dict[str, np.ndarray]]:
+    """Return samples, and their Frechet distance ("frechet") and conditional accuracy ("accuracy").
 
     Args:
         task: the model with its data.
@@ -143,7 +143,8 @@ def judge(
     key = jax.random.fold_in(training.seed_key(seed), 1)  # other noise than that of the final samples
     images = draw_images(key, task.diffusion, params, label, settings)
     frechet = evaluation.frechet_distance(evaluation.moments(reference.features(images)), held_out)
-    return {"frechet": np.asarray(frechet), "accuracy": np.asarray(np.mean(reference.read(images) == label))}
+    accuracy = np.mean(reference.read(images) == label)
+    return images, {"frechet": np.asarray(frechet), "accuracy": np.asarray(accuracy)}
 
 
 def _judged(
@@ -154,7 +155,7 @@ def _judged(
     reference: evaluation.Reference,
     held_out: Moments,
 ) -> dict[str, np.ndarray]:
-    judged = judge(task, params, settings, config.n, config.seed, reference, held_out)
+    _, judged = judge(task, params, settings, config.n, config.seed, reference, held_out)
     return judged | {"error": np.asarray(mixture_error(task.diffusion.process, settings))}
 
 
