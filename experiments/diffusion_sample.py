@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgen import diffusion, runs, training, visualization
+from jaxgen import data, diffusion, runs, training, visualization
 from jaxgen.diffusion import inpainting
 from jaxgen.diffusion.config import GRID_HELP, GUIDANCE_HELP
 from jaxgen.diffusion.samplers import FLOW_SAMPLERS, GRIDS
-from jaxgen.errors import UserError, quoted
+from jaxgen.errors import UserError
 from jaxgen.runs import option, seed_option
 
 _SHOWN = 100
@@ -109,21 +109,12 @@ def run(config: SampleConfig, workdir: Path) -> None:
 
 def labels(config: SampleConfig, classes: int) -> np.ndarray:
     """Return the class of every image. UserError if `classes` names no class."""
-    words = [word.strip() for word in config.classes.split(",")]
     if config.classes == "none" and config.inpaint:
         raise UserError("classes is 'none' with inpaint; allowed: classes, whose test images are completed")
-    if config.classes == "all":
-        chosen = list(range(classes))
-    elif config.classes == "none":
+    if config.classes == "none":
         chosen = [diffusion.NO_LABEL]
     else:
-        digits = all(word.isascii() and word.isdigit() and len(word) < 7 and int(word) < classes for word in words)
-        chosen = [int(word) for word in words] if digits else []
-        if not chosen or len(set(chosen)) < len(chosen):
-            raise UserError(
-                f"classes is {quoted(config.classes)}; allowed: 'all', 'none', or numbers 0 to {classes - 1}, each "
-                "once, such as '3' or '0,4,7'"
-            )
+        chosen = data.parse_classes(config.classes, classes, named=("all", "none"))
     return np.asarray(chosen, np.int32)[np.arange(config.n) % len(chosen)]
 
 

@@ -103,13 +103,16 @@ def select(
     return images[chosen], labels[chosen]
 
 
-def parse_classes(text: str, n_classes: int = 10, name: str = "classes") -> list[int]:
+def parse_classes(
+    text: str, n_classes: int = 10, name: str = "classes", named: tuple[str, ...] = ("all",)
+) -> list[int]:
     """Return the classes that a flag names: "all", or numbers such as "3" or "0,1,7".
 
     Args:
         text: the value of the flag.
         n_classes: number of classes of the dataset.
         name: name of the flag, for the message.
+        named: values that are no numbers, for the message; the caller itself handles those other than "all".
 
     Raises:
         UserError: it is neither "all" nor a list of numbers from 0 to n_classes - 1, each once.
@@ -120,7 +123,7 @@ def parse_classes(text: str, n_classes: int = 10, name: str = "classes") -> list
     numbers = [int(word) for word in words if re.fullmatch("[0-9]{1,5}", word) and int(word) < n_classes]
     if len(numbers) < len(words) or len(set(numbers)) < len(numbers):
         raise UserError(
-            f"{name} is {quoted(text)}; allowed: 'all', or numbers 0 to {n_classes - 1}, each once, "
-            "such as '3' or '0,1,7'"
+            f"{name} is {quoted(text)}; allowed: {', '.join(map(repr, named))}, or numbers 0 to {n_classes - 1}, each "
+            "once, such as '3' or '0,1,7'"
         )
     return numbers

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Integer, UInt8
+from jaxtyping import Array, Float, Integer, Key, UInt8
 
 from jaxgen import data, runs, training
 from jaxgen.vae.bounds import elbo, importance_weighted_bound, kl_divergence, log_weights
 from jaxgen.vae.config import run_key
+from jaxgen.vae.likelihoods import Likelihood
 from jaxgen.vae.model import VAE
 
 if typing.TYPE_CHECKING:
@@ -81,7 +82,7 @@ def draw_samples(task: "VAETask", params: dict) -> Drawn:
     """Draw `samples` images, whose classes alternate, number k from fold_in(key, k), and measure the speed."""
     n = task.config.samples
     key = run_key(task.config, "samples")
-    sampler = jax.jit(functools.partial(_draw, task))
+    sampler = jax.jit(functools.partial(_draw_in_turn, task.model, task.likelihood))
     chunk = np.arange(_CHUNK, dtype=np.uint32)
     begin = time.perf_counter()
     compiled = sampler.lower(params, key, chunk).compile()
@@ -100,15 +101,57 @@ def draw_samples(task: "VAETask", params: dict) -> Drawn:
     return Drawn(states, means, labels, speed, compiled.cost_analysis()["flops"] / _CHUNK, compile_s)
 
 
-def _draw(task: "VAETask", params: dict, key: Array, index: Array) -> tuple[Array, Array]:
-    model, law = task.model, task.likelihood
+def generate(
+    key: Key[Array, ""],
+    model: VAE,
+    likelihood: Likelihood,
+    params: dict,
+    n: int,
+    label: Integer[np.ndarray, "n"] | None = None,
+) -> tuple[UInt8[np.ndarray, "n H W"], UInt8[np.ndarray, "n H W"]]:
+    """Draw n images, z from the prior, then x from p(x | z); image k depends on `key` and k alone.
+
+    Args:
+        key: the key of the whole set of images.
+        model: the VAE.
+        likelihood: what its outputs mean.
+        params: the parameters.
+        n: number of images.
+        label: the class of each image, for a model with classes.
+
+    Returns:
+        The states of the samples, and the mean grey of p(x | z), 0 to 255, for the same z.
+
+    Raises:
+        UserError: labels for a model without classes, or none for one with classes.
+    """
+    draw = jax.jit(functools.partial(_draw, model, likelihood))
+    pieces = []
+    with runs.progress(n, "draws", "image") as bar:
+        for part in data.evaluation_slices(n, min(n, _CHUNK)):
+            # Whole chunks only, so that one program serves any n.
+            index = np.arange(part.start, part.start + min(n, _CHUNK), dtype=np.uint32)
+            some = None if label is None else np.asarray(label)[np.minimum(index, n - 1)]
+            pieces.append(jax.device_get(draw(params, key, index, some)))
+            bar.update(part.stop - part.start)
+    states, means = (np.concatenate(parts)[:n] for parts in zip(*pieces, strict=True))
+    return states, means
+
+
+def _draw(
+    model: VAE, law: Likelihood, params: dict, key: Array, index: Array, label: Array | None
+) -> tuple[Array, Array]:
     keys = jax.vmap(lambda k: jax.random.split(jax.random.fold_in(key, k)))(index)
-    label = index % model.n_classes if model.n_classes else None
     prior = model.apply({"params": params}, len(index), label, method=VAE.prior)
     noise = jax.vmap(lambda k: jax.random.normal(k, (model.latent,)))(keys[:, 0])
     z = prior.mean + jnp.exp(0.5 * prior.log_var) * noise
     outputs = model.apply({"params": params}, z, label, method=VAE.decode)
     return jax.vmap(law.sample)(keys[:, 1], outputs), _grey_mean(law.mean(outputs))
+
+
+def _draw_in_turn(model: VAE, law: Likelihood, params: dict, key: Array, index: Array) -> tuple[Array, Array]:
+    label = index % model.n_classes if model.n_classes else None
+    return _draw(model, law, params, key, index, label)
 
 
 def reconstructions(task: "VAETask", params: dict, index: Integer[np.ndarray, "n"]) -> UInt8[np.ndarray, "n H W"]:
@@ -121,7 +164,7 @@ def evaluation_hook(task: "VAETask", log: runs.Logger) -> Callable[[int, trainin
     """Return a hook for `fit` that measures the ELBO of the validation images and logs pictures."""
     key = run_key(task.config, "validation")
     score = jax.jit(functools.partial(elbo, task.model, task.likelihood))
-    pictures = jax.jit(functools.partial(_draw, task))
+    pictures = jax.jit(functools.partial(_draw_in_turn, task.model, task.likelihood))
 
     def hook(step: int, state: training.TrainState) -> dict[str, float]:
         pieces = []

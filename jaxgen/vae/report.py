@@ -37,12 +37,17 @@ def report(task: "VAETask", params: dict, folder: runs.RunFolder) -> runs.Report
 
 def save(task: "VAETask", drawn: Drawn, folder: Path) -> None:
     """Write draws.npz (samples) and means.npz (means of p(x | z) for the same z)."""
-    levels = task.config.levels
-    labels = {} if drawn.labels is None else {"labels": drawn.labels}
-    draws = {"images": drawn.states} if levels == 256 else {"states": drawn.states, "levels": levels}
-    for name, arrays in {"draws": draws, "means": {"images": drawn.means}}.items():
-        with runs.atomic_write(folder / f"{name}.npz") as temporary:
-            np.savez_compressed(temporary, **arrays, **labels)
+    save_samples(folder / "draws.npz", drawn.states, drawn.labels, task.config.levels)
+    save_samples(folder / "means.npz", drawn.means, drawn.labels, 256)
+
+
+def save_samples(
+    path: Path, states: UInt8[np.ndarray, "n H W"], labels: UInt8[np.ndarray, "n"] | None, levels: int
+) -> None:
+    """Write states, or with 256 levels grey images, as experiments.evaluate reads them."""
+    arrays = {"images": states} if levels == 256 else {"states": states, "levels": levels}
+    with runs.atomic_write(path) as temporary:
+        np.savez_compressed(temporary, **arrays, **({} if labels is None else {"labels": labels}))
 
 
 def final_rows(task: "VAETask", params: dict, bounds: Bounds, drawn: Drawn, seconds: float) -> list[runs.Row]:

@@ -1,6 +1,7 @@
 """The training task of a VAE: model, data, optimiser and what is measured."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,8 @@ from jaxgen.vae.evaluate import evaluation_hook
 from jaxgen.vae.likelihoods import Likelihood
 from jaxgen.vae.model import VAE
 from jaxgen.vae.report import report
+
+_MADE_BY = "experiments.vae"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,6 +95,16 @@ class VAETask:
     def report(self, state: training.TrainState, folder: runs.RunFolder) -> runs.Report:
         """Bound the log-likelihood of the test images, draw samples, show and evaluate them."""
         return report(self, state.params, folder)
+
+
+def restore_run(workdir: str | Path) -> tuple[VAETask, training.TrainState]:
+    """Return the task and the last state of a run folder.
+
+    Raises:
+        UserError: the folder holds no run of this family or no checkpoint.
+    """
+    task = VAETask.load(runs.read_config(VAEConfig, Path(workdir) / "config.json", _MADE_BY))
+    return task, training.restore_state(workdir, task.initial_state()[0], _MADE_BY)
 
 
 def coded(images: UInt8[np.ndarray, "n H W"], levels: int, part: str) -> UInt8[np.ndarray, "n H W"]:

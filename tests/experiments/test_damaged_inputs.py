@@ -6,7 +6,7 @@ import pytest
 # What reads the folder of a run that another command has made, and the name of the file that it reads first.
 READERS = (
     "diffusion_pretrained", "diffusion_sample", "diffusion_sampling", "ebm_convergence", "ebm_energy", "ebm_guidance",
-    "ebm_inpaint", "ebm_likelihood", "ebm_pictures", "ebm_pretrained", "ebm_sample",
+    "ebm_inpaint", "ebm_likelihood", "ebm_pictures", "ebm_pretrained", "ebm_sample", "vae_sample",
 )  # fmt: skip
 CONTENTS = {
     "bytes": b"\xff\xfe\0{", "empty": b"", "a list": b"[1]", "nested": b"[" * 100_000, "cut": b'{"format": 2, "se',

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import baselines
+from experiments import baselines, vae_sample
 from experiments import vae as experiment
 from jaxgen import data, runs, vae
 from jaxgen.evaluation.baselines import study
@@ -57,6 +57,26 @@ def test_a_run_leaves_all_that_is_promised(finished):
     assert results["negative ELBO"]["value"] == pytest.approx(-results["ELBO"]["value"] / 784 / np.log(2))
     assert results["training"]["value"] > 0 and results["operations per sample"]["value"] > 16 * 784
     assert losses(finished)[-1] < losses(finished)[0]
+
+
+def test_images_are_drawn_from_a_trained_model(finished):
+    """The draws of a run folder are those of its parameters, of the classes asked for, the same for every n."""
+    files = {}
+    for n, more in ((30, []), (600, ["--classes=3,5"]), (30, ["--classes=5"])):
+        flags = [f"--workdir={finished}", f"--n={n}", "--seed=1", *more]
+        code, out, err = commands.call(vae_sample.SampleConfig, vae_sample.run, *flags)
+        assert code == 0, err
+        figure, samples = map(Path, out.split()[-2:])
+        assert np.asarray(Image.open(figure).convert("L")).std() > 10
+        files[n, *more] = dict(np.load(samples, allow_pickle=False))
+        assert files[n, *more]["states"].shape == (n, 28, 28) and files[n, *more]["levels"] == 2
+    assert files[30,]["labels"].tolist() == list(range(10)) * 3
+    two, five = files[600, "--classes=3,5"], files[30, "--classes=5"]
+    assert two["labels"].tolist() == [3, 5] * 300 and set(five["labels"]) == {5}
+    np.testing.assert_array_equal(two["states"][1:30:2], five["states"][1::2])  # number k of class 5, whatever n
+    task, state = vae.restore_run(finished)
+    states, _ = vae.generate(jax.random.key(1), task.model, task.likelihood, state.params, 30, np.full(30, 5))
+    np.testing.assert_array_equal(states, five["states"])
 
 
 def test_a_stopped_run_goes_on_to_the_same_numbers(finished, tmp_path):
@@ -121,11 +141,12 @@ def test_baselines_score_and_draw(tmp_path, monkeypatch):
         (experiment, ["--levels=3"], "--levels=3: allowed: one of 2, 4, 16, 256"),
         (experiment, ["--samples=0"], "--samples=0: allowed: an integer from 100 to 1000000"),
         (experiment, ["--data_dir=/nowhere"], "/nowhere"),
+        (vae_sample, ["--n=0"], "--n=0: allowed: an integer from 1 to 1000000"),
         (baselines, ["--levels=16"], "--levels=16: allowed: one of 2, 4"),
     ],
 )
 def test_bad_flags_are_refused_in_one_line(tmp_path, capsys, program, flags, message):
-    config = study.BaselinesConfig if program is baselines else vae.VAEConfig
+    configs = {baselines: study.BaselinesConfig, vae_sample: vae_sample.SampleConfig, experiment: vae.VAEConfig}
     with pytest.raises(SystemExit) as stopped:
-        runs.main(config, program.run, ["program", f"--workdir={tmp_path / 'new'}", *flags])
+        runs.main(configs[program], program.run, ["program", f"--workdir={tmp_path / 'new'}", *flags])
     assert stopped.value.code == 2 and message in capsys.readouterr().err
