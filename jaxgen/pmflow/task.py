@@ -20,7 +20,7 @@ from jaxtyping import Array, Key, PyTree, UInt8
 
 from jaxgen import data, runs, training
 from jaxgen.errors import UserError
-from jaxgen.pmflow.classifiers import CNN, logits
+from jaxgen.pmflow.classifiers import logits
 from jaxgen.pmflow.config import ModelConfig
 from jaxgen.pmflow.evaluate import evaluation_hook, report
 from jaxgen.pmflow.models import build_model, n_references
@@ -96,8 +96,7 @@ class PMFlowTask:
     def grad_fn(self) -> GradFn:
         """Return the gradient function of the networks of all seeds."""
         loss_fn = classification_loss(self.model, self.references)
-        ensemble = training.unrolled_grad_fn if isinstance(self.model, CNN) else training.vmapped_grad_fn
-        return ensemble(training.from_loss(loss_fn), self.config.seeds)
+        return training.vmapped_grad_fn(training.from_loss(loss_fn), self.config.seeds)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays that training batches are gathered from."""

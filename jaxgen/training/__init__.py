@@ -6,7 +6,6 @@ from jaxgen.training.ensemble import ensemble_grad_fn as ensemble_grad_fn
 from jaxgen.training.ensemble import map_models as map_models
 from jaxgen.training.ensemble import member as member
 from jaxgen.training.ensemble import stack_models as stack_models
-from jaxgen.training.ensemble import unrolled_grad_fn as unrolled_grad_fn
 from jaxgen.training.ensemble import vmapped_grad_fn as vmapped_grad_fn
 from jaxgen.training.fit import FitOptions as FitOptions
 from jaxgen.training.fit import Hook as Hook

@@ -6,8 +6,8 @@ A step of the ensemble is the M steps that its models would take alone. Every le
 of the carry is (chains, M, ...) and of the batch (B M, ...), with image b of model m at b M + m, because the parallel
 step splits the leading axis: every device then has chains and images of all models.
 
-`ensemble_grad_fn` and `unrolled_grad_fn` take the models in turn, `vmapped_grad_fn` all at once. They return the same
-numbers up to the order of float sums, and their docstrings say which is faster when.
+`ensemble_grad_fn` takes the models in turn, `vmapped_grad_fn` all at once; they return the same numbers up to the order
+of float sums, and their docstrings say which is faster when.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,32 +42,12 @@ def ensemble_grad_fn(grad_fn: GradFn, n_models: int) -> GradFn:
     return _with_own_batches(apply, n_models)
 
 
-def unrolled_grad_fn(grad_fn: GradFn, n_models: int) -> GradFn:
-    """Return the gradient function of an ensemble whose models are written out one after another.
-
-    Right for convolutions on a CPU: `vmap` turns them into grouped ones, which take 1.5 times as long, and in a loop
-    they take 70 times as long. Compilation takes M times as long.
-
-    Args:
-        grad_fn: the gradient function of one model.
-        n_models: M.
-
-    Returns:
-        A gradient function of the whole ensemble; its metrics are means over the models.
-    """
-
-    def apply(*arguments: PyTree):
-        results = [grad_fn(*(member(argument, m) for argument in arguments)) for m in range(n_models)]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
-
-    return _with_own_batches(apply, n_models)
-
-
 def vmapped_grad_fn(grad_fn: GradFn, n_models: int, *, shared_batch: bool = False) -> GradFn:
     """Return the gradient function of an ensemble whose models are computed all at once (`jax.vmap`).
 
     Right for small models without branches, such as dense networks, whose products are too small to fill the device: M
-    of them become one batched product. A single model (M = 1) is computed without `vmap`.
+    of them become one batched product. Convolutions become grouped ones, which take 1.6 times as long on a CPU. One
+    model (M = 1) is computed without `vmap`.
 
     Args:
         grad_fn: the gradient function of one model.

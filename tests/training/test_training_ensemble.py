@@ -1,4 +1,4 @@
-"""An ensemble takes the steps that its models would take alone, in turn, written out and under vmap."""
+"""An ensemble takes the steps that its models would take alone, in turn and under vmap."""
 
 import jax
 import jax.numpy as jnp
@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen import data
-from jaxgen.training.ensemble import (
-    EnsembleOrder,
-    ensemble_grad_fn,
-    member,
-    stack_models,
-    unrolled_grad_fn,
-    vmapped_grad_fn,
-)
+from jaxgen.training.ensemble import EnsembleOrder, ensemble_grad_fn, member, stack_models, vmapped_grad_fn
 
 
 def noisy_grad_fn(params, carry, key, batch):
@@ -44,7 +37,7 @@ def assert_steps_alone(result, params, carries, keys, images, batches):
     np.testing.assert_allclose(metrics["score"], np.mean(scores), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [ensemble_grad_fn, unrolled_grad_fn, vmapped_grad_fn])
+@pytest.mark.parametrize("make", [ensemble_grad_fn, vmapped_grad_fn])
 @pytest.mark.parametrize("n_models, persistent", [(3, True), (3, False), (1, True)])
 def test_an_ensemble_takes_the_steps_its_models_take_alone(make, n_models, persistent):
     params, carries, images = models(n_models, persistent)
