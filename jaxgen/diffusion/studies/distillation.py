@@ -16,9 +16,11 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxgen import data, evaluation, runs, training, visualization
+from jaxgen.diffusion.config import DiffusionConfig
 from jaxgen.diffusion.evaluate import classes_in_turn
 from jaxgen.diffusion.guidance import network
 from jaxgen.diffusion.model import Diffusion, Generation
@@ -56,7 +58,7 @@ class StudentTask(DiffusionTask):
     paths: Float[np.ndarray, "paths k+1 height width channels"]
     path_label: Int[np.ndarray, "paths"]
 
-    def initial_state(self):
+    def initial_state(self) -> tuple[training.TrainState, optax.GradientTransformation]:
         """Return the state with the teacher's parameters, and the optimiser."""
         state, tx = super().initial_state()
         return training.create(state.key, jax.tree.map(jnp.copy, self.start), tx, ema=True), tx
@@ -83,7 +85,8 @@ def prepare(config: DistillationConfig) -> runs.Job:
     """Read and check the teacher; return the job that draws its paths and trains the students.
 
     Raises:
-        UserError: a teacher that is no flow, or steps of a student that do not divide those of the teacher.
+        UserError: a teacher that is no flow or cannot be evaluated, or steps of a student that do not divide those of
+            the teacher.
     """
     if not config.teacher:
         raise UserError("teacher is empty; allowed: a run folder of experiments.diffusion with objective=flow")
@@ -115,9 +118,9 @@ def measure(
     """Train every student, compare it with the teacher on held-out images, draw the figure; return the report."""
     w, label = task.config.guidance, classes_in_turn(config.paths, task.config.classes)
     steps, seconds = config.teacher_steps, 0.0
-    every = math.gcd(*(steps // k for k in counts))  # the states of a path that a student needs
+    every = math.gcd(*(steps // k for k in counts))  # no student needs the states between
     key = training.seed_key(config.seed)
-    paths = teacher_paths(key, task.diffusion, params, label, Generation("euler", steps, w))[:, ::every]
+    paths = teacher_paths(key, task.diffusion, params, label, Generation("euler", steps, w), every)
     held_out = evaluation.moments(reference.features(task.held_out))
     models = [
         (f"teacher, {k} Euler step{'s' * (k > 1)}", task, params, Generation("euler", k, w))
@@ -146,7 +149,7 @@ def measure(
     return runs.Report(f"{task.title}: students of one and more steps", "Diffusion", rows, [figure])
 
 
-def student_config(config: DistillationConfig, task: DiffusionTask, k: int):
+def student_config(config: DistillationConfig, task: DiffusionTask, k: int) -> DiffusionConfig:
     """Return the config of a student's run folder: that of the teacher with the student's optimiser and sampler."""
     return dataclasses.replace(
         task.config, seed=config.seed, epochs=config.updates * _BATCH / len(task.train), batch_size=_BATCH,
@@ -156,15 +159,20 @@ def student_config(config: DistillationConfig, task: DiffusionTask, k: int):
 
 
 def teacher_paths(
-    key: Key[Array, ""], diffusion: Diffusion, params: PyTree, label: Int[np.ndarray, "n"], settings: Generation
+    key: Key[Array, ""],
+    diffusion: Diffusion,
+    params: PyTree,
+    label: Int[np.ndarray, "n"],
+    settings: Generation,
+    every: int = 1,
 ) -> Float[np.ndarray, "n states height width channels"]:
-    """Return the states of a flow's sampler from noise to image, for images of the classes `label`."""
+    """Return every `every`-th state of a flow's sampler from noise to image, for images of the classes `label`."""
     pieces = []
     with runs.progress(len(label), "paths of the teacher", "image") as bar:
         for part in data.evaluation_slices(len(label), _DRAWN):
             classes = jnp.asarray(label[part.start : part.stop])
             noise = jax.random.normal(jax.random.fold_in(key, part.start), (len(classes), *diffusion.shape))
-            pieces.append(np.asarray(_path(diffusion.unet, settings, params, classes, noise)))
+            pieces.append(np.asarray(_path(diffusion.unet, settings, params, classes, noise)[:, ::every]))
             bar.update(len(classes))
     return np.concatenate(pieces)
 
