@@ -94,16 +94,19 @@ def _last(axis: Axes, models: Sequence[Trained]) -> None:
     ordered = sorted(models, key=lambda model: model.accuracy[:, -1].mean())
     values = [interval(100 * model.accuracy[:, -1]) for model in ordered]
     means = [value.mean for value in values]
-    halves = np.nan_to_num([value.half for value in values])
-    axis.barh(range(len(ordered)), means, xerr=halves, color=[_colour(m) for m in ordered], alpha=0.75, capsize=3)
-    for place, (value, half) in enumerate(zip(means, halves, strict=True)):
+    below = np.nan_to_num([value.half for value in values])
+    above = np.minimum(below, 100 - np.array(means))  # no accuracy is above 100 %
+    axis.barh(
+        range(len(ordered)), means, xerr=(below, above), color=[_colour(m) for m in ordered], alpha=0.75, capsize=3
+    )
+    for place, (value, half) in enumerate(zip(means, above, strict=True)):
         axis.annotate(
             f"{value:.2f}", (value + half, place), (4, 0), textcoords="offset points", va="center", fontsize=8
         )
     axis.set_yticks(range(len(ordered)), [model.label for model in ordered], fontsize=8)
     # The length of a bar is misleading where the axis does not start at 0, so the label says so.
-    low = min(value - half for value, half in zip(means, halves, strict=True))
-    high = max(value + half for value, half in zip(means, halves, strict=True))
+    low = min(value - half for value, half in zip(means, below, strict=True))
+    high = max(value + half for value, half in zip(means, above, strict=True))
     margin = max(0.2, 0.15 * (high - low))
     axis.set_xlim(low - margin, high + 2 * margin)
     axis.set_title("last test accuracy,\nmean of the seeds, 95 % interval", fontsize=11)
@@ -141,6 +144,8 @@ def _effect(axis: Axes, models: Sequence[Trained]) -> None:
         low, high = axis.get_ylim()
         axis.set_ylim(low, high + 0.7 * (high - low))  # room for the legend
         axis.legend(fontsize=7, loc="upper left")
+    else:
+        axis.text(0.5, 0.5, "no contrast about the flow", ha="center", transform=axis.transAxes)
     _label(axis, "displacement of the latents (%)", "difference of test accuracy (points)")
 
 
