@@ -15,7 +15,7 @@ from jaxgen.diffusion.model import to_grey
 if typing.TYPE_CHECKING:
     from jaxgen.diffusion.task import DiffusionTask
 
-Curves = Mapping[str, Sequence[float]]
+Curves = Mapping[str, Float[np.ndarray, "epochs"]]
 Grids = Mapping[str, Mapping[float, UInt8[np.ndarray, "n height width"]]]
 _FRAMES, _HELD = 60, 20
 
@@ -51,12 +51,20 @@ def animation(path: Path, states: Float[np.ndarray, "steps n height width channe
     visualization.save_gif(path, [*grids, *[grids[-1]] * _HELD], fps=15, scale=2)
 
 
-def loss_figure(path: str | Path, curves: Curves) -> None:
-    """Write the mean training loss of every epoch, one line per configuration."""
+def loss_figure(path: str | Path, curves: Curves, notebook: Mapping[str, tuple[float, float]]) -> None:
+    """Write the mean training loss of every epoch, one line per configuration.
+
+    Args:
+        path: .png.
+        curves: configuration -> losses.
+        notebook: configuration -> losses of the first and the last epoch in the original notebook, drawn as crosses.
+    """
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     axes = figure.subplots()
     for (name, losses), mark in zip(curves.items(), "osv^Dxp*", strict=False):
-        axes.plot(np.arange(1, len(losses) + 1), losses, label=name, marker=mark, markersize=4, linewidth=1.2)
+        epochs = np.arange(1, len(losses) + 1)
+        (line,) = axes.plot(epochs, losses, label=name, marker=mark, markersize=4, linewidth=1.2)
+        axes.plot(epochs[[0, -1]], notebook[name], "x", color=line.get_color(), label=f"{name}, original notebook")
     axes.set_xlabel("epoch")
     axes.set_ylabel("mean squared error of the noise")
     axes.set_yscale("log")

@@ -8,6 +8,7 @@ import pytest
 from jaxgen import diffusion
 from jaxgen.diffusion import figures
 from jaxgen.diffusion.studies import comparison as study
+from jaxgen.diffusion.studies.runs import record_rows
 
 
 def fake_run(shift=0.0, spread=0.0, right=(5, 40, 46, 45), name=study.BASELINE, seed=0):
@@ -84,6 +85,27 @@ def test_summary_says_what_the_runs_say():
     assert "w = 3: 0.969" in text and "Highest at w = 3, distinguishable from all others." in text
     alike = study.best_guidance({study.BASELINE: [fake_run(right=(5, 44, 46, 45))]})
     assert "Highest at w = 3, not distinguishable from w = 1, 5." in alike
+
+
+def test_the_record_holds_what_the_runs_measured():
+    name = "baseline_20ep_small_cosine"
+    group = [fake_run(0.001, name=name, right=(4, 24, 48, 36)), fake_run(0.003, name=name, right=(8, 24, 48, 36))]
+    rows = {row.quantity: row for row in record_rows({name: group}, quick=False)}
+    last = rows[f"training loss, last epoch, {name}"]
+    assert last.value == pytest.approx(0.042) and last.target == "within 3 % of 0.0367"
+    assert last.note == "first epoch 0.0800; original notebook 0.0766 and 0.0367"
+    assert rows[f"held-out loss, {name}"].value == pytest.approx(np.mean([run.held_out for run in group]))
+    shares = [rows[f"samples that show their digit at w = {w}, {name}"].value for w in (0, 1, 3, 5)]
+    assert shares == pytest.approx([12 / 96, 0.5, 1.0, 0.75]) and len(rows) == 6
+
+
+def test_the_losses_of_the_notebook_stand_at_the_first_and_the_last_epoch(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(figures.visualization, "save_figure", lambda path, figure: drawn.append(figure))
+    figures.loss_figure(tmp_path / "0.png", {"one": np.array([0.3, 0.2, 0.1])}, {"one": (0.4, 0.05)})
+    curve, notebook = drawn[0].axes[0].get_lines()
+    assert curve.get_xydata().tolist() == [[1, 0.3], [2, 0.2], [3, 0.1]]
+    assert notebook.get_xydata().tolist() == [[1, 0.4], [3, 0.05]]
 
 
 def test_epochs_are_means_of_their_records():

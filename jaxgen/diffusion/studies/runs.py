@@ -10,7 +10,7 @@ from jaxtyping import Int, UInt8
 
 from jaxgen import evaluation, runs, training
 from jaxgen.diffusion.config import DiffusionConfig
-from jaxgen.diffusion.evaluate import draw_images, held_out_losses
+from jaxgen.diffusion.evaluate import draw_images, held_out_losses, mean_of
 from jaxgen.diffusion.model import Generation
 from jaxgen.diffusion.studies.comparison import (
     DIGITS,
@@ -18,6 +18,7 @@ from jaxgen.diffusion.studies.comparison import (
     GUIDANCES,
     NOTEBOOK_LOSSES,
     Run,
+    accuracy_by_guidance,
     comparisons,
     epoch_losses,
     summary,
@@ -107,7 +108,7 @@ def write_figures(folder: Path, runs_by_name: Mapping[str, Sequence[Run]], grids
     from jaxgen.diffusion import figures  # here, so that the library does without a plotting library
 
     loss_path = folder / "loss_comparison.png"
-    figures.loss_figure(loss_path, {name: group[0].epochs for name, group in runs_by_name.items()})
+    figures.loss_figure(loss_path, {name: group[0].epochs for name, group in runs_by_name.items()}, NOTEBOOK_LOSSES)
     paths = [folder / f"comparison_digit{digit}.png" for digit in DIGITS]
     for digit, path in zip(DIGITS, paths, strict=True):
         shown = {name: {w: drawn[labels() == digit] for w, drawn in by_w.items()} for name, by_w in grids.items()}
@@ -118,12 +119,20 @@ def write_figures(folder: Path, runs_by_name: Mapping[str, Sequence[Run]], grids
 
 
 def record_rows(runs_by_name: Mapping[str, Sequence[Run]], quick: bool) -> list[runs.Row]:
-    """Return the losses of the last epoch and the differences from the baseline."""
+    """Return the losses, the shares of samples that show their digit, and the differences from the baseline."""
     rows = []
     for name, group in runs_by_name.items():
-        last = float(np.mean([run.epochs[-1] for run in group]))
-        target = "" if quick else f"within 3 % of {NOTEBOOK_LOSSES[name][1]}"
-        rows.append(runs.Row(f"training loss, last epoch, {name}", last, target=target))
+        first, last = (float(np.mean([run.epochs[k] for run in group])) for k in (0, -1))
+        notebook = NOTEBOOK_LOSSES[name]
+        target = "" if quick else f"within 3 % of {notebook[1]}"
+        note = f"first epoch {first:.4f}; original notebook {notebook[0]} and {notebook[1]}"
+        rows.append(runs.Row(f"training loss, last epoch, {name}", last, target=target, note=note))
+        held = mean_of(np.mean([run.held_out for run in group], axis=0))
+        note = f"moving average; standard error over {len(group[0].held_out):,} test images {held.error:.2g}"
+        rows.append(runs.Row(f"held-out loss, {name}", held.value, note=note))
+        for w, share in accuracy_by_guidance(group).items():
+            note = f"95 % interval {share.low:.3f} to {share.high:.3f}"
+            rows.append(runs.Row(f"samples that show their digit at w = {w:g}, {name}", share.value, note=note))
     for c in comparisons(runs_by_name):
         note = f"95 % interval {c.low:+.5f} to {c.high:+.5f}: {c.verdict}"
         rows.append(runs.Row(f"held-out loss minus the baseline's, {c.name}", c.value, note=note))
