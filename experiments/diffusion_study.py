@@ -6,7 +6,7 @@
   python -m experiments.diffusion_study --workdir=runs/quick --quick            everything, with tiny networks
 
 One configuration alone is trained by experiments.diffusion with its settings; --mode=load then finds it. The cheapest
-takes 3.6 hours on 2 CPU cores, at the 93 images per second of the small U-Net in benchmarks/README.md:
+takes an hour and a half on two quiet CPU cores, at 226 images per second, and two to four hours on busy ones:
 
   python -m experiments.diffusion --part=all --eval_every=2000 --checkpoint_every=2000 \\
       --workdir=runs/study/runs/baseline_20ep_small_cosine_seed0
@@ -73,7 +73,8 @@ def measure(config: StudyConfig, workdir: Path) -> runs.Report:
             f"Train first: python -m experiments.diffusion_study --workdir={workdir}"
         )
     files = study_runs.write_figures(workdir, runs_by_name, grids)
-    title = f"{len(runs_by_name)} configurations, {config.seeds} seeds" + ", quick" * config.quick
+    title = f"study of diffusion models, {len(runs_by_name)} of {len(study.NOTEBOOK_LOSSES)} configurations"
+    title += f", {config.seeds} seed{'s' * (config.seeds > 1)}" + ", quick" * config.quick
     rows = study_runs.record_rows(runs_by_name, config.quick)
     return runs.Report(title, "Diffusion", rows, files, study.summary(runs_by_name))
 

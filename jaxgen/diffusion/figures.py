@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from jaxgen import runs, visualization
 from jaxgen.diffusion.evaluate import classes_in_turn
@@ -65,6 +66,7 @@ def loss_figure(path: str | Path, curves: Curves, notebook: Mapping[str, tuple[f
         epochs = np.arange(1, len(losses) + 1)
         (line,) = axes.plot(epochs, losses, label=name, marker=mark, markersize=4, linewidth=1.2)
         axes.plot(epochs[[0, -1]], notebook[name], "x", color=line.get_color(), label=f"{name}, original notebook")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("mean squared error of the noise")
     axes.set_yscale("log")

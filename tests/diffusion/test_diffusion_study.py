@@ -79,6 +79,7 @@ def test_summary_says_what_the_runs_say():
     text = study.summary({study.BASELINE: [fake_run()], name: [fake_run(0.003, right=(4, 39, 47, 20))]})
     assert "2 of 8 configurations, 1 seed." in text and f"- {name}: +0.00300" in text and "higher" in text
     assert "over images; another seed may differ" in text and "| 0.0430 | 0.0430 | 0.0354 |" in text
+    assert "minus the baseline's" not in study.summary({name: [fake_run()]})
     lowest = study.summary({study.BASELINE: [fake_run()._replace(epochs=np.array([0.08, 0.041, 0.044]))]})
     assert "| 0.0440 | 0.0410 | 0.0357 |" in lowest
     # 93 of 96 at w = 3 against 79 and 65 and 9: Wilson's intervals overlap with none of them.

@@ -142,9 +142,11 @@ def summary(runs_by_name: Mapping[str, Sequence[Run]]) -> str:
         accuracies.append({"samples that show their digit": name} | cells)
     lines = [f"{len(runs_by_name)} of {len(NOTEBOOK_LOSSES)} configurations, {seeds} seed{'s' * (seeds > 1)}."]
     lines += ["", tables.markdown(losses, list(losses[0])), "", tables.markdown(accuracies, list(accuracies[0]))]
-    kind = "over seeds" if seeds > 1 else "over images; another seed may differ"
-    lines += ["", f"Held-out loss minus the baseline's, 95 % interval {kind}:", ""]
-    for c in comparisons(runs_by_name):
+    compared = comparisons(runs_by_name)
+    if compared:
+        kind = "over seeds" if seeds > 1 else "over images; another seed may differ"
+        lines += ["", f"Held-out loss minus the baseline's, 95 % interval {kind}:", ""]
+    for c in compared:
         lines.append(f"- {c.name}: {c.value:+.5f} ({c.low:+.5f} to {c.high:+.5f}), {c.verdict}")
     return "\n".join([*lines, "", best_guidance(runs_by_name)]) + "\n"
 
