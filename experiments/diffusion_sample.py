@@ -12,7 +12,6 @@ images, into the run folder; NAME holds the settings. The same settings draw the
 """
 
 import dataclasses
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,6 @@ from jaxgen.errors import UserError
 from jaxgen.runs import option, seed_option
 
 _SHOWN = 100
-_LONGEST_VALUE = 40  # in the name of a file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,9 +135,7 @@ def name(config: SampleConfig, step: int) -> str:
     )
     for field in named:
         if getattr(config, field) != getattr(defaults, field):
-            text = f"{getattr(config, field)}".replace(",", "-")
-            # A name holds 255 bytes, and there may be 256 classes.
-            parts.append(field + (text if len(text) <= _LONGEST_VALUE else f"{zlib.crc32(text.encode()):08x}"))
+            parts.append(field + runs.name_part(f"{getattr(config, field)}".replace(",", "-")))
     return "_".join(parts)
 
 

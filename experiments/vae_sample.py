@@ -9,7 +9,6 @@ of p(x | z) for the same z, into the run folder; NAME holds the settings.
 """
 
 import dataclasses
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from jaxgen.errors import UserError
 from jaxgen.runs import option, seed_option
 
 _SHOWN = 100
-_LONGEST = 40  # of the classes in the name of a file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +53,7 @@ def sample_files(config: SampleConfig, workdir: Path) -> list[Path]:
     states, means = vae.generate(key, model, task.likelihood, state.params, config.n, label)
     name = f"step{int(state.step)}_n{config.n}_seed{config.seed}"
     if config.classes != "all":
-        text = "-".join(map(str, classes))
-        # A name holds 255 bytes, and there may be 256 classes.
-        name += f"_classes{text if len(text) <= _LONGEST else f'{zlib.crc32(text.encode()):08x}'}"
+        name += "_classes" + runs.name_part("-".join(map(str, classes)))
     samples, figure = workdir / "samples" / f"{name}.npz", workdir / "figures" / f"{name}.png"
     vae.save_samples(samples, states, label, levels)
     draws = vae.grey(states[:_SHOWN], levels)

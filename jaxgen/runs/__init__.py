@@ -17,6 +17,7 @@ from jaxgen.runs.execute import add_files as add_files
 from jaxgen.runs.execute import add_record as add_record
 from jaxgen.runs.execute import execute as execute
 from jaxgen.runs.files import expanded as expanded
+from jaxgen.runs.files import name_part as name_part
 from jaxgen.runs.files import read_json as read_json
 from jaxgen.runs.files import read_npz as read_npz
 from jaxgen.runs.files import read_text as read_text

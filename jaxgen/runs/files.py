@@ -3,6 +3,7 @@
 import json
 import math
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from jaxgen.errors import UserError, quoted, shortened
 LARGEST_ARCHIVE = 2**31  # bytes of all arrays of an NPZ file: 2.7 million images of 28 x 28
 LARGEST_TEXT = 2**28
 _LARGEST_HEADER = 10_000
+_LONGEST_PART = 40  # a name holds 255 bytes, and a list may name 256 classes
 
 
 def expanded(path: str | Path, what: str) -> Path:
@@ -23,6 +25,11 @@ def expanded(path: str | Path, what: str) -> Path:
         raise UserError(
             f"{what} is {quoted(str(path))}, whose home folder is unknown; allowed: a path without ~"
         ) from None
+
+
+def name_part(text: str) -> str:
+    """Return the text for the name of a file, or eight digits that stand for it where it is over 40 characters long."""
+    return text if len(text) <= _LONGEST_PART else f"{zlib.crc32(text.encode()):08x}"
 
 
 def read_npz(path: str | Path, what: str, allowed: str, largest: int = LARGEST_ARCHIVE) -> dict[str, np.ndarray]:

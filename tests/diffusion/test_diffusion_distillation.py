@@ -90,14 +90,22 @@ def test_students_are_runs_from_which_images_are_drawn(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"teacher": ""}, "teacher is empty; allowed: a run folder of experiments.diffusion with objective=flow"),
+        (
+            {"teacher": ""},
+            "teacher is '', which is no run folder; allowed: one of experiments",
+        ),
+        (
+            {"teacher": "/nowhere"},
+            "teacher is '/nowhere', which is no run folder; allowed: one of experiments",
+        ),
         ({}, "teacher has objective 'v'; allowed: a run with objective=flow"),
         ({"objective": "flow", "students": "1,3"}, "students has 3; allowed: divisors of teacher_steps=8"),
     ],
 )
-def test_refusals(monkeypatch, changes, message):
+def test_refusals(monkeypatch, tmp_path, changes, message):
+    (tmp_path / "config.json").write_text("{}")
     config = diffusion.DiffusionConfig(objective=changes.pop("objective", "v"))
     task = types.SimpleNamespace(diffusion=diffusion.build_diffusion(config), config=config)
     monkeypatch.setattr(distillation, "restore_run", lambda workdir: (task, types.SimpleNamespace(ema_params=None)))
     with pytest.raises(UserError, match=message):
-        distillation.prepare(distillation.DistillationConfig(**({"teacher": "run"} | changes)))
+        distillation.prepare(distillation.DistillationConfig(**({"teacher": str(tmp_path)} | changes)))

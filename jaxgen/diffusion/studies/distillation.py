@@ -12,6 +12,7 @@ teacher's parameters and needs no guidance, so that its step takes half the time
 import dataclasses
 import functools
 import math
+import os
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ from jaxgen.diffusion.samplers import FLOW_SAMPLERS, flow_sample
 from jaxgen.diffusion.studies.sampling import judge
 from jaxgen.diffusion.task import DiffusionTask, restore_run
 from jaxgen.diffusion.unet import UNet
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, quoted
 from jaxgen.runs import option, seed_option
 from jaxgen.training.step import LossFn
 
@@ -88,9 +89,13 @@ def prepare(config: DistillationConfig) -> runs.Job:
         UserError: a teacher that is no flow or cannot be evaluated, or steps of a student that do not divide those of
             the teacher.
     """
-    if not config.teacher:
-        raise UserError("teacher is empty; allowed: a run folder of experiments.diffusion with objective=flow")
-    task, state = restore_run(config.teacher)
+    teacher = runs.expanded(config.teacher, "teacher")
+    if not config.teacher or not os.path.isfile(teacher / "config.json"):
+        raise UserError(
+            f"teacher is {quoted(config.teacher)}, which is no run folder; allowed: one of experiments.diffusion with "
+            "objective=flow"
+        )
+    task, state = restore_run(teacher)
     if task.diffusion.prediction != FLOW:
         raise UserError(f"teacher has objective {task.config.objective!r}; allowed: a run with objective=flow")
     counts = runs.integers("students", config.students)
